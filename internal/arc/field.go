@@ -1,0 +1,136 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package arc
+
+// Kind says how the values of a field relate over time.
+type Kind uint8
+
+const (
+	// Gauge is a level read at the tick.
+	Gauge Kind = iota
+	// Counter only grows, except when its source restarts; its meaning is in
+	// the difference between two ticks.
+	Counter
+)
+
+// String returns the lower-case name of the kind.
+func (k Kind) String() string {
+	if k == Counter {
+		return "counter"
+	}
+	return "gauge"
+}
+
+// Field describes one column of a [Sample]: its metric name, unit (UCUM), kind
+// and meaning. Load is +1 where a larger value means more load on the machine,
+// -1 where it means less, and 0 where the field says nothing about load.
+type Field struct {
+	Name string
+	Unit string
+	Kind Kind
+	Load int8
+	Help string
+}
+
+// NodeField indexes [Node] and [NodeFields]. A new node dimension is a new
+// constant here, its row in NodeFields, and a line in the sampler that fills it.
+type NodeField uint8
+
+// The dimensions of a node.
+const (
+	NodeCPUBusy NodeField = iota
+	NodeCPUSystem
+	NodeContextSwitches
+	NodeRunQueueDelay
+	NodePressureCPUSome
+	NodePressureMemorySome
+	NodePressureMemoryFull
+	NodePressureIOSome
+	NodePressureIOFull
+	NodeMemoryTotal
+	NodeMemoryUsed
+	NodeMemoryAvailable
+	NodePageFaults
+	NodeMajorFaults
+	NodeDirectReclaims
+	NodeDirectReclaimTime
+	NodeOOMKills
+	NodeForks
+	NodeExecs
+	NodeExits
+	NodeBlockOperations
+	NodeBlockTime
+	NodeBlockBytes
+	NodePacketsReceived
+	NodePacketsSent
+	NodeTCPRetransmits
+
+	// NumNodeFields is the length of [Node] and [NodeFields].
+	NumNodeFields
+)
+
+// NodeFields describes every node dimension, indexed by [NodeField].
+var NodeFields = [NumNodeFields]Field{
+	NodeCPUBusy:            {"system.cpu.busy.time", "s", Counter, +1, "CPU time not idle and not waiting for I/O, summed over CPUs"},
+	NodeCPUSystem:          {"system.cpu.kernel.time", "s", Counter, +1, "CPU time spent in the kernel, interrupts included, summed over CPUs"},
+	NodeContextSwitches:    {"system.cpu.context_switches", "{switch}", Counter, +1, "context switches, summed over CPUs"},
+	NodeRunQueueDelay:      {"system.cpu.run_queue.delay", "s", Counter, +1, "time runnable tasks waited for a CPU, summed over CPUs"},
+	NodePressureCPUSome:    {"system.pressure.cpu.some", "s", Counter, +1, "time in which at least one task waited for a CPU (PSI)"},
+	NodePressureMemorySome: {"system.pressure.memory.some", "s", Counter, +1, "time in which at least one task was stalled on memory (PSI)"},
+	NodePressureMemoryFull: {"system.pressure.memory.full", "s", Counter, +1, "time in which all non-idle tasks were stalled on memory (PSI)"},
+	NodePressureIOSome:     {"system.pressure.io.some", "s", Counter, +1, "time in which at least one task was stalled on I/O (PSI)"},
+	NodePressureIOFull:     {"system.pressure.io.full", "s", Counter, +1, "time in which all non-idle tasks were stalled on I/O (PSI)"},
+	NodeMemoryTotal:        {"system.memory.limit", "By", Gauge, 0, "usable physical memory"},
+	NodeMemoryUsed:         {"system.memory.used", "By", Gauge, +1, "physical memory neither free nor page cache nor reclaimable slab"},
+	NodeMemoryAvailable:    {"system.memory.linux.available", "By", Gauge, -1, "the kernel's estimate of memory available without swapping"},
+	NodePageFaults:         {"system.paging.faults", "{fault}", Counter, +1, "page faults, minor and major"},
+	NodeMajorFaults:        {"system.paging.major_faults", "{fault}", Counter, +1, "page faults that needed I/O"},
+	NodeDirectReclaims:     {"system.memory.direct_reclaims", "{reclaim}", Counter, +1, "times a task had to reclaim memory itself to allocate"},
+	NodeDirectReclaimTime:  {"system.memory.direct_reclaim.time", "s", Counter, +1, "time tasks spent in direct reclaim"},
+	NodeOOMKills:           {"system.memory.oom_kills", "{process}", Counter, +1, "processes chosen by the kernel's OOM killer"},
+	NodeForks:              {"system.process.forks", "{process}", Counter, +1, "tasks created"},
+	NodeExecs:              {"system.process.execs", "{process}", Counter, +1, "programs executed"},
+	NodeExits:              {"system.process.exits", "{process}", Counter, 0, "tasks that exited"},
+	NodeBlockOperations:    {"system.disk.block.operations", "{operation}", Counter, +1, "block requests completed"},
+	NodeBlockTime:          {"system.disk.block.time", "s", Counter, +1, "time between issue and completion, summed over block requests"},
+	NodeBlockBytes:         {"system.disk.block.io", "By", Counter, +1, "bytes moved by completed block requests"},
+	NodePacketsReceived:    {"system.network.packets.received", "{packet}", Counter, +1, "packets received, loopback excluded"},
+	NodePacketsSent:        {"system.network.packets.sent", "{packet}", Counter, +1, "packets sent, loopback excluded"},
+	NodeTCPRetransmits:     {"system.network.tcp.retransmits", "{segment}", Counter, +1, "TCP segments sent again"},
+}
+
+// CgroupField indexes the columns of a [Sweep] and [CgroupFields]. A new cgroup
+// dimension is a new constant here, its row in CgroupFields, and a line in the
+// sampler that fills it.
+type CgroupField uint8
+
+// The columns of a sweep.
+const (
+	CgroupMemoryUsage CgroupField = iota
+	CgroupMemoryHigh
+	CgroupMemoryMax
+	CgroupCPUTime
+	CgroupPressureCPUSome
+	CgroupPressureMemorySome
+	CgroupPressureMemoryFull
+	CgroupPressureIOSome
+	CgroupPressureIOFull
+
+	// NumCgroupFields is the number of columns of a [Sweep].
+	NumCgroupFields
+)
+
+// CgroupFields describes every column of a sweep, indexed by [CgroupField].
+// Times are nanoseconds in a Sweep and become seconds in metrics.
+var CgroupFields = [NumCgroupFields]Field{
+	CgroupMemoryUsage:        {"cgroup.memory.usage", "By", Gauge, +1, "memory charged to the cgroup and its descendants, live"},
+	CgroupMemoryHigh:         {"cgroup.memory.high", "By", Gauge, 0, "memory.high of the cgroup"},
+	CgroupMemoryMax:          {"cgroup.memory.limit", "By", Gauge, 0, "memory.max of the cgroup"},
+	CgroupCPUTime:            {"cgroup.cpu.time", "s", Counter, +1, "CPU time of the cgroup and its descendants; the kernel refreshes it about every 2 s"},
+	CgroupPressureCPUSome:    {"cgroup.pressure.cpu.some", "s", Counter, +1, "time in which at least one task of the cgroup waited for a CPU (PSI)"},
+	CgroupPressureMemorySome: {"cgroup.pressure.memory.some", "s", Counter, +1, "time in which at least one task of the cgroup was stalled on memory (PSI)"},
+	CgroupPressureMemoryFull: {"cgroup.pressure.memory.full", "s", Counter, +1, "time in which all non-idle tasks of the cgroup were stalled on memory (PSI)"},
+	CgroupPressureIOSome:     {"cgroup.pressure.io.some", "s", Counter, +1, "time in which at least one task of the cgroup was stalled on I/O (PSI)"},
+	CgroupPressureIOFull:     {"cgroup.pressure.io.full", "s", Counter, +1, "time in which all non-idle tasks of the cgroup were stalled on I/O (PSI)"},
+}
