@@ -45,5 +45,6 @@ func (w *ControlWord) Store(c Control) {
 	if old := w.p.Load(); old != nil && *old == c {
 		return
 	}
-	w.p.Store(&c)
+	published := c // only a change escapes to the heap
+	w.p.Store(&published)
 }
