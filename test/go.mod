@@ -1,6 +1,6 @@
 module github.com/otelcol-reflex/reflex/test
 
-go 1.26.0
+go 1.25.0
 
 replace github.com/otelcol-reflex/reflex => ../
 
@@ -14,7 +14,7 @@ require (
 	github.com/stretchr/testify v1.12.1 // indirect
 	go.opentelemetry.io/collector/pdata v1.65.0 // indirect
 	golang.org/x/image v0.30.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
 	golang.org/x/text v0.40.0 // indirect
 	gonum.org/v1/plot v0.17.0 // indirect
 )
