@@ -1,0 +1,78 @@
+# Reflex. `make help` lists what there is to do.
+#
+# build needs Go, make and git. generate and test also need packages of the
+# system (clang, QEMU); they are installed with apt when run as root on Debian
+# and named otherwise (tools/require.sh).
+
+SHELL       := /bin/bash -o pipefail
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO      ?= go
+DIST    := $(CURDIR)/dist
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TOOL    := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+LINT    := $(GO) tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Everything we ship is static, and the same bytes wherever it is built.
+export CGO_ENABLED := 0
+
+
+GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^examples/')
+
+.PHONY: build generate lint test test-unit test-race test-manifests test-vm bench demo clean help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(DIST)/otelcol-reflex $(DIST)/reflexguard $(DIST)/reflexctl ## build dist/: otelcol-reflex, reflexguard, reflexctl
+
+$(DIST)/otelcol-reflex: builder-config.yaml tools/go.mod $(GO_SOURCES)
+	@mkdir -p $(DIST)
+	$(TOOL) builder --config builder-config.yaml --skip-strict-versioning=false --ldflags='-s -w'
+	install -m 0755 _build/otelcol-reflex $@
+
+$(DIST)/reflexguard $(DIST)/reflexctl: $(DIST)/%: $(GO_SOURCES)
+	@mkdir -p $(DIST)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+
+generate: ## regenerate BPF objects, component metadata and documentation
+	./tools/require.sh clang-19:clang-19 llvm-strip-19:llvm-19 /usr/include/bpf/bpf_helpers.h:libbpf-dev
+	$(GO) generate ./...
+
+lint: ## run the linters over every module
+	$(LINT) run ./...
+	cd test && $(LINT) run --config ../.golangci.yml ./...
+	cd examples/kubernetes && $(LINT) run --config ../../.golangci.yml ./...
+
+test: test-unit test-race test-manifests test-vm ## run every test: unit, BPF on this kernel, manifests, virtual machine
+
+# The BPF tests run on the running kernel where they can: as root, with BTF.
+# Where they can they must, so that a skip is never mistaken for a pass.
+CAN_BPF := $(shell [ "$$(id -u)" = 0 ] && [ -r /sys/kernel/btf/vmlinux ] && echo 1)
+
+test-unit: ## unit tests and, as root, the BPF programs on the running kernel
+	@$(if $(CAN_BPF),,echo "BPF tests are skipped: they need root and /sys/kernel/btf/vmlinux")
+	REFLEX_REQUIRE_BPF=$(CAN_BPF) $(GO) test ./...
+
+test-race: ## the concurrent packages again under the race detector (needs a C compiler)
+	@./tools/require.sh gcc:gcc
+	CGO_ENABLED=1 $(GO) test -race ./internal/... ./extension/... ./processor/... ./receiver/reflexreceiver/...
+
+test-manifests: ## the Kubernetes example against the API schema
+	cd examples/kubernetes && $(GO) test ./...
+
+test-vm: build ## end-to-end tests in a virtual machine (software emulation, no KVM)
+	./tools/require.sh qemu-system-x86_64:qemu-system-x86
+	cd test && REFLEX_REQUIRE_VM=1 REFLEX_DIST=$(DIST) $(GO) test -timeout 40m ./...
+
+bench: ## benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./bpf/... ./receiver/... ./processor/... ./extension/...
+
+demo: build ## the 2am scenario, without and with Reflex: dist/demo/report.html
+	cd test && $(GO) run ./cmd/demo --dist $(DIST) --output $(DIST)/demo
+
+clean: ## remove what was built (the cache of kernels stays)
+	rm -rf dist _build
