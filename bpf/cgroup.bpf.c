@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Copyright The Reflex Authors */
+//go:build ignore
+
+/*
+ * One sweep over a cgroup and everything below it (iter/cgroup, 6.1). A row per
+ * cgroup goes into an array that user space reads through a memory mapping;
+ * nothing is written to the iterator's own stream, so one read(2) is one sweep.
+ */
+#include "headers/percpu.h"
+#include "headers/psi.h"
+
+struct cgroup_row {
+	u64 id;
+	u64 parent;             /* 0 for the hierarchy's root */
+	u64 memory_usage;       /* pages, or ABSENT */
+	u64 memory_high;        /* pages, or ABSENT */
+	u64 memory_max;         /* pages, or ABSENT */
+	u64 cpu;                /* ns as last flushed, descendants included */
+	u64 cpu_pending;        /* ns of its own tasks not yet in cpu */
+	u64 cpu_unpropagated;   /* ns in cpu, not yet in the parent's */
+	u64 pressure[STALLS];   /* ns, or ABSENT */
+};
+
+struct sweep_head {
+	u64 clock; /* scheduler clock at the first row, ns */
+	u32 rows;
+	u32 truncated; /* cgroups beyond the last row */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct cgroup_row);
+} rows SEC(".maps");
+
+/* User space zeroes it before a sweep. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct sweep_head);
+} head SEC(".maps");
+
+/* Where things are, found at the first row of every sweep. Not for user space. */
+struct anchors {
+	u64 map;     /* of slots */
+	u64 slot;    /* CPU 0's */
+	u64 offset;  /* from any per-CPU address to CPU 0's copy, 0 for unknown */
+	u64 section; /* CPU 0's, 0 for unknown */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct anchors);
+} anchor SEC(".maps");
+
+/*
+ * find_anchors learns the offset that turns a per-CPU address into CPU 0's from
+ * the one per-CPU address of which both forms can be known: that of slots. The
+ * detour through memory makes numbers of pointers.
+ */
+static __always_inline void find_anchors(struct anchors *a)
+{
+	u32 zero = 0;
+	void *first = bpf_map_lookup_percpu_elem(&slots, &zero, 0);
+	u64 template = 0;
+
+	a->offset = 0;
+	a->section = first_section();
+	if (!first)
+		return;
+	a->map = (u64)&slots;
+	a->slot = (u64)first;
+	barrier();
+	read_kernel(&template, a->map + bpf_core_field_offset(struct bpf_array, pptrs));
+	if (template)
+		a->offset = a->slot - template;
+}
+
+struct walk {
+	u64 offset;  /* as in struct anchors */
+	u64 section;
+	u64 clock;
+	u64 rstat; /* per-CPU address of the base statistics, 0 for none */
+	u64 psi;   /* per-CPU address of the stall times, 0 for none */
+	u64 cpu_pending;
+	u64 root_cpu;
+	u64 weighted[STALLS];
+	u64 weight;
+	bool root;
+};
+
+/* The same struct under two names; type is the one the kernel has. */
+#define rstat_pending(type, address)                                                               \
+	({                                                                                         \
+		u64 now_ = 0, last_ = 0;                                                           \
+		bpf_probe_read_kernel(&now_, sizeof(now_),                                         \
+				      (void *)((address) +                                         \
+					       bpf_core_field_offset(                              \
+						       type, bstat.cputime.sum_exec_runtime)));    \
+		bpf_probe_read_kernel(&last_, sizeof(last_),                                       \
+				      (void *)((address) +                                         \
+					       bpf_core_field_offset(                              \
+						       type,                                       \
+						       last_bstat.cputime.sum_exec_runtime)));     \
+		now_ > last_ ? now_ - last_ : 0;                                                   \
+	})
+
+#define cputime(name)                                                                              \
+	({                                                                                         \
+		u64 time_ = 0;                                                                     \
+		read_kernel(&time_, stat + bpf_core_enum_value(enum cpu_usage_stat, name) * 8ULL); \
+		time_;                                                                             \
+	})
+
+static long add_clock(u32 cpu, struct walk *walk)
+{
+	u64 distance;
+
+	if (!cpu_distance(cpu, &distance))
+		return 1;
+	latest_clock(walk->section + distance, &walk->clock);
+	return 0;
+}
+
+static long add_cpu(u32 cpu, struct walk *walk)
+{
+	u64 distance;
+
+	if (!cpu_distance(cpu, &distance))
+		return 1;
+
+	if (walk->root) {
+		/* The root's time is the system's (root_cgroup_cputime()). */
+		if (kernel_cpustat != NOWHERE && walk->section) {
+			u64 stat = walk->section + distance + kernel_cpustat +
+				   bpf_core_field_offset(struct kernel_cpustat, cpustat);
+
+			walk->root_cpu += cputime(CPUTIME_USER) + cputime(CPUTIME_NICE) +
+					  cputime(CPUTIME_SYSTEM) + cputime(CPUTIME_SOFTIRQ) +
+					  cputime(CPUTIME_IRQ) + cputime(CPUTIME_STEAL);
+		}
+	} else if (walk->rstat) {
+		u64 address = walk->rstat + walk->offset + distance;
+
+		if (bpf_core_field_exists(struct cgroup, rstat_base_cpu))
+			walk->cpu_pending += rstat_pending(struct cgroup_rstat_base_cpu, address);
+		else
+			walk->cpu_pending += rstat_pending(struct cgroup_rstat_cpu, address);
+	}
+
+	if (walk->psi) {
+		struct psi_times times;
+		u64 weight;
+
+		if (!psi_read(walk->psi + walk->offset + distance,
+			      walk->section ? walk->section + distance : 0, walk->clock, &times))
+			return 0;
+		/*
+		 * Up to 2^32 ns have gathered since the kernel's last flush; a
+		 * weight in units of 8 us keeps 4096 CPUs below 2^64.
+		 */
+		weight = (times.now[NONIDLE] - times.flushed[NONIDLE]) >> 13;
+		walk->weight += weight;
+		for (int i = 0; i < STALLS; i++)
+			walk->weighted[i] += (u32)(times.now[i] - times.flushed[i]) * weight;
+	}
+	return 0;
+}
+
+static __always_inline void read_memory(struct cgroup *cgrp, struct cgroup_row *row)
+{
+	const void *css = 0, *counter;
+
+	row->memory_usage = row->memory_high = row->memory_max = ABSENT;
+	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id) ||
+	    !bpf_core_type_exists(struct mem_cgroup))
+		return;
+	bpf_probe_read_kernel(&css, sizeof(css),
+			      (const void *)cgrp + bpf_core_field_offset(struct cgroup, subsys) +
+				      bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) *
+					      8ULL);
+	if (!css)
+		return; /* the controller is not enabled here */
+	counter = css - bpf_core_field_offset(struct mem_cgroup, css) +
+		  bpf_core_field_offset(struct mem_cgroup, memory);
+	bpf_probe_read_kernel(&row->memory_usage, 8,
+			      counter + bpf_core_field_offset(struct page_counter, usage));
+	bpf_probe_read_kernel(&row->memory_high, 8,
+			      counter + bpf_core_field_offset(struct page_counter, high));
+	bpf_probe_read_kernel(&row->memory_max, 8,
+			      counter + bpf_core_field_offset(struct page_counter, max));
+}
+
+#define psi_total(group, name)                                                                     \
+	({                                                                                         \
+		u64 total_ = ABSENT;                                                               \
+		bpf_probe_read_kernel(&total_, sizeof(total_),                                     \
+				      (const void *)(group) +                                      \
+					      bpf_core_field_offset(struct psi_group, total) +     \
+					      bpf_core_enum_value(enum psi_states, name) * 8ULL);  \
+		total_;                                                                            \
+	})
+
+SEC("iter/cgroup")
+int sweep_cgroup(struct bpf_iter__cgroup *ctx)
+{
+	struct cgroup *cgrp = ctx->cgroup, *parent = 0;
+	struct cgroup_subsys_state *parent_css;
+	struct walk walk = {};
+	struct sweep_head *h;
+	struct anchors *a;
+	struct cgroup_row *row;
+	struct psi_group *psi;
+	u32 zero = 0, index;
+
+	h = bpf_map_lookup_elem(&head, &zero);
+	a = bpf_map_lookup_elem(&anchor, &zero);
+	if (!cgrp || !h || !a)
+		return 0;
+	index = h->rows;
+	row = bpf_map_lookup_elem(&rows, &index);
+	if (!row) {
+		h->truncated++;
+		return 0;
+	}
+	if (!index)
+		find_anchors(a);
+	walk.offset = a->offset;
+	walk.section = a->section;
+	if (!index) {
+		if (walk.section)
+			bpf_loop(MAX_CPUS, add_clock, &walk, 0);
+		h->clock = walk.clock;
+	}
+	walk.clock = h->clock;
+
+	row->id = cgrp->kn->id;
+	parent_css = cgrp->self.parent;
+	if (parent_css)
+		parent = parent_css->cgroup;
+	walk.root = !parent_css;
+	row->parent = parent ? parent->kn->id : 0;
+
+	if (walk.root)
+		/* A root has no memory.current either. */
+		row->memory_usage = row->memory_high = row->memory_max = ABSENT;
+	else
+		read_memory(cgrp, row);
+
+	/*
+	 * Totals before what is pending: a flush in between can then only hide
+	 * time until the next sweep, and never count it twice.
+	 */
+	for (int i = 0; i < STALLS; i++)
+		row->pressure[i] = ABSENT;
+	if (bpf_core_field_exists(cgrp->psi)) {
+		psi = cgrp->psi;
+		if (psi && psi->enabled) {
+			row->pressure[CPU_SOME] = psi_total(psi, PSI_CPU_SOME);
+			row->pressure[MEMORY_SOME] = psi_total(psi, PSI_MEM_SOME);
+			row->pressure[MEMORY_FULL] = psi_total(psi, PSI_MEM_FULL);
+			row->pressure[IO_SOME] = psi_total(psi, PSI_IO_SOME);
+			row->pressure[IO_FULL] = psi_total(psi, PSI_IO_FULL);
+			read_kernel(&walk.psi, &psi->pcpu);
+		}
+	}
+	row->cpu = cgrp->bstat.cputime.sum_exec_runtime;
+	row->cpu_unpropagated = row->cpu - cgrp->last_bstat.cputime.sum_exec_runtime;
+	/* Read as numbers: the verifier allows no sums of a typed pointer. */
+	if (bpf_core_field_exists(cgrp->rstat_base_cpu))
+		read_kernel(&walk.rstat, &cgrp->rstat_base_cpu);
+	else
+		read_kernel(&walk.rstat, &((struct cgroup___rstat *)cgrp)->rstat_cpu);
+
+	if (!walk.offset)
+		walk.rstat = walk.psi = 0;
+	bpf_loop(MAX_CPUS, add_cpu, &walk, 0);
+
+	row->cpu_pending = walk.cpu_pending;
+	if (walk.root) {
+		row->cpu = walk.root_cpu ? walk.root_cpu : ABSENT;
+		row->cpu_unpropagated = 0;
+	}
+	if (walk.weight)
+		for (int i = 0; i < STALLS; i++)
+			if (row->pressure[i] != ABSENT)
+				row->pressure[i] += walk.weighted[i] / walk.weight;
+	h->rows = index + 1;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

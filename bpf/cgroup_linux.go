@@ -1,0 +1,231 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build amd64 || arm64
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// DefaultMaxCgroups is how many cgroups a sweep holds unless told otherwise.
+const DefaultMaxCgroups = 4096
+
+// Cgroups reads the state of a cgroup and of everything below it. It is for one
+// goroutine at a time.
+type Cgroups struct {
+	requirements []Requirement
+
+	objects cgroupObjects
+	rows    mapping[cgroupCgroupRow]
+	head    mapping[cgroupSweepHead]
+	link    int
+	iterate iterCreate
+	page    uint64
+	tree    tree
+	history history
+}
+
+// OpenCgroups loads the program that sweeps root, a directory of a cgroup v2
+// hierarchy, and everything below it. Beyond max cgroups ([DefaultMaxCgroups]
+// if not positive) a sweep is truncated. The error wraps [ErrUnsupported] where
+// the kernel has no cgroup iterator (before 6.1) or no BTF.
+func OpenCgroups(root string, max int) (*Cgroups, error) {
+	c := &Cgroups{}
+	if err := c.open(root, max); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Cgroups) open(root string, max int) error {
+	c.link = -1
+	err := c.attach(root, max)
+	if err != nil {
+		c.requirements = append(c.requirements, failed("iter/cgroup", err))
+		return err
+	}
+	c.requirements = append(c.requirements, Requirement{Name: "iter/cgroup", Present: true},
+		probeMemory(root), probePressure(root))
+	return nil
+}
+
+func (c *Cgroups) attach(root string, max int) error {
+	if max <= 0 {
+		max = DefaultMaxCgroups
+	}
+	directory, err := openUnified(root)
+	if err != nil {
+		return err
+	}
+	defer directory.Close() // the link holds the cgroup
+
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("load the kernel's BTF: %w", classify(err))
+	}
+	spec, err := loadCgroup()
+	if err != nil {
+		return fmt.Errorf("read the cgroup program: %w", err)
+	}
+	if err := placeVariables(spec, kernel); err != nil {
+		return err
+	}
+	spec.Maps["rows"].MaxEntries = uint32(max)
+	if err := spec.LoadAndAssign(&c.objects, nil); err != nil {
+		return fmt.Errorf("load the cgroup program: %w", classify(err))
+	}
+	if c.rows, err = mapArray[cgroupCgroupRow](c.objects.Rows); err != nil {
+		return err
+	}
+	if c.head, err = mapArray[cgroupSweepHead](c.objects.Head); err != nil {
+		return err
+	}
+	if c.link, err = attachCgroupIterator(c.objects.SweepCgroup, int(directory.Fd())); err != nil {
+		return fmt.Errorf("cgroup %s: %w", root, err)
+	}
+	c.iterate = iterCreate{link: uint32(c.link)}
+	c.page = uint64(os.Getpagesize())
+	return nil
+}
+
+func openUnified(root string) (*os.File, error) {
+	directory, err := os.OpenFile(root, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the cgroup: %w", err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(directory.Fd()), &fs); err != nil {
+		return nil, errors.Join(fmt.Errorf("cgroup %s: %w", root, err), directory.Close())
+	}
+	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		return nil, errors.Join(fmt.Errorf("%s is not in a cgroup v2 hierarchy", root), directory.Close())
+	}
+	return directory, nil
+}
+
+func probeMemory(root string) Requirement {
+	controllers, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	if err == nil && slices.Contains(strings.Fields(string(controllers)), "memory") {
+		return Requirement{Name: "memory controller", Present: true}
+	}
+	return Requirement{"memory controller", false, "not in cgroup.controllers of " + root, remedyMemory}
+}
+
+func probePressure(root string) Requirement {
+	if _, err := os.Stat(filepath.Join(root, "cpu.pressure")); err != nil {
+		return Requirement{"PSI of cgroups", false, err.Error(), remedyPSI}
+	}
+	return Requirement{Name: "PSI of cgroups", Present: true}
+}
+
+// Sweep resets into and gives it one row a cgroup, parents first. Parent is 0
+// for the cgroup swept from. Counters never go back from one sweep to the next.
+// At steady state it does not allocate.
+func (c *Cgroups) Sweep(into *arc.Sweep) error {
+	into.Reset()
+	head := &c.head.values[0]
+	head.Rows, head.Truncated = 0, 0
+	if err := c.iterateOnce(); err != nil {
+		return err
+	}
+	if head.Rows == 0 {
+		return fmt.Errorf("sweep cgroups: the cgroup is gone: %w", fs.ErrNotExist)
+	}
+	rows := c.rows.values[:head.Rows]
+	into.Truncated = head.Truncated
+	c.fill(rows, into)
+	c.tree.addPending(rows, into.Columns[arc.CgroupCPUTime])
+	c.history.hold(into)
+	return nil
+}
+
+// iterateOnce runs the program over all cgroups: as it writes nothing to the
+// iterator's stream, one read is the whole pass and returns 0 bytes.
+func (c *Cgroups) iterateOnce() error {
+	fd, errno := bpf(unix.BPF_ITER_CREATE, &c.iterate)
+	if errno != 0 {
+		return fmt.Errorf("begin a sweep of cgroups: %w", errno)
+	}
+	var nothing [8]byte
+	_, err := unix.Read(fd, nothing[:])
+	if closing := unix.Close(fd); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return fmt.Errorf("sweep cgroups: %w", err)
+	}
+	return nil
+}
+
+// pressureColumns are the columns in the order of the program's stalls.
+var pressureColumns = [5]arc.CgroupField{
+	arc.CgroupPressureCPUSome,
+	arc.CgroupPressureMemorySome,
+	arc.CgroupPressureMemoryFull,
+	arc.CgroupPressureIOSome,
+	arc.CgroupPressureIOFull,
+}
+
+func (c *Cgroups) fill(rows []cgroupCgroupRow, into *arc.Sweep) {
+	into.ID = slices.Grow(into.ID, len(rows))
+	into.Parent = slices.Grow(into.Parent, len(rows))
+	for f := range into.Columns {
+		into.Columns[f] = slices.Grow(into.Columns[f], len(rows))[:len(rows)]
+	}
+	for i := range rows {
+		r := &rows[i]
+		parent := r.Parent
+		if i == 0 {
+			parent = 0
+		}
+		into.ID, into.Parent = append(into.ID, r.Id), append(into.Parent, parent)
+		into.Columns[arc.CgroupMemoryUsage][i] = c.bytes(r.MemoryUsage)
+		into.Columns[arc.CgroupMemoryHigh][i] = c.bytes(r.MemoryHigh)
+		into.Columns[arc.CgroupMemoryMax][i] = c.bytes(r.MemoryMax)
+		into.Columns[arc.CgroupCPUTime][i] = r.Cpu
+		for stall, f := range pressureColumns {
+			into.Columns[f][i] = r.Pressure[stall]
+		}
+	}
+}
+
+// bytes turns pages into bytes. The kernel's "max" is LONG_MAX in pages.
+func (c *Cgroups) bytes(pages uint64) uint64 {
+	switch {
+	case pages == arc.Absent:
+		return arc.Absent
+	case pages >= arc.Unlimited/c.page:
+		return arc.Unlimited
+	}
+	return pages * c.page
+}
+
+// Missing returns what a sweep cannot tell, why, and what would help.
+func (c *Cgroups) Missing() []Requirement { return missing(c.requirements) }
+
+// Close frees everything. It may be called more than once.
+func (c *Cgroups) Close() error {
+	err := errors.Join(c.rows.close(), c.head.close())
+	if c.link >= 0 && c.iterate.link != 0 {
+		err = errors.Join(err, unix.Close(c.link))
+	}
+	c.link, c.iterate = -1, iterCreate{}
+	if c.objects.SweepCgroup != nil {
+		err = errors.Join(err, c.objects.Close())
+		c.objects = cgroupObjects{}
+	}
+	return err
+}

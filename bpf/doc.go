@@ -1,0 +1,23 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bpf reads the state of a node and of every cgroup on it through small
+// CO-RE programs: the kernel's own view, taken in one system call per tick and
+// read from a memory mapping.
+//
+// It promises that a read disturbs nobody and allocates nothing: [Node.Read]
+// adds up counters that the kernel keeps anyway, and [Cgroups.Sweep] visits all
+// cgroups in one pass. Programs on events exist only for rare ones (fork, exec,
+// exit, block completion, TCP retransmission, direct reclaim); each stands
+// alone, and one that this kernel cannot load is named by Missing, with what
+// would help, and takes nothing else down.
+//
+// It refuses to guess. A value that the kernel does not offer stays as the
+// caller left it, and no path, process or container name is looked at: a cgroup
+// is its id. It never writes to the kernel's state and pins nothing.
+//
+// The programs are compiled in (see gen.go), need BTF, CAP_BPF and CAP_PERFMON,
+// and run from Linux 6.1 on; the node's part from 5.17.
+//
+// What is read goes into an arc.Sample; its next stop is the ebpf receiver.
+package bpf

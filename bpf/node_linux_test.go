@@ -1,0 +1,322 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build amd64 || arm64
+
+package bpf
+
+import (
+	"io/fs"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+func TestNodeAgreesWithProc(t *testing.T) {
+	n := openNode(t)
+	wrong, err := n.verify()
+	require.NoError(t, err)
+	for part, err := range wrong {
+		assert.NoErrorf(t, err, "part %#x", part)
+	}
+
+	before := vmstat(t)
+	into := absent()
+	require.NoError(t, n.Read(into))
+	after := vmstat(t)
+	for field, names := range map[arc.NodeField][]string{
+		arc.NodeMajorFaults:    {"pgmajfault"},
+		arc.NodeOOMKills:       {"oom_kill"},
+		arc.NodeDirectReclaims: {"allocstall_dma", "allocstall_dma32", "allocstall_normal", "allocstall_movable", "allocstall_device"},
+	} {
+		var low, high float64
+		for _, name := range names {
+			low, high = low+before[name], high+after[name]
+		}
+		assert.GreaterOrEqual(t, into[field], low, arc.NodeFields[field].Name)
+		assert.LessOrEqual(t, into[field], high, arc.NodeFields[field].Name)
+	}
+}
+
+func TestNodeLeavesTheRestUntouched(t *testing.T) {
+	n := openNode(t)
+	into := absent()
+	require.NoError(t, n.Read(into))
+	for _, field := range []arc.NodeField{arc.NodeMemoryTotal, arc.NodeMemoryUsed, arc.NodeMemoryAvailable, arc.NodePacketsReceived, arc.NodePacketsSent} {
+		assert.True(t, math.IsNaN(into[field]), arc.NodeFields[field].Name)
+	}
+	read := 0
+	for _, value := range into {
+		if !math.IsNaN(value) {
+			read++
+		}
+	}
+	t.Logf("%d of %d fields read; missing: %+v", read, len(into), n.Missing())
+}
+
+func TestNodeCountsContextSwitches(t *testing.T) {
+	n := openNode(t)
+	before := read(t, n, arc.NodeContextSwitches)
+	const rounds = 1000
+	pingPong(t, rounds)
+	assert.GreaterOrEqual(t, read(t, n, arc.NodeContextSwitches)-before, float64(rounds))
+}
+
+// pingPong sends a byte to another process and back.
+func pingPong(t *testing.T, rounds int) {
+	t.Helper()
+	cat := exec.Command("cat")
+	in, err := cat.StdinPipe()
+	require.NoError(t, err)
+	out, err := cat.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cat.Start())
+	for b := []byte{0}; rounds > 0; rounds-- {
+		_, err := in.Write(b)
+		require.NoError(t, err)
+		_, err = out.Read(b)
+		require.NoError(t, err)
+	}
+	require.NoError(t, in.Close())
+	require.NoError(t, cat.Wait())
+}
+
+func TestNodeCountsProcesses(t *testing.T) {
+	n := openNode(t)
+	fields := []arc.NodeField{arc.NodeForks, arc.NodeExecs, arc.NodeExits}
+	var before [3]float64
+	for i, f := range fields {
+		before[i] = read(t, n, f)
+	}
+	const children = 20
+	for range children {
+		require.NoError(t, startSpinner(t, 0, -1).Wait())
+	}
+	for i, f := range fields {
+		delta := read(t, n, f) - before[i]
+		assert.GreaterOrEqual(t, delta, float64(children), arc.NodeFields[f].Name)
+		assert.Less(t, delta, 1e5, arc.NodeFields[f].Name)
+	}
+}
+
+func TestNodeCountsPageFaults(t *testing.T) {
+	n := openNode(t)
+	before := read(t, n, arc.NodePageFaults)
+	const pages = 4096
+	page := os.Getpagesize()
+	memory, err := unix.Mmap(-1, 0, pages*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, unix.Munmap(memory)) }()
+	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
+	for i := 0; i < len(memory); i += page {
+		memory[i] = 1
+	}
+	assert.GreaterOrEqual(t, read(t, n, arc.NodePageFaults)-before, float64(pages))
+}
+
+func TestNodeTimesTheCPUs(t *testing.T) {
+	n := openNode(t)
+	busy, system := read(t, n, arc.NodeCPUBusy), read(t, n, arc.NodeCPUSystem)
+	start := time.Now()
+	const span = 300 * time.Millisecond
+	require.NoError(t, startSpinner(t, span, -1).Wait())
+	delta := read(t, n, arc.NodeCPUBusy) - busy
+	most := time.Since(start).Seconds() * float64(len(n.events.memory.values))
+	// At the very least what the scheduler's tick sees of a busy CPU.
+	assert.Greater(t, delta, span.Seconds()*0.8)
+	assert.Less(t, delta, most+0.1)
+	assert.GreaterOrEqual(t, read(t, n, arc.NodeCPUSystem), system)
+}
+
+func TestNodePressureFollowsTheKernels(t *testing.T) {
+	n := openNode(t)
+	read(t, n, arc.NodePressureCPUSome)
+	var files pressure
+	require.NoError(t, files.open())
+	defer files.close()
+
+	// Two tasks on one CPU: one of them always waits.
+	const span = 1500 * time.Millisecond
+	load := []*exec.Cmd{startSpinner(t, span, -1), startSpinner(t, span, -1)}
+	require.NoError(t, n.Read(absent()))
+	kernelBefore, err := files.kernelTotals()
+	require.NoError(t, err)
+	first, last := absent(), absent()
+	require.NoError(t, n.Read(first))
+	*last = *first
+
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Second); time.Now().Before(end); <-tick.C {
+		now := absent()
+		require.NoError(t, n.Read(now))
+		for _, f := range stalls {
+			require.GreaterOrEqual(t, now[f], last[f], "%s went back", arc.NodeFields[f].Name)
+		}
+		*last = *now
+	}
+	kernelAfter, err := files.kernelTotals()
+	require.NoError(t, err)
+	for _, l := range load {
+		require.NoError(t, l.Wait())
+	}
+	for i, f := range stalls {
+		kernel := seconds(kernelAfter[i] - kernelBefore[i])
+		ours := last[f] - first[f]
+		t.Logf("%s: kernel %.3f s, here %.3f s", arc.NodeFields[f].Name, kernel, ours)
+		// The weights differ with the length of the window.
+		assert.InDelta(t, kernel, ours, 0.05+0.2*kernel, arc.NodeFields[f].Name)
+		assert.InDelta(t, seconds(kernelAfter[i]), last[f], 0.1+0.2*kernel, "total of %s", arc.NodeFields[f].Name)
+	}
+	assert.Greater(t, last[arc.NodePressureCPUSome]-first[arc.NodePressureCPUSome], 0.3, "the load is a stall")
+}
+
+// A sampler that stopped for a while has lost track of u32 counters; the
+// kernel's own totals have not.
+func TestNodePressureRecoversFromAGap(t *testing.T) {
+	n := openNode(t)
+	read(t, n, arc.NodePressureCPUSome)
+	into := absent()
+	n.pressure.gaps-- // as if the program had told of another gap
+	n.pressure.base[0] -= 1e9
+	n.pressure.total[0] -= 1e9
+	require.NoError(t, n.Read(into))
+	kernel, err := n.pressure.kernelTotals()
+	require.NoError(t, err)
+	assert.InDelta(t, seconds(kernel[0]), into[arc.NodePressureCPUSome], 0.1)
+}
+
+func TestNodeCountsBlockOperations(t *testing.T) {
+	n := openNode(t)
+	operations, bytes := read(t, n, arc.NodeBlockOperations), read(t, n, arc.NodeBlockBytes)
+	spent := read(t, n, arc.NodeBlockTime)
+	path := filepath.Join(t.TempDir(), "file")
+	var in unix.Statfs_t
+	require.NoError(t, unix.Statfs(filepath.Dir(path), &in))
+	if in.Type == unix.TMPFS_MAGIC || in.Type == unix.RAMFS_MAGIC {
+		t.Skip("temporary files are not on a block device")
+	}
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	const size = 1 << 20
+	_, err = f.Write(make([]byte, size))
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	assert.Greater(t, read(t, n, arc.NodeBlockOperations), operations)
+	assert.GreaterOrEqual(t, read(t, n, arc.NodeBlockBytes)-bytes, float64(size))
+	assert.Greater(t, read(t, n, arc.NodeBlockTime), spent)
+}
+
+func TestNodeCountsRetransmissions(t *testing.T) {
+	n := openNode(t)
+	before := read(t, n, arc.NodeTCPRetransmits)
+	// A listener whose queue is full drops what else wants to connect, and the
+	// kernel tries again after a second.
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	defer unix.Close(listener)
+	require.NoError(t, unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, unix.Listen(listener, 0))
+	bound, err := unix.Getsockname(listener)
+	require.NoError(t, err)
+	for range 4 {
+		s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+		require.NoError(t, err)
+		defer unix.Close(s)
+		if err := unix.Connect(s, bound); err != nil {
+			if err == unix.ENETUNREACH {
+				t.Skip("there is no loopback interface")
+			}
+			require.ErrorIs(t, err, unix.EINPROGRESS)
+		}
+	}
+	require.Eventually(t, func() bool { return read(t, n, arc.NodeTCPRetransmits) > before },
+		10*time.Second, 50*time.Millisecond)
+}
+
+func TestNodeReadDoesNotAllocate(t *testing.T) {
+	n := openNode(t)
+	into := absent()
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		if err := n.Read(into); err != nil {
+			t.Error(err)
+		}
+	}))
+}
+
+func TestNodeClosesMoreThanOnce(t *testing.T) {
+	n, err := OpenNode()
+	unable(t, err)
+	require.NoError(t, n.Close())
+	require.NoError(t, n.Close())
+}
+
+func TestProbeNamesEverythingOnce(t *testing.T) {
+	seen := map[string]bool{}
+	for _, r := range Probe() {
+		assert.False(t, seen[r.Name], "%s is named twice", r.Name)
+		seen[r.Name] = true
+		assert.Equal(t, r.Present, r.Cause == "", "%+v", r)
+		assert.Equal(t, r.Present, r.Remedy == "", "%+v", r)
+		assert.NotContains(t, r.Cause, "\n")
+	}
+	for _, name := range []string{"BTF", "CAP_BPF", "CAP_PERFMON", "cgroup v2"} {
+		assert.True(t, seen[name], name)
+	}
+}
+
+func TestFailureNamesItsRemedy(t *testing.T) {
+	lacking := remedyCapability
+	if privileged() {
+		lacking = remedyForbidden
+	}
+	for name, tc := range map[string]struct {
+		err    error
+		remedy string
+	}{
+		"no privilege":   {fs.ErrPermission, lacking},
+		"not in kernel":  {ErrUnsupported, remedyKernel},
+		"something else": {net.ErrClosed, remedyReport},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := failed("thing", tc.err)
+			assert.Equal(t, Requirement{"thing", false, tc.err.Error(), tc.remedy}, r)
+		})
+	}
+}
+
+func vmstat(t *testing.T) map[string]float64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/vmstat")
+	require.NoError(t, err)
+	out := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 2 {
+			out[f[0]] = float64(parse(t, f[1]))
+		}
+	}
+	return out
+}
+
+func BenchmarkNodeRead(b *testing.B) {
+	n := openNode(b)
+	into := absent()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := n.Read(into); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

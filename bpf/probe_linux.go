@@ -1,0 +1,161 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build amd64 || arm64
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	remedyBTF        = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+	remedyKernel     = "boot a newer kernel: the node needs 5.17, the sweep of cgroups 6.1"
+	remedyCapability = "run with CAP_BPF and CAP_PERFMON: setcap cap_bpf,cap_perfmon+ep on the binary, AmbientCapabilities=CAP_BPF CAP_PERFMON in the unit, or securityContext.capabilities.add: [BPF, PERFMON]"
+	remedyForbidden  = "the capabilities are there: allow the bpf system call in the seccomp or AppArmor profile, and boot without lockdown=confidentiality"
+	remedyPSI        = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
+	remedySchedstats = "boot a kernel built with CONFIG_SCHEDSTATS=y"
+	remedyCgroup     = "mount the unified hierarchy: systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup"
+	remedyMemory     = "give the memory controller to cgroup v2: boot with cgroup_no_v1=memory"
+	remedyReport     = "report this, with the kernel's release, as a bug of Reflex"
+)
+
+// Probe tries everything that [OpenNode] and [OpenCgroups] use and says what is
+// there, without leaving anything attached.
+func Probe() []Requirement {
+	all := []Requirement{probeBTF(), probeCgroup()}
+	all = append(all, probeCapabilities()...)
+	node := &Node{}
+	_ = node.open() // every failure is a requirement of its own
+	all = append(all, node.requirements...)
+	_ = node.Close()
+
+	root, err := unifiedMount()
+	if err != nil {
+		return append(all, failed("iter/cgroup", err))
+	}
+	cgroups := &Cgroups{}
+	_ = cgroups.open(root, 1)
+	all = append(all, cgroups.requirements...)
+	_ = cgroups.Close()
+	return all
+}
+
+func probeBTF() Requirement {
+	if _, err := btf.LoadKernelSpec(); err != nil {
+		return Requirement{"BTF", false, err.Error(), remedyBTF}
+	}
+	return Requirement{Name: "BTF", Present: true}
+}
+
+func probeCgroup() Requirement {
+	if _, err := unifiedMount(); err != nil {
+		return Requirement{"cgroup v2", false, err.Error(), remedyCgroup}
+	}
+	return Requirement{Name: "cgroup v2", Present: true}
+}
+
+func probeCapabilities() []Requirement {
+	effective, err := effectiveCapabilities()
+	out := make([]Requirement, 0, 2)
+	for _, c := range []struct {
+		name string
+		bit  uint
+	}{{"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}} {
+		r := Requirement{Name: c.name}
+		switch {
+		case err != nil:
+			r.Cause, r.Remedy = err.Error(), remedyCapability
+		case effective&(1<<c.bit|1<<unix.CAP_SYS_ADMIN) == 0: // SYS_ADMIN implies both
+			r.Cause, r.Remedy = "not in the effective set of this process", remedyCapability
+		default:
+			r.Present = true
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func effectiveCapabilities() (uint64, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return 0, fmt.Errorf("read own capabilities: %w", err)
+	}
+	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), nil
+}
+
+// privileged says whether both capabilities are held.
+func privileged() bool { return len(missing(probeCapabilities())) == 0 }
+
+// unifiedMount returns the first mount point of a cgroup v2 hierarchy.
+func unifiedMount() (string, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("look for cgroup v2: %w", err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		before, after, ok := strings.Cut(line, " - ")
+		if fields := strings.Fields(before); ok && strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 {
+			return fields[4], nil
+		}
+	}
+	return "", fmt.Errorf("look for cgroup v2: no cgroup2 mount in /proc/self/mountinfo: %w", ErrUnsupported)
+}
+
+// failed is the requirement that err leaves unmet.
+func failed(name string, err error) Requirement {
+	r := Requirement{Name: name, Cause: cause(err), Remedy: remedyReport}
+	switch {
+	case errors.Is(err, os.ErrPermission) && !privileged():
+		r.Remedy = remedyCapability
+	case errors.Is(err, os.ErrPermission):
+		r.Remedy = remedyForbidden
+	case errors.Is(err, ErrUnsupported):
+		r.Remedy = remedyKernel
+	}
+	return r
+}
+
+// cause is err in one line.
+func cause(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// classify says what kind of failure err is, so that callers can tell what the
+// kernel lacks ([ErrUnsupported]) from lacking privilege (os.ErrPermission) and
+// from a defect. The verifier answers a program it dislikes with the errno of a
+// lacking privilege; what it says about the program is kept, the errno is not.
+func classify(err error) error {
+	var refused *ebpf.VerifierError
+	switch {
+	case err == nil || errors.Is(err, ErrUnsupported):
+		return err
+	case lacking(err):
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	case errors.As(err, &refused) && len(refused.Log) > 0:
+		return fmt.Errorf("refused by the verifier: %s", cause(refused))
+	}
+	return err
+}
+
+// lacking says whether the kernel is without what the programs need. The
+// kernel answers the unknown with EINVAL, so that it has to be asked again.
+func lacking(err error) bool {
+	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, btf.ErrNotFound) {
+		return true
+	}
+	return errors.Is(features.HaveProgramType(ebpf.Syscall), ebpf.ErrNotSupported) ||
+		errors.Is(features.HaveProgramHelper(ebpf.Tracing, asm.FnMapLookupPercpuElem), ebpf.ErrNotSupported)
+}

@@ -1,0 +1,54 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !linux || !(amd64 || arm64)
+
+package bpf
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+var errPlatform = fmt.Errorf("bpf programs on %s/%s: %w", runtime.GOOS, runtime.GOARCH, ErrUnsupported)
+
+// Node reads the state of the node. It cannot be opened on this platform.
+type Node struct{}
+
+// Cgroups reads the state of every cgroup. It cannot be opened on this platform.
+type Cgroups struct{}
+
+// OpenNode returns [ErrUnsupported].
+func OpenNode() (*Node, error) { return nil, errPlatform }
+
+// OpenCgroups returns [ErrUnsupported].
+func OpenCgroups(string, int) (*Cgroups, error) { return nil, errPlatform }
+
+// Probe names the platform as the one thing that is missing.
+func Probe() []Requirement {
+	return []Requirement{{
+		Name:   "Linux",
+		Cause:  fmt.Sprintf("this is %s/%s", runtime.GOOS, runtime.GOARCH),
+		Remedy: "run on Linux on amd64 or arm64",
+	}}
+}
+
+// Read returns [ErrUnsupported].
+func (*Node) Read(*arc.Node) error { return errPlatform }
+
+// Missing returns what [Probe] does.
+func (*Node) Missing() []Requirement { return Probe() }
+
+// Close does nothing.
+func (*Node) Close() error { return nil }
+
+// Sweep returns [ErrUnsupported].
+func (*Cgroups) Sweep(*arc.Sweep) error { return errPlatform }
+
+// Missing returns what [Probe] does.
+func (*Cgroups) Missing() []Requirement { return Probe() }
+
+// Close does nothing.
+func (*Cgroups) Close() error { return nil }
