@@ -135,7 +135,7 @@ func TestNumbersAndTheWordMax(t *testing.T) {
 	require.NoError(t, d.WriteUint("memory.high", arc.Unlimited))
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	assert.Equal(t, "max", string(text), "a shorter value leaves nothing of a longer one")
+	assert.Equal(t, "max\n", string(text), "a shorter value leaves nothing of a longer one")
 
 	for _, bad := range []string{"", "x", "-1", "1x", "99999999999999999999", "184467440737095516150"} {
 		_, ok := ParseUint([]byte(bad))

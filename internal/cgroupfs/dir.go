@@ -118,13 +118,13 @@ func (d *Dir) ReadUint(name string) (uint64, error) {
 // The file is opened with O_NONBLOCK: kernels that know it for memory limits do
 // not reclaim in the writer. No file but a limit should be written this way.
 func (d *Dir) WriteUint(name string, v uint64) error {
-	fd, err := openat(d.fd, name, unix.O_WRONLY|unix.O_TRUNC|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	fd, err := openat(d.fd, name, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return d.wrap("open", name, err)
 	}
 	defer unix.Close(fd)
 	var buf [24]byte
-	text := AppendUint(buf[:0], v)
+	text := append(AppendUint(buf[:0], v), '\n')
 	for {
 		n, err := unix.Write(fd, text)
 		switch {
@@ -135,8 +135,28 @@ func (d *Dir) WriteUint(name string, v uint64) error {
 		case n != len(text):
 			return fmt.Errorf("write %s of cgroup %d: wrote %d of %d bytes", name, d.id, n, len(text))
 		}
+		return d.cut(fd, name, int64(n))
+	}
+}
+
+// cut takes what is left of a longer former value off a plain file. It is done
+// after the write, so that a reader never sees an empty file; a cgroup file has
+// no length.
+func (d *Dir) cut(fd int, name string, length int64) error {
+	if d.root.kernfs {
 		return nil
 	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return d.wrap("stat", name, err)
+	}
+	if st.Size <= length {
+		return nil
+	}
+	if err := unix.Ftruncate(fd, length); err != nil {
+		return d.wrap("truncate", name, err)
+	}
+	return nil
 }
 
 // Processes appends the pids of the cgroup's own processes to pids. Processes

@@ -1,0 +1,57 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/guard"
+)
+
+// options are the flags that say where a guard acts and who may ask it to.
+type options struct {
+	socket     string
+	uid        int
+	root       string
+	protect    []string
+	killSwitch string
+}
+
+func (o *options) config(log *slog.Logger) guard.Config {
+	return guard.Config{Root: o.root, KillSwitch: o.killSwitch, Protect: o.protect, Logger: log}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	err := command().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var o options
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	root := &cobra.Command{
+		Use:           "reflexguard",
+		Short:         "Hold kernel knobs under leases that end by themselves",
+		SilenceUsage:  true,
+		SilenceErrors: false,
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&o.socket, "socket", guard.DefaultSocket, "unix socket on which orders are taken")
+	flags.IntVar(&o.uid, "uid", os.Geteuid(), "user id of the collector: owns the socket and, with root, may give orders")
+	flags.StringVar(&o.root, "cgroup-root", "", "cgroup v2 directory to act below (default: the machine's)")
+	flags.StringSliceVar(&o.protect, "protect", nil, "pattern of cgroups never to touch, a component (db-*) or a path (/batch/db-*); may be repeated")
+	flags.StringVar(&o.killSwitch, "kill-switch", guard.DefaultKillSwitch, "file whose presence releases everything and refuses everything")
+	root.AddCommand(superviseCommand(&o, log), serveCommand(&o, log), statusCommand(&o), restoreCommand(&o, log), versionCommand())
+	return root
+}

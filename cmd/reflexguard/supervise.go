@@ -1,0 +1,193 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// hungAfter is how long a child may go without a patrol before it is taken
+	// for hung and replaced; it patrols ten times a second.
+	hungAfter = 3 * time.Second
+	// A child that lives shorter than settled failed at once; it is started
+	// again without delay twice, then after a pause that doubles up to maxPause.
+	settled    = time.Second
+	patience   = 2
+	firstPause = 50 * time.Millisecond
+	maxPause   = 5 * time.Second
+	// stopWithin is how long a child may take to release everything.
+	stopWithin = 10 * time.Second
+)
+
+func superviseCommand(o *options, log *slog.Logger) *cobra.Command {
+	return &cobra.Command{
+		Use:   "supervise",
+		Short: "Run the guard and replace it at once whenever it dies or hangs",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			spareFromOOM(log)
+			lockMemory(log)
+			s := supervisor{path: "/proc/self/exe", args: append([]string{"serve"}, o.args()...), hung: hungAfter, log: log}
+			return s.run(c.Context())
+		},
+	}
+}
+
+// args are the flags of a child that acts where its parent was told to.
+func (o *options) args() []string {
+	args := []string{"--socket=" + o.socket, fmt.Sprintf("--uid=%d", o.uid), "--cgroup-root=" + o.root, "--kill-switch=" + o.killSwitch}
+	for _, p := range o.protect {
+		args = append(args, "--protect="+p)
+	}
+	return args
+}
+
+// supervisor keeps one child alive.
+type supervisor struct {
+	path string
+	args []string
+	env  []string
+	hung time.Duration // hungAfter
+	log  *slog.Logger
+}
+
+// run returns when ctx is done and the child has stopped.
+func (s *supervisor) run(ctx context.Context) error {
+	// A child gets its parent's-death signal when the thread that started it
+	// ends: this one must not.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for failures := 0; ; {
+		started := time.Now()
+		err := s.child(ctx)
+		if ctx.Err() != nil {
+			return err
+		}
+		if time.Since(started) < settled {
+			failures++
+		} else {
+			failures = 0
+		}
+		wait := pause(failures)
+		s.log.Error("guard ended, starting it again", "cause", err, "after", wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// pause is the wait before the next start after so many failures in a row.
+func pause(failures int) time.Duration {
+	if failures <= patience {
+		return 0
+	}
+	return min(firstPause<<min(failures-patience-1, 16), maxPause)
+}
+
+// child runs one child to its end. With ctx the child is told to stop.
+func (s *supervisor) child(ctx context.Context) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("heartbeat pipe: %w", err)
+	}
+	defer r.Close()
+	c := exec.Command(s.path, s.args...)
+	c.Args[0] = "reflexguard"
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	c.Env = append(append(os.Environ(), heartbeatFD+"=3"), s.env...)
+	c.ExtraFiles = []*os.File{w}
+	c.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	err = c.Start()
+	w.Close()
+	if err != nil {
+		return fmt.Errorf("start guard: %w", err)
+	}
+	ended := make(chan struct{})
+	var hung atomic.Bool
+	go listen(r, s.hung, func() {
+		hung.Store(true)
+		_ = c.Process.Kill()
+	})
+	go func() {
+		select {
+		case <-ended:
+			return
+		case <-ctx.Done():
+		}
+		notify("STOPPING=1")
+		_ = c.Process.Signal(unix.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(stopWithin):
+			_ = c.Process.Kill()
+		}
+	}()
+	err = c.Wait()
+	close(ended)
+	switch {
+	case hung.Load():
+		return errors.New("it hung")
+	case err != nil:
+		return fmt.Errorf("guard: %w", err)
+	}
+	return nil
+}
+
+// listen reads heartbeats until the pipe ends, and calls hung if they cease.
+// The first may take longer: the guard restores before it patrols.
+func listen(r *os.File, hungAfter time.Duration, hung func()) {
+	buf := make([]byte, 64)
+	for first := true; ; first = false {
+		wait := hungAfter
+		if first {
+			wait *= 10
+		}
+		if r.SetReadDeadline(time.Now().Add(wait)) != nil {
+			return
+		}
+		_, err := r.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			hung()
+			return
+		}
+		if err != nil {
+			return // the child is gone
+		}
+		if first {
+			notify("READY=1")
+		}
+	}
+}
+
+// notify tells the service manager, where there is one (sd_notify(3)).
+func notify(state string) {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return
+	}
+	if name[0] == '@' {
+		name = "\x00" + name[1:]
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_, _ = c.Write([]byte(state))
+}

@@ -1,0 +1,99 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package detect
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/mat"
+	"pgregory.net/rapid"
+)
+
+// definite draws a symmetric positive definite matrix, column-major lower, and
+// the same for gonum.
+func definite(t *rapid.T, n int) ([]float64, *mat.SymDense) {
+	draw := rapid.Float64Range(-3, 3)
+	g := mat.NewDense(n, n, nil)
+	for i := range n {
+		for j := range n {
+			g.Set(i, j, draw.Draw(t, "g"))
+		}
+	}
+	var product mat.Dense
+	product.Mul(g, g.T())
+	a, sym := make([]float64, n*n), mat.NewSymDense(n, nil)
+	for j := range n {
+		for i := j; i < n; i++ {
+			v := product.At(i, j)
+			if i == j {
+				v += 0.5
+			}
+			a[j*n+i] = v
+			sym.SetSym(i, j, v)
+		}
+	}
+	return a, sym
+}
+
+func vector(t *rapid.T, n int) []float64 {
+	return rapid.SliceOfN(rapid.Float64Range(-5, 5), n, n).Draw(t, "x")
+}
+
+func TestFactorAgreesWithGonum(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 12).Draw(t, "n")
+		a, sym := definite(t, n)
+		c := newCholesky(n)
+		require.True(t, c.factorise(a))
+		var want mat.Cholesky
+		require.True(t, want.Factorize(sym))
+
+		x := vector(t, n)
+		var solved mat.VecDense
+		require.NoError(t, want.SolveVecTo(&solved, mat.NewVecDense(n, append([]float64(nil), x...))))
+		d2 := mat.Dot(mat.NewVecDense(n, x), &solved)
+
+		z := append([]float64(nil), x...)
+		assert.InEpsilon(t, d2+1, c.whiten(z)+1, 1e-8)
+		c.unwhiten(z)
+		for i := range z {
+			assert.InDelta(t, solved.AtVec(i), z[i], 1e-7*(1+d2))
+		}
+	})
+}
+
+func TestRankOneUpdateEqualsFactorisation(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 12).Draw(t, "n")
+		a, sym := definite(t, n)
+		x := vector(t, n)
+		from := rapid.IntRange(0, n-1).Draw(t, "from")
+		clear(x[:from])
+		s := rapid.Float64Range(0.5, 1).Draw(t, "s")
+
+		c := newCholesky(n)
+		require.True(t, c.factorise(a))
+		c.update(s, append([]float64(nil), x...), from)
+
+		sym.ScaleSym(s*s, sym)
+		sym.SymRankOne(sym, 1, mat.NewVecDense(n, x))
+		var want mat.Cholesky
+		require.True(t, want.Factorize(sym))
+		var l mat.TriDense
+		want.LTo(&l)
+		for j := range n {
+			for i := j; i < n; i++ {
+				assert.InDelta(t, l.At(i, j), c.l[j*n+i], 1e-8)
+			}
+		}
+	})
+}
+
+func TestAMatrixThatIsNotDefiniteIsRefused(t *testing.T) {
+	c := newCholesky(2)
+	assert.False(t, c.factorise([]float64{1, 2, 0, 1}))
+	assert.False(t, c.factorise([]float64{0, 0, 0, 1}))
+}

@@ -1,0 +1,142 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+)
+
+const (
+	// DefaultSocket is where reflexguard listens.
+	DefaultSocket = "/run/reflex/guard.sock"
+	// DefaultKillSwitch is the file whose presence switches all action off.
+	DefaultKillSwitch = "/run/reflex/off"
+
+	// MinTTL and MaxTTL bound the life of a lease between renewals.
+	MinTTL = time.Second
+	MaxTTL = 60 * time.Second
+
+	// MaxReason bounds the reason of an order, in bytes.
+	MaxReason = 256
+
+	defaultMargin          = 16 << 20
+	defaultMaxLeases       = 8
+	defaultGrantsPerMinute = 20
+	// writeSpacing keeps a ceiling from rising more often than 200 times a
+	// second.
+	writeSpacing = int64(5 * time.Millisecond)
+	// recheckEvery is how often a held lease's target is compared with the
+	// safelist again: processes move.
+	recheckEvery = int64(time.Second)
+	// handsOffAfter is how often a knob may be lost to another owner.
+	handsOffAfter = 2
+)
+
+// Config says where and within which bounds a guard acts. The zero value is a
+// guard over the machine's own cgroup v2 with the default bounds.
+type Config struct {
+	// Root is a cgroup v2 directory; "" finds the machine's.
+	Root string
+	// KillSwitch is a path; "" is [DefaultKillSwitch].
+	KillSwitch string
+	// Protect adds patterns to the safelist, in the syntax of path.Match. One
+	// without a slash matches any component of a cgroup's path, one that starts
+	// with a slash the path itself; everything below a match is protected too.
+	Protect []string
+	// Margin is kept free above memory that cannot be reclaimed, in bytes; 0 is
+	// 16 MiB.
+	Margin uint64
+	// MaxLeases bounds the leases held at a time; 0 is 8.
+	MaxLeases int
+	// GrantsPerMinute bounds new leases; 0 is 20.
+	GrantsPerMinute int
+	// Logger receives what an operator should know; nil is silence.
+	Logger *slog.Logger
+
+	// OnPatrol is called after each patrol of Run: a watchdog's food.
+	OnPatrol func()
+
+	// Attributes replaces the kernel's extended attributes, for a Root that is
+	// a plain directory tree. nil is the kernel's.
+	Attributes cgroupfs.Attributes
+	// Clock replaces CLOCK_BOOTTIME (ns). nil is the kernel's.
+	Clock func() int64
+	// BootID replaces the kernel's boot id. "" is the kernel's.
+	BootID string
+}
+
+// Validate names the first key that cannot be.
+func (c *Config) Validate() error {
+	for i, p := range c.Protect {
+		if err := validPattern(p); err != nil {
+			return fmt.Errorf("protect[%d]: %q: %w", i, p, err)
+		}
+	}
+	if c.MaxLeases < 0 {
+		return fmt.Errorf("max_leases: must not be negative, is %d", c.MaxLeases)
+	}
+	if c.GrantsPerMinute < 0 {
+		return fmt.Errorf("grants_per_minute: must not be negative, is %d", c.GrantsPerMinute)
+	}
+	return nil
+}
+
+func (c *Config) complete() error {
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("guard configuration: %w", err)
+	}
+	if c.Root == "" {
+		root, err := cgroupfs.FindRoot()
+		if err != nil {
+			return err
+		}
+		c.Root = root
+	}
+	if c.KillSwitch == "" {
+		c.KillSwitch = DefaultKillSwitch
+	}
+	if c.Margin == 0 {
+		c.Margin = defaultMargin
+	}
+	if c.MaxLeases == 0 {
+		c.MaxLeases = defaultMaxLeases
+	}
+	if c.GrantsPerMinute == 0 {
+		c.GrantsPerMinute = defaultGrantsPerMinute
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.OnPatrol == nil {
+		c.OnPatrol = func() {}
+	}
+	if c.Clock == nil {
+		c.Clock = boottime
+	}
+	if c.BootID == "" {
+		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return fmt.Errorf("read boot id: %w", err)
+		}
+		c.BootID = strings.TrimSpace(string(id))
+	}
+	return nil
+}
+
+// boottime returns CLOCK_BOOTTIME in ns: it counts while the machine sleeps.
+func boottime() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic("CLOCK_BOOTTIME cannot be read: " + err.Error()) // every kernel since 2.6.39 has it
+	}
+	return ts.Nano()
+}

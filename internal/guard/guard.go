@@ -1,0 +1,238 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+)
+
+// Guard holds leases. It is safe for concurrent use.
+type Guard struct {
+	config Config
+	root   *cgroupfs.Root
+	safe   *safelist
+
+	// granting serialises grants: they are rare and count against budgets.
+	granting sync.Mutex
+	grants   [2]bucket // by bookOf: what observing spends costs enforcement nothing
+
+	mu     sync.Mutex // covers what is below; never held while the kernel is called
+	closed bool
+	books  [2]map[leaseKey]*lease
+	losses map[uint64]int
+	damage map[leaseKey]Damage
+
+	log audit
+
+	// fault stands between the guard and each write, in tests.
+	fault func(step string, cgroup uint64) error
+}
+
+// bookOf separates leases that were written from those only thought of.
+func bookOf(observe bool) int {
+	if observe {
+		return 1
+	}
+	return 0
+}
+
+// New returns a guard, after giving back every original that a former guard
+// left turned below the root.
+func New(config Config) (*Guard, error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	var options []cgroupfs.Option
+	if config.Attributes != nil {
+		options = append(options, cgroupfs.WithAttributes(config.Attributes))
+	}
+	root, err := cgroupfs.OpenRoot(config.Root, options...)
+	if err != nil {
+		return nil, fmt.Errorf("start guard: %w", err)
+	}
+	g := &Guard{
+		config: config,
+		root:   root,
+		safe:   newSafelist(config.Protect),
+		books:  [2]map[leaseKey]*lease{{}, {}},
+		losses: map[uint64]int{},
+		damage: map[leaseKey]Damage{},
+	}
+	for i := range g.grants {
+		g.grants[i] = bucket{size: int64(config.GrantsPerMinute), per: int64(time.Minute)}
+	}
+	if err := g.restoreLeftovers(); err != nil {
+		root.Close()
+		return nil, fmt.Errorf("restore what a former guard left: %w", err)
+	}
+	return g, nil
+}
+
+// Act carries out one order. Everything decided is in out; the error is that of
+// ctx, before anything was done. It does not wait for anything but the kernel.
+func (g *Guard) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("order about cgroup %d: %w", o.Cgroup, err)
+	}
+	*out = arc.Outcome{}
+	path := g.act(&o, out)
+	g.log.add(g.config.Clock(), path, &o, out)
+	return nil
+}
+
+// act returns the path of the cgroup, where it came to know it.
+func (g *Guard) act(o *arc.Order, out *arc.Outcome) string {
+	k, err := g.validate(o)
+	if err != nil {
+		refuse(out, err)
+		return ""
+	}
+	if on, why := g.killed(); on {
+		g.ReleaseAll("kill switch")
+		if o.Verb == arc.Release {
+			out.Verdict, out.Cause = arc.VerdictReleased, why
+		} else {
+			refuse(out, refusal(why))
+		}
+		return ""
+	}
+	l := g.find(leaseKey{o.Cgroup, o.Action}, o.Observe)
+	if o.Verb == arc.Release {
+		return g.release(l, o, out)
+	}
+	if l != nil {
+		if done := g.hold(l, o, out); done {
+			return l.path
+		}
+	}
+	return g.grant(k, o, out)
+}
+
+// validate checks what can be checked without looking at the machine.
+func (g *Guard) validate(o *arc.Order) (knob, error) {
+	if o.Cgroup == 0 {
+		return nil, refusal("the order names no cgroup")
+	}
+	k, known := knobs[o.Action]
+	if !known {
+		return nil, refusal(fmt.Sprintf("the guard has no action %q", o.Action))
+	}
+	if len(o.Reason) > MaxReason {
+		return nil, refusal(fmt.Sprintf("the reason has %d bytes, at most %d are allowed", len(o.Reason), MaxReason))
+	}
+	switch o.Verb {
+	case arc.Release:
+	case arc.Hold:
+		if ttl := time.Duration(o.TTL); ttl < MinTTL || ttl > MaxTTL {
+			return nil, refusal(fmt.Sprintf("a lease of %v is not between %v and %v", ttl, MinTTL, MaxTTL))
+		}
+	default:
+		return nil, refusal(fmt.Sprintf("the guard has no verb %d", o.Verb))
+	}
+	if g.stopping() {
+		return nil, errStopping
+	}
+	return k, nil
+}
+
+const errStopping = refusal("the guard is stopping")
+
+func (g *Guard) stopping() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
+}
+
+// killed reports whether the kill switch is on. Where that cannot be known it
+// counts as on.
+func (g *Guard) killed() (bool, string) {
+	_, err := os.Lstat(g.config.KillSwitch)
+	switch {
+	case err == nil:
+		return true, "the kill switch " + g.config.KillSwitch + " is on"
+	case errors.Is(err, fs.ErrNotExist):
+		return false, ""
+	}
+	return true, fmt.Sprintf("whether the kill switch is on cannot be known: %v", err)
+}
+
+// find returns the lease of a key, nil if there is none.
+func (g *Guard) find(key leaseKey, observe bool) *lease {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.books[bookOf(observe)][key]
+}
+
+// enter puts a lease in its book.
+func (g *Guard) enter(l *lease) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.books[bookOf(l.observed)][l.key] = l
+}
+
+// end takes a lease out of its book and closes its directory. The caller holds
+// l.mu.
+func (g *Guard) end(l *lease) {
+	l.ended = true
+	l.dir.Close()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	book := g.books[bookOf(l.observed)]
+	if book[l.key] == l {
+		delete(book, l.key)
+	}
+}
+
+// leases returns the leases of one book.
+func (g *Guard) leases(observe bool) []*lease {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	book := g.books[bookOf(observe)]
+	all := make([]*lease, 0, len(book))
+	for _, l := range book {
+		all = append(all, l)
+	}
+	return all
+}
+
+// refuse turns an error into an outcome: a decision of the guard's and a
+// vanished target are refusals, anything else is a failure.
+func refuse(out *arc.Outcome, err error) {
+	var no refusal
+	if errors.As(err, &no) || errors.Is(err, cgroupfs.ErrGone) {
+		out.Verdict = arc.VerdictRefused
+	} else {
+		out.Verdict = arc.VerdictFailed
+	}
+	out.Cause = err.Error()
+}
+
+// Protect adds a process to the safelist, with its cgroup and all that cgroup's
+// ancestors, until the returned function is called.
+func (g *Guard) Protect(pid int) (forget func()) { return g.safe.protect(pid) }
+
+// Close gives back every original and refuses orders from then on. What could
+// not be given back is in the error; its record is still on the cgroup.
+func (g *Guard) Close() error {
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return nil
+	}
+	g.closed = true
+	g.mu.Unlock()
+	g.granting.Lock() // a grant under way is in its book, or was never made
+	defer g.granting.Unlock()
+	err := g.ReleaseAll("the guard is stopping")
+	return errors.Join(err, g.root.Close())
+}

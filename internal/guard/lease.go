@@ -1,0 +1,121 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+)
+
+const (
+	recordVersion   = 1
+	recordPrefix    = "trusted.reflex.lease."
+	handsOffRecord  = "trusted.reflex.handsoff"
+	maxRecordLength = 4096
+)
+
+// limit is a knob's value in a record: a number, or the word "max".
+type limit uint64
+
+// MarshalText implements encoding.TextMarshaler.
+func (l limit) MarshalText() ([]byte, error) { return cgroupfs.AppendUint(nil, uint64(l)), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *limit) UnmarshalText(text []byte) error {
+	v, ok := cgroupfs.ParseUint(text)
+	if !ok {
+		return fmt.Errorf("%s is not a limit", strconv.Quote(string(text)))
+	}
+	*l = limit(v)
+	return nil
+}
+
+// record is what a lease leaves on its cgroup. Values between Low and High are
+// ours; the interval is declared ahead, so that a rising ceiling does not need
+// a new record at every step.
+type record struct {
+	Version    int              `json:"version"`
+	Original   limit            `json:"original"`
+	Low        limit            `json:"low"`
+	High       limit            `json:"high"`
+	Coupled    map[string]limit `json:"coupled,omitempty"`
+	Generation uint64           `json:"generation"`
+	BootID     string           `json:"boot_id"`
+	Granted    int64            `json:"granted"`
+	Deadline   int64            `json:"deadline"`
+}
+
+func (r *record) encode() ([]byte, error) { return json.Marshal(r) }
+
+// decodeRecord refuses everything that the guard would not have written.
+func decodeRecord(text []byte) (record, error) {
+	var r record
+	if len(text) > maxRecordLength {
+		return r, fmt.Errorf("lease record of %d bytes is too long", len(text))
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("lease record: %w", err)
+	}
+	switch {
+	case r.Version != recordVersion:
+		return r, fmt.Errorf("lease record of version %d, known is %d", r.Version, recordVersion)
+	case r.Low == 0, r.Low > r.High, r.High > r.Original:
+		return r, fmt.Errorf("lease record with the interval %d to %d below %d", r.Low, r.High, r.Original)
+	case r.BootID == "":
+		return r, errors.New("lease record without a boot id")
+	}
+	return r, nil
+}
+
+func (r *record) ours(v uint64) bool {
+	v = cgroupfs.PageDown(v)
+	return uint64(r.Low) <= v && v <= uint64(r.High)
+}
+
+// handsOff is what is left on a cgroup whose knobs another owner rewrote.
+type handsOff struct {
+	Losses int    `json:"losses"`
+	BootID string `json:"boot_id"`
+}
+
+type leaseKey struct {
+	cgroup uint64
+	action arc.Action
+}
+
+// lease is a knob held away from its original. Its mutex covers everything
+// below it and is held while the kernel is written to, so that a write that
+// takes long holds up no other lease.
+type lease struct {
+	key      leaseKey
+	dir      *cgroupfs.Dir
+	path     string // where it was at grant, for people
+	knob     knob
+	observed bool // nothing was ever written
+
+	mu        sync.Mutex
+	ended     bool
+	lost      bool // only the record is left to remove
+	record    record
+	value     uint64 // last written, or what would be
+	exact     bool   // value is known, not only the interval
+	deadline  int64
+	written   int64 // when value was written
+	rechecked int64 // when the safelist was last asked
+	reason    string
+}
+
+// ours reports whether the knob still has a value that this guard gave it.
+func (l *lease) ours(current uint64) bool {
+	if l.exact {
+		return current == l.value
+	}
+	return l.record.ours(current)
+}

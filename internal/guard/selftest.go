@@ -1,0 +1,118 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+)
+
+// ErrLocked says that another process holds the lock beside the socket.
+var ErrLocked = errors.New("another guard is at work")
+
+// Lock makes this process the one guard of a socket, before it restores
+// anything: two guards would take each other for another owner of the knobs.
+// The kernel drops the lock with the process, however it ends.
+func Lock(socket string) (unlock func() error, err error) {
+	name := socket + ".lock"
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrLocked
+		}
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	return f.Close, nil
+}
+
+// SelfTest grants, moves, releases, loses and restores leases on a cgroup made
+// of plain files in a temporary directory below dir. A guard that passes it
+// works, and the pages it needs for that are in memory: locked there
+// afterwards, applying and releasing need no disk.
+func SelfTest(dir string) error {
+	top, err := os.MkdirTemp(dir, "reflex-selftest-")
+	if err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	defer os.RemoveAll(top)
+	if err := selfTest(top); err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	return nil
+}
+
+func selfTest(top string) error {
+	target := filepath.Join(top, "target")
+	if err := os.Mkdir(target, 0o700); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"memory.high": "max\n", "memory.max": "max\n", "memory.current": "104857600\n",
+		"memory.stat": "anon 4096\nfile 0\nkernel 4096\n", "cgroup.procs": "", "cgroup.type": "domain\n",
+	} {
+		if err := os.WriteFile(filepath.Join(target, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	now := boottime()
+	config := Config{
+		Root: top, KillSwitch: filepath.Join(top, "off"), Attributes: &cgroupfs.Memory{},
+		Clock: func() int64 { return now },
+	}
+	g, err := New(config)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	d, err := g.root.OpenPath("/target")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	order := arc.Order{Cgroup: d.ID(), Action: arc.ActionMemoryHigh, TTL: int64(MinTTL), Parameter: 200 << 20, Reason: "self-test"}
+	release := order
+	release.Verb = arc.Release
+	for _, step := range []struct {
+		order arc.Order
+		want  arc.Verdict
+		after time.Duration
+	}{
+		{order, arc.VerdictGranted, 0},
+		{order, arc.VerdictHeld, time.Second},
+		{release, arc.VerdictReleased, 0},
+		{order, arc.VerdictGranted, 0},
+	} {
+		now += int64(step.after)
+		var out arc.Outcome
+		if err := g.Act(context.Background(), step.order, &out); err != nil {
+			return err
+		}
+		if out.Verdict != step.want {
+			return fmt.Errorf("an order to %s was %s instead of %s: %s", step.order.Verb, out.Verdict, step.want, out.Cause)
+		}
+	}
+	now += int64(MinTTL)
+	g.Patrol()
+	if v, err := d.ReadUint("memory.high"); err != nil || v != arc.Unlimited {
+		return errors.Join(fmt.Errorf("after expiry memory.high is %d", v), err)
+	}
+	g.Status()
+	return nil
+}

@@ -1,0 +1,219 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+const (
+	// maxConnections and maxCalls bound what even the rightful peer can occupy.
+	maxConnections = 16
+	maxCalls       = 32
+)
+
+// ErrBusySocket says that another guard answers on the socket.
+var ErrBusySocket = errors.New("another guard answers on the socket")
+
+// Serve answers orders on a unix socket until ctx is done. The socket is of
+// mode 0600 and belongs to uid; only that user and root are answered. Whoever
+// is connected is on the safelist, with its cgroup and all that cgroup's
+// ancestors. A socket that nobody answers on is replaced.
+func Serve(ctx context.Context, g *Guard, socket string, uid int) error {
+	l, err := listen(socket, uid)
+	if err != nil {
+		return fmt.Errorf("serve guard: %w", err)
+	}
+	return serve(ctx, g, l, uid)
+}
+
+func serve(ctx context.Context, g *Guard, l net.Listener, uid int) error {
+	admission := &admission{guard: g, uid: uid, credentials: peerOf}
+	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(admission))
+	if err != nil {
+		return errors.Join(fmt.Errorf("serve guard: %w", err), l.Close())
+	}
+	server.RegisterService(serviceName, service(g))
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(ctx, l); err != nil && !errors.Is(err, ttrpc.ErrServerClosed) {
+		return fmt.Errorf("serve guard: %w", err)
+	}
+	return nil
+}
+
+func service(g *Guard) *ttrpc.ServiceDesc {
+	calls := make(chan struct{}, maxCalls)
+	limited := func(method ttrpc.Method) ttrpc.Method {
+		return func(ctx context.Context, unmarshal func(any) error) (any, error) {
+			select {
+			case calls <- struct{}{}:
+				defer func() { <-calls }()
+				return method(ctx, unmarshal)
+			default:
+				return nil, status.Errorf(codes.ResourceExhausted, "the guard answers %d calls already", maxCalls)
+			}
+		}
+	}
+	return &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
+		methodAct: limited(func(ctx context.Context, unmarshal func(any) error) (any, error) {
+			var (
+				message wrapperspb.BytesValue
+				wire    wireOrder
+				out     arc.Outcome
+			)
+			if err := unmarshal(&message); err != nil {
+				return nil, err
+			}
+			if err := unpack(&message, &wire); err != nil {
+				return nil, status.Error(codes.InvalidArgument, err.Error())
+			}
+			order, err := wire.order()
+			if err != nil {
+				out.Verdict, out.Cause = arc.VerdictRefused, err.Error()
+				return pack(outcomeToWire(&out))
+			}
+			if err := g.Act(ctx, order, &out); err != nil {
+				return nil, err
+			}
+			return pack(outcomeToWire(&out))
+		}),
+		methodStatus: limited(func(_ context.Context, unmarshal func(any) error) (any, error) {
+			var message wrapperspb.BytesValue
+			if err := unmarshal(&message); err != nil {
+				return nil, err
+			}
+			return pack(g.Status())
+		}),
+	}}
+}
+
+// listen creates the socket. There is no instant at which others could connect:
+// it is made in a directory only root writes to, under a mask of 0177.
+func listen(socket string, uid int) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		return nil, fmt.Errorf("make the socket's directory: %w", err)
+	}
+	if info, err := os.Lstat(socket); err == nil {
+		if info.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("%s exists and is no socket", socket)
+		}
+		if c, err := net.DialTimeout("unix", socket, time.Second); err == nil {
+			c.Close()
+			return nil, fmt.Errorf("%s: %w", socket, ErrBusySocket)
+		} else if !errors.Is(err, unix.ECONNREFUSED) {
+			return nil, fmt.Errorf("%s: who answers cannot be known: %w", socket, err)
+		}
+		if err := os.Remove(socket); err != nil {
+			return nil, fmt.Errorf("remove the stale socket: %w", err)
+		}
+	}
+	l, err := bind(socket)
+	if err != nil {
+		return nil, err
+	}
+	if uid >= 0 && uid != os.Geteuid() {
+		if err := os.Chown(socket, uid, -1); err != nil {
+			return nil, errors.Join(fmt.Errorf("give the socket to uid %d: %w", uid, err), l.Close())
+		}
+	}
+	return l, nil
+}
+
+var umask sync.Mutex // of the process; held for one bind
+
+func bind(socket string) (net.Listener, error) {
+	umask.Lock()
+	defer umask.Unlock()
+	old := unix.Umask(0o177)
+	defer unix.Umask(old)
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
+
+// admission lets in the configured user and root, a few at a time.
+type admission struct {
+	guard       *Guard
+	uid         int
+	credentials func(net.Conn) (*unix.Ucred, error)
+
+	mu   sync.Mutex
+	open int
+}
+
+// Handshake implements ttrpc.Handshaker.
+func (a *admission) Handshake(_ context.Context, conn net.Conn) (net.Conn, any, error) {
+	peer, err := a.credentials(conn)
+	if err != nil {
+		return nil, nil, fmt.Errorf("who connected cannot be known: %w", err)
+	}
+	if peer.Uid != 0 && int64(peer.Uid) != int64(a.uid) {
+		return nil, nil, fmt.Errorf("uid %d may not give orders", peer.Uid)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open >= maxConnections {
+		return nil, nil, fmt.Errorf("%d connections are open, no more are allowed", a.open)
+	}
+	a.open++
+	return &admitted{Conn: conn, leave: sync.OnceFunc(a.leave(peer))}, peer, nil
+}
+
+func (a *admission) leave(peer *unix.Ucred) func() {
+	forget := a.guard.Protect(int(peer.Pid))
+	return func() {
+		forget()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.open--
+	}
+}
+
+// admitted is a connection whose peer is protected until it closes.
+type admitted struct {
+	net.Conn
+	leave func()
+}
+
+func (c *admitted) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}
+
+func peerOf(conn net.Conn) (*unix.Ucred, error) {
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil, fmt.Errorf("%T is no unix socket", conn)
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var peer *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return nil, err
+	}
+	return peer, failed
+}

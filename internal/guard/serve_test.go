@@ -1,0 +1,267 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/containerd/ttrpc"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// serving serves g until the test ends or stop is called.
+func serving(t testing.TB, g *Guard, socket string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	l, err := listen(socket, os.Geteuid())
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- serve(ctx, g, l, os.Geteuid()) }()
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			assert.NoError(t, <-done)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// socketPath is short: a unix socket's name has 108 bytes at most.
+func socketPath(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "reflex")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "run", "guard.sock")
+}
+
+func TestOrdersOverTheSocket(t *testing.T) {
+	m := newMachine(t)
+	id := m.cgroup(t, "a")
+	g := m.guard(t)
+	socket := socketPath(t)
+	serving(t, g, socket)
+
+	info, err := os.Stat(socket)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	c := Dial(socket)
+	defer c.Close()
+	var out arc.Outcome
+	require.NoError(t, c.Act(t.Context(), hold(id, 130*mib), &out))
+	assert.Equal(t, arc.Outcome{
+		Verdict: arc.VerdictGranted, Original: arc.Unlimited, Value: 130 * mib, Written: m.now(), Deadline: m.now() + 15*second,
+	}, out)
+	s, err := c.Status(t.Context())
+	require.NoError(t, err)
+	require.Len(t, s.Leases, 1)
+	assert.Equal(t, "it grows", s.Leases[0].Reason)
+	assert.Equal(t, "/a", s.Leases[0].Path)
+	o := releaseOf(id)
+	require.NoError(t, c.Act(t.Context(), o, &out))
+	assert.Equal(t, arc.VerdictReleased, out.Verdict)
+	o.Cgroup = 0
+	require.NoError(t, c.Act(t.Context(), o, &out))
+	assert.Equal(t, arc.VerdictRefused, out.Verdict, "the guard's own words come back")
+	assert.NotEmpty(t, out.Cause)
+	o.Action = 77
+	require.NoError(t, c.Act(t.Context(), o, &out))
+	assert.Equal(t, arc.VerdictRefused, out.Verdict)
+
+	conn, err := c.connect(t.Context())
+	require.NoError(t, err)
+	require.Error(t, conn.Call(t.Context(), serviceName, methodAct, wrapperspb.Bytes([]byte("{")), &wrapperspb.BytesValue{}))
+	require.NoError(t, c.Act(t.Context(), hold(id, 130*mib), &out), "nonsense ends no connection")
+}
+
+func TestThePeerOfTheSocketIsProtectedWhileItIsConnected(t *testing.T) {
+	m := newMachine(t)
+	id := m.cgroup(t, "a")
+	g := m.guard(t)
+	g.safe.pids = pidset{} // forget that this process is the guard itself
+	m.set(t, "a", "cgroup.procs", bytesOf(uint64(os.Getpid())))
+	socket := socketPath(t)
+	serving(t, g, socket)
+	c := Dial(socket)
+	var out arc.Outcome
+	require.NoError(t, c.Act(t.Context(), hold(id, 130*mib), &out))
+	assert.Equal(t, arc.VerdictRefused, out.Verdict)
+	assert.Contains(t, out.Cause, "protected")
+	require.NoError(t, c.Close())
+	require.Eventually(t, func() bool { return !g.safe.pids.has(os.Getpid()) }, 5*time.Second, 5*time.Millisecond)
+	assert.Equal(t, arc.VerdictGranted, act(t, g, hold(id, 130*mib)).Verdict)
+}
+
+func TestOnlyTheCollectorsUserAndRootAreLetIn(t *testing.T) {
+	g := newMachine(t).guard(t)
+	for _, c := range []struct {
+		uid uint32
+		err error
+		in  bool
+	}{{1000, nil, true}, {0, nil, true}, {1001, nil, false}, {0, errors.New("no credentials"), false}, {1<<32 - 1, nil, false}} {
+		a := &admission{guard: g, uid: 1000, credentials: func(net.Conn) (*unix.Ucred, error) { return &unix.Ucred{Uid: c.uid, Pid: 4}, c.err }}
+		ours, theirs := net.Pipe()
+		conn, _, err := a.Handshake(t.Context(), ours)
+		assert.Equal(t, c.in, err == nil, "uid %d: %v", c.uid, err)
+		if err == nil {
+			assert.True(t, g.safe.pids.has(4))
+			conn.Close()
+			assert.False(t, g.safe.pids.has(4))
+			assert.Zero(t, a.open)
+		}
+		theirs.Close()
+	}
+	a := &admission{guard: g, credentials: func(net.Conn) (*unix.Ucred, error) { return &unix.Ucred{Pid: 4}, nil }}
+	for i := range maxConnections + 1 {
+		ours, _ := net.Pipe()
+		_, _, err := a.Handshake(t.Context(), ours)
+		assert.Equal(t, i < maxConnections, err == nil)
+	}
+}
+
+func TestAWrongUserGetsNoAnswerFromTheSocket(t *testing.T) {
+	g := newMachine(t).guard(t)
+	socket := socketPath(t)
+	l, err := listen(socket, os.Geteuid())
+	require.NoError(t, err)
+	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(&admission{guard: g, uid: 1, credentials: func(net.Conn) (*unix.Ucred, error) {
+		return &unix.Ucred{Uid: 2, Pid: 4}, nil
+	}}))
+	require.NoError(t, err)
+	server.RegisterService(serviceName, service(g))
+	go server.Serve(context.Background(), l)
+	defer server.Close()
+	c := Dial(socket)
+	defer c.Close()
+	var out arc.Outcome
+	err = c.Act(t.Context(), hold(1, 1), &out)
+	require.ErrorContains(t, err, "guard is not reachable at "+socket)
+	assert.Empty(t, g.Status().Audit)
+}
+
+func TestAnAbsentGuardIsSaidSo(t *testing.T) {
+	socket := socketPath(t)
+	c := Dial(socket)
+	var out arc.Outcome
+	err := c.Act(t.Context(), hold(1, 1), &out)
+	require.ErrorContains(t, err, "guard is not reachable at "+socket+": ")
+	require.ErrorIs(t, err, unix.ENOENT)
+	assert.Equal(t, arc.Outcome{}, out)
+	require.NoError(t, c.Close())
+	require.ErrorIs(t, c.Act(t.Context(), hold(1, 1), &out), net.ErrClosed)
+}
+
+func TestAClientOutlivesItsGuard(t *testing.T) {
+	m := newMachine(t)
+	id := m.cgroup(t, "a")
+	socket := socketPath(t)
+	g := m.guard(t)
+	stop := serving(t, g, socket)
+	c := Dial(socket)
+	defer c.Close()
+	var out arc.Outcome
+	require.NoError(t, c.Act(t.Context(), hold(id, 130*mib), &out))
+	stop()
+	require.Error(t, c.Act(t.Context(), hold(id, 130*mib), &out))
+	require.NoError(t, g.Close())
+	serving(t, m.guard(t), socket)
+	require.NoError(t, c.Act(t.Context(), hold(id, 130*mib), &out))
+	assert.Equal(t, arc.VerdictGranted, out.Verdict, "the former guard gave it back")
+}
+
+func TestAGuardThatDoesNotAnswerIsGivenUpOn(t *testing.T) {
+	socket := socketPath(t)
+	l, err := listen(socket, os.Geteuid())
+	require.NoError(t, err)
+	defer l.Close() // it never accepts
+	c := Dial(socket)
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var out arc.Outcome
+	err = c.Act(ctx, hold(1, 1), &out)
+	require.ErrorContains(t, err, "guard is not reachable")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestTheSocketIsTakenOnlyFromTheDead(t *testing.T) {
+	socket := socketPath(t)
+	g := newMachine(t).guard(t)
+	stop := serving(t, g, socket)
+	require.ErrorIs(t, Serve(t.Context(), g, socket, os.Geteuid()), ErrBusySocket)
+	stop()
+
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	require.NoError(t, err)
+	stale.SetUnlinkOnClose(false)
+	require.NoError(t, stale.Close())
+	serving(t, g, socket)()
+
+	require.NoError(t, os.WriteFile(socket, []byte("precious"), 0o600))
+	require.ErrorContains(t, Serve(t.Context(), g, socket, os.Geteuid()), "is no socket")
+	text, err := os.ReadFile(socket)
+	require.NoError(t, err)
+	assert.Equal(t, "precious", string(text))
+}
+
+func TestOneGuardASocket(t *testing.T) {
+	socket := socketPath(t)
+	unlock, err := Lock(socket)
+	require.NoError(t, err)
+	_, err = Lock(socket)
+	require.ErrorIs(t, err, ErrLocked)
+	require.NoError(t, unlock())
+	unlock, err = Lock(socket)
+	require.NoError(t, err)
+	require.NoError(t, unlock())
+}
+
+func TestRunEndsLeasesOnTheKernelsClock(t *testing.T) {
+	m := newMachine(t)
+	m.change = func(c *Config) { c.Clock = nil }
+	id := m.cgroup(t, "a")
+	g := m.guard(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.Run(ctx) }()
+	o := hold(id, 130*mib)
+	o.TTL = second
+	out := act(t, g, o)
+	require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
+	require.Eventually(t, func() bool { return m.high(t, "a") == arc.Unlimited }, 10*time.Second, 5*time.Millisecond)
+	assert.GreaterOrEqual(t, boottime(), out.Deadline, "not before")
+	cancel()
+	require.NoError(t, <-done)
+}
+
+func TestRequirementsSayWhatIsMissingAndHowToGetIt(t *testing.T) {
+	all := Requirements()
+	require.NotEmpty(t, all)
+	for _, r := range all {
+		assert.NotEmpty(t, r.Name)
+		assert.Equal(t, r.Present, r.Cause == "", "%+v", r)
+		assert.Equal(t, r.Present, r.Remedy == "", "%+v", r)
+	}
+	for _, r := range requirements(t.TempDir()) {
+		if r.Name == "cgroup v2" || r.Name == "memory controller" {
+			assert.False(t, r.Present, "a plain directory is no %s", r.Name)
+		}
+	}
+	assert.Empty(t, newMachine(t).guard(t).Requirements(), "nothing to need over plain files")
+}

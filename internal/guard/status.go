@@ -1,0 +1,160 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"cmp"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// Status is what a guard knows of itself.
+type Status struct {
+	PID          int               `json:"pid"` // in the guard's own namespace
+	Root         string            `json:"root"`
+	BootTime     int64             `json:"boottime_ns"` // CLOCK_BOOTTIME when asked
+	KillSwitch   KillSwitch        `json:"kill_switch"`
+	Leases       []Lease           `json:"leases"`
+	Verdicts     map[string]uint64 `json:"verdicts"`
+	Damaged      []Damage          `json:"damaged"`
+	Losses       []Loss            `json:"losses"`
+	Requirements []Requirement     `json:"requirements"`
+	Audit        []Entry           `json:"audit"` // oldest first
+}
+
+// KillSwitch is the state of the file that switches all action off.
+type KillSwitch struct {
+	Path  string `json:"path"`
+	On    bool   `json:"on"`
+	Cause string `json:"cause,omitempty"`
+}
+
+// Lease is a lease held now. Original and Value are in the knob's own unit,
+// [arc.Unlimited] and above is "max"; Deadline is CLOCK_BOOTTIME in ns.
+type Lease struct {
+	Cgroup     uint64 `json:"cgroup"`
+	Path       string `json:"path"`
+	Knob       string `json:"knob"`
+	Observed   bool   `json:"observed,omitempty"`
+	Original   uint64 `json:"original"`
+	Value      uint64 `json:"value"`
+	Generation uint64 `json:"generation"`
+	Deadline   int64  `json:"deadline_ns"`
+	Reason     string `json:"reason"`
+}
+
+// Damage is a lease record that cannot be read, on a knob that is left alone.
+type Damage struct {
+	Cgroup uint64 `json:"cgroup"`
+	Path   string `json:"path"`
+	Knob   string `json:"knob"`
+	Cause  string `json:"cause"`
+}
+
+// Loss counts how often another owner rewrote a cgroup's knob under a lease.
+type Loss struct {
+	Cgroup   uint64 `json:"cgroup"`
+	Times    int    `json:"times"`
+	HandsOff bool   `json:"hands_off"`
+}
+
+// Entry is one decision in the audit. Renewals of one lease that follow each
+// other are one entry, of the last of them.
+type Entry struct {
+	At       int64  `json:"at_ns"` // CLOCK_BOOTTIME
+	Times    int    `json:"times"`
+	Cgroup   uint64 `json:"cgroup"`
+	Path     string `json:"path,omitempty"`
+	Action   string `json:"action"`
+	Verb     string `json:"verb"`
+	Verdict  string `json:"verdict"`
+	Original uint64 `json:"original,omitempty"`
+	Value    uint64 `json:"value,omitempty"`
+	Cause    string `json:"cause,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// Status returns a snapshot.
+func (g *Guard) Status() Status {
+	s := Status{PID: os.Getpid(), Root: g.root.Name(), BootTime: g.config.Clock(), Requirements: g.Requirements()}
+	s.KillSwitch.Path = g.config.KillSwitch
+	s.KillSwitch.On, s.KillSwitch.Cause = g.killed()
+	s.Leases = []Lease{}
+	for _, observe := range []bool{false, true} {
+		for _, l := range g.leases(observe) {
+			l.mu.Lock()
+			if !l.ended {
+				s.Leases = append(s.Leases, Lease{
+					Cgroup: l.key.cgroup, Path: l.path, Knob: l.knob.file(), Observed: l.observed, Original: uint64(l.record.Original),
+					Value: l.value, Generation: l.record.Generation, Deadline: l.deadline, Reason: l.reason,
+				})
+			}
+			l.mu.Unlock()
+		}
+	}
+	slices.SortFunc(s.Leases, func(a, b Lease) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
+	g.mu.Lock()
+	s.Damaged, s.Losses = []Damage{}, []Loss{}
+	for _, d := range g.damage {
+		s.Damaged = append(s.Damaged, d)
+	}
+	for id, n := range g.losses {
+		s.Losses = append(s.Losses, Loss{Cgroup: id, Times: n, HandsOff: n >= handsOffAfter})
+	}
+	g.mu.Unlock()
+	slices.SortFunc(s.Damaged, func(a, b Damage) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
+	slices.SortFunc(s.Losses, func(a, b Loss) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
+	s.Verdicts, s.Audit = g.log.snapshot()
+	return s
+}
+
+// audit is a preallocated ring: recording a decision needs no memory, disk or
+// network.
+type audit struct {
+	mu       sync.Mutex
+	ring     [256]Entry
+	last     int // of the newest entry
+	count    int
+	verdicts [arc.VerdictFailed + 1]uint64
+}
+
+func (a *audit) add(now int64, path string, o *arc.Order, out *arc.Outcome) {
+	e := Entry{
+		At: now, Times: 1, Cgroup: o.Cgroup, Path: path, Action: o.Action.String(), Verb: o.Verb.String(), Verdict: out.Verdict.String(),
+		Original: out.Original, Value: out.Value, Cause: out.Cause, Reason: o.Reason[:min(len(o.Reason), MaxReason)],
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if int(out.Verdict) < len(a.verdicts) {
+		a.verdicts[out.Verdict]++
+	}
+	newest := &a.ring[a.last]
+	if a.count > 0 && newest.Cgroup == e.Cgroup && newest.Action == e.Action && newest.Verb == e.Verb && newest.Verdict == e.Verdict && newest.Cause == e.Cause {
+		e.Times += newest.Times
+		*newest = e
+		return
+	}
+	a.last = (a.last + 1) % len(a.ring)
+	a.ring[a.last] = e
+	a.count = min(a.count+1, len(a.ring))
+}
+
+func (a *audit) snapshot() (map[string]uint64, []Entry) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	verdicts := map[string]uint64{}
+	for v, n := range a.verdicts {
+		if n > 0 {
+			verdicts[arc.Verdict(v).String()] = n
+		}
+	}
+	entries := make([]Entry, 0, a.count)
+	for i := a.count - 1; i >= 0; i-- {
+		entries = append(entries, a.ring[(a.last-i+len(a.ring))%len(a.ring)])
+	}
+	return verdicts, entries
+}

@@ -1,0 +1,235 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+)
+
+// All writes to the kernel are in this file, and their order is the safety of
+// the whole: record, knob … knob, record. Whatever step is the last one made,
+// the record is there whenever the knob is not at its original.
+
+// begin writes a lease: first its record, then the knob, then looks whether
+// the knob is what was meant.
+func (g *Guard) begin(l *lease) error {
+	if err := g.writeRecord(l, &l.record); err != nil {
+		return err
+	}
+	if err := g.turn(l, l.value); err != nil {
+		return err
+	}
+	got, err := l.knob.read(l.dir)
+	if err != nil {
+		return err
+	}
+	if got != l.value {
+		l.exact = false
+		return fmt.Errorf("%s of %s is %d after writing %d", l.knob.file(), l.path, got, l.value)
+	}
+	return nil
+}
+
+// turn writes the knob. From a failed write on only the interval is known.
+func (g *Guard) turn(l *lease, v uint64) error {
+	if err := g.step("knob", l); err != nil {
+		l.exact = false
+		return err
+	}
+	if err := l.dir.WriteUint(l.knob.file(), v); err != nil {
+		l.exact = false
+		return err
+	}
+	l.value, l.exact, l.written = v, true, g.config.Clock()
+	return g.step("knob written", l)
+}
+
+func (g *Guard) writeRecord(l *lease, r *record) error {
+	text, err := r.encode()
+	if err != nil {
+		return fmt.Errorf("lease record of %s: %w", l.path, err)
+	}
+	if err := g.step("record", l); err != nil {
+		return err
+	}
+	if err := l.dir.Setxattr(recordPrefix+l.knob.file(), text); err != nil {
+		return err
+	}
+	return g.step("record written", l)
+}
+
+func (g *Guard) removeRecord(l *lease) error {
+	if err := g.step("remove", l); err != nil {
+		return err
+	}
+	if err := l.dir.Removexattr(recordPrefix + l.knob.file()); err != nil {
+		return err
+	}
+	return g.step("removed", l)
+}
+
+// giveBack ends a lease: the original where the knob is still ours, nothing
+// where it is not. The caller holds l.mu. A lease that could not be given back
+// stays in its book, overdue, and Run goes on trying.
+func (g *Guard) giveBack(l *lease, out *arc.Outcome) {
+	out.Original = uint64(l.record.Original)
+	if l.observed {
+		out.Verdict, out.Value = arc.VerdictObserved, out.Original
+		g.end(l)
+		return
+	}
+	if l.lost {
+		g.forget(l, out)
+		return
+	}
+	current, err := l.knob.read(l.dir)
+	if err == nil && current != uint64(l.record.Original) && !l.ours(current) {
+		g.lose(l, current, out)
+		return
+	}
+	// At its original without having been put there by us: whoever did so after
+	// we wrote another value owns it now.
+	if err == nil && l.exact && l.value != current {
+		g.lose(l, current, out)
+		return
+	}
+	g.undo(l, out)
+	if out.Verdict == arc.VerdictNone {
+		out.Verdict = arc.VerdictReleased
+	}
+}
+
+// undo writes the original and removes the record. It leaves the verdict alone
+// unless it fails, or finds the cgroup gone and the lease with it.
+func (g *Guard) undo(l *lease, out *arc.Outcome) {
+	err := g.restore(l)
+	switch {
+	case err == nil:
+		out.Value, out.Written = uint64(l.record.Original), l.written
+		g.end(l)
+	case errors.Is(err, cgroupfs.ErrGone):
+		if out.Verdict == arc.VerdictNone {
+			out.Verdict, out.Cause = arc.VerdictReleased, err.Error()
+		}
+		g.end(l)
+	default:
+		l.deadline = 0
+		out.Verdict, out.Cause = arc.VerdictFailed, join(out.Cause, err.Error())
+		g.config.Logger.Error("lease not given back, trying again", "cgroup", l.path, "knob", l.knob.file(), "error", err)
+	}
+}
+
+// restore is the way back: compare, knob, record.
+func (g *Guard) restore(l *lease) error {
+	original := uint64(l.record.Original)
+	current, err := l.knob.read(l.dir)
+	if err != nil {
+		return err
+	}
+	if current != original && l.ours(current) {
+		if err := g.turn(l, original); err != nil {
+			return err
+		}
+	}
+	return g.removeRecord(l)
+}
+
+// lose ends a lease whose knob somebody else rewrote: the value stays, the
+// record goes, and the loss is counted on the cgroup.
+func (g *Guard) lose(l *lease, current uint64, out *arc.Outcome) {
+	out.Verdict, out.Original, out.Value = arc.VerdictLost, uint64(l.record.Original), current
+	out.Cause = fmt.Sprintf("%s of %s is %s: somebody else rewrote it", l.knob.file(), l.path, cgroupfs.AppendUint(nil, current))
+	g.config.Logger.Warn("lease lost", "cgroup", l.path, "knob", l.knob.file(), "value", current)
+	if err := g.countLoss(l); err != nil {
+		out.Cause = join(out.Cause, err.Error())
+	}
+	l.lost = true
+	g.forget(l, out)
+}
+
+// forget removes the record of a lost lease and nothing else. If that fails,
+// Run comes back for it.
+func (g *Guard) forget(l *lease, out *arc.Outcome) {
+	out.Verdict = arc.VerdictLost
+	if err := g.removeRecord(l); err != nil && !errors.Is(err, cgroupfs.ErrGone) {
+		out.Cause = join(out.Cause, err.Error())
+		l.deadline = 0
+		return
+	}
+	g.end(l)
+}
+
+// countLoss counts in memory and on the cgroup, so that neither a restart of
+// the guard nor a full table forgets it.
+func (g *Guard) countLoss(l *lease) error {
+	before, err := g.lossesOf(l.dir)
+	if err != nil {
+		before = handsOffAfter // what cannot be known is taken for the worst
+	}
+	n := before + 1
+	g.mu.Lock()
+	if len(g.losses) >= maxLosses {
+		clear(g.losses) // the cgroups still carry their own count
+	}
+	g.losses[l.key.cgroup] = n
+	g.mu.Unlock()
+	text, err := json.Marshal(handsOff{Losses: n, BootID: g.config.BootID})
+	if err != nil {
+		return fmt.Errorf("count loss of %s: %w", l.path, err)
+	}
+	if err := g.step("loss", l); err != nil {
+		return err
+	}
+	if err := l.dir.Setxattr(handsOffRecord, text); err != nil && !errors.Is(err, cgroupfs.ErrGone) {
+		return err
+	}
+	return nil
+}
+
+// maxLosses bounds the memory of lost cgroups.
+const maxLosses = 1024
+
+// lossesOf returns how often knobs of a cgroup were lost in this boot.
+func (g *Guard) lossesOf(d *cgroupfs.Dir) (int, error) {
+	g.mu.Lock()
+	n := g.losses[d.ID()]
+	g.mu.Unlock()
+	text, err := d.Getxattr(handsOffRecord)
+	if errors.Is(err, cgroupfs.ErrNoAttribute) {
+		return n, nil
+	}
+	if err != nil {
+		return n, err
+	}
+	var seen handsOff
+	if err := json.Unmarshal(text, &seen); err != nil {
+		return handsOffAfter, nil //nolint:nilerr // a count that cannot be read keeps hands off
+	}
+	if seen.BootID != g.config.BootID {
+		return n, nil
+	}
+	return max(n, seen.Losses), nil
+}
+
+func (g *Guard) step(name string, l *lease) error {
+	if g.fault == nil {
+		return nil
+	}
+	return g.fault(name, l.key.cgroup)
+}
+
+func join(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "":
+		return a
+	}
+	return a + "; " + b
+}

@@ -1,0 +1,137 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// maxAnswers bounds the answers that wait for the next Step.
+const maxAnswers = 64
+
+type answer struct {
+	order   arc.Order
+	outcome arc.Outcome
+}
+
+// Answer feeds back what became of an order. It takes effect at the next Step;
+// beyond a bounded number of waiting answers the oldest is dropped.
+func (p *Policy) Answer(o arc.Order, out arc.Outcome) {
+	if len(p.answers) == maxAnswers {
+		copy(p.answers, p.answers[1:])
+		p.answers = p.answers[:maxAnswers-1]
+	}
+	p.answers = append(p.answers, answer{o, out})
+}
+
+// settle applies the answers that wait.
+func (p *Policy) settle(s *arc.Sample) {
+	for i := range p.answers {
+		a := &p.answers[i]
+		for k := range p.leases {
+			if l := &p.leases[k]; l.cgroup == a.order.Cgroup && l.generation == a.order.Generation {
+				if !p.settleOne(l, a, s) {
+					last := len(p.leases) - 1
+					copy(p.leases[k:], p.leases[k+1:])
+					p.leases[last] = lease{}
+					p.leases = p.leases[:last]
+				}
+				break
+			}
+		}
+		p.answers[i] = answer{}
+	}
+	p.answers = p.answers[:0]
+}
+
+// settleOne applies one answer and reports whether the lease lives on.
+func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
+	now, out := s.Taken, &a.outcome
+	previous := l.verdict
+	l.verdict = out.Verdict
+	switch out.Verdict {
+	case arc.VerdictGranted, arc.VerdictHeld, arc.VerdictObserved:
+		if a.order.Verb == arc.Release {
+			p.answered(l, a, "")
+			p.rest(l, now)
+			return false
+		}
+		if l.phase == releasing {
+			return true // an older hold; the release is on its way
+		}
+		l.backoff, l.retryAt = 0, 0
+		l.deadline = now + int64(p.cfg.TTL)
+		if out.Deadline > 0 {
+			l.deadline = out.Deadline
+		}
+		if out.Value < arc.Unlimited && out.Value > l.ceiling {
+			l.ceiling = out.Value // the guard's floor
+		}
+		if l.phase == asked {
+			p.history.of(l.cgroup, "", now).contain(now, p.cfg.GraceLost)
+		}
+		if l.phase == asked || out.Verdict == arc.VerdictGranted || isObserved(previous) != isObserved(out.Verdict) {
+			p.answered(l, a, "")
+		}
+		l.phase = held
+		return true
+	case arc.VerdictReleased:
+		p.answered(l, a, "")
+		p.rest(l, now)
+		return false
+	case arc.VerdictLost:
+		m := p.history.of(l.cgroup, "", now)
+		m.lost++
+		m.banned = p.episode
+		p.answered(l, a, "")
+		return false
+	case arc.VerdictRefused:
+		m := p.history.of(l.cgroup, "", now)
+		m.retreat(now, 10*time.Second, 5*time.Minute)
+		if m.cause != out.Cause || l.phase != asked {
+			m.cause = out.Cause
+			p.answered(l, a, out.Cause)
+		}
+		return false
+	default: // failed, or no verdict at all
+		l.backoff = min(max(2*l.backoff, int64(500*time.Millisecond)), int64(5*time.Second))
+		l.retryAt = now + l.backoff
+		m := p.history.of(l.cgroup, "", now)
+		if m.cause != out.Cause {
+			m.cause = out.Cause
+			p.answered(l, a, out.Cause)
+		}
+		if l.phase == asked {
+			m.retreat(now, time.Second, time.Minute)
+			return false
+		}
+		return true
+	}
+}
+
+// isObserved tells a shadow lease from a real one; unanswered is neither, and
+// its first answer is told apart by the phase.
+func isObserved(v arc.Verdict) bool { return v == arc.VerdictObserved }
+
+// rest keeps a released cgroup alone until the release can show.
+func (p *Policy) rest(l *lease, now int64) {
+	m := p.history.of(l.cgroup, "", now)
+	m.retryAt, m.backoff = max(m.retryAt, now+int64(p.cfg.Settle)), 0
+	m.graceless = now + int64(p.cfg.GraceLost)
+}
+
+// answered records an answer.
+func (p *Policy) answered(l *lease, a *answer, cause string) {
+	reason := fmt.Sprintf("memory.high of %s: %s, ceiling %s: %s", l.path, a.outcome.Verdict, bytes(float64(a.order.Parameter)), a.order.Reason)
+	if cause == "" {
+		cause = a.outcome.Cause
+	}
+	if cause != "" {
+		reason += " (" + cause + ")"
+	}
+	p.event(Event{Kind: Answered, Cgroup: l.cgroup, Path: l.path, Harm: l.harm, Order: a.order, Outcome: a.outcome, Reason: reason})
+}

@@ -1,0 +1,130 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// Ending says what happens to a contained cgroup whose headroom is spent.
+type Ending uint8
+
+const (
+	// EndingRelease gives the original limit back and lets the kernel's own
+	// limits decide.
+	EndingRelease Ending = iota
+	// EndingHold keeps the ceiling where it is until the cgroup calms down or
+	// somebody ends it.
+	EndingHold
+)
+
+// String returns the ending's name as it is configured.
+func (e Ending) String() string {
+	if e == EndingHold {
+		return "hold"
+	}
+	return "release"
+}
+
+// ParseEnding is the inverse of [Ending.String].
+func ParseEnding(s string) (Ending, error) {
+	switch s {
+	case "release":
+		return EndingRelease, nil
+	case "hold":
+		return EndingHold, nil
+	}
+	return 0, fmt.Errorf("unknown ending %q, want release or hold", s)
+}
+
+// Config holds the numbers of the rules. [DefaultConfig] gives the defaults.
+type Config struct {
+	// Observe sets Order.Observe on every order and changes nothing else.
+	Observe bool
+
+	// Persist of the last Window decisions must be anomalous before anybody is
+	// touched.
+	Persist, Window int
+
+	// Horizon is how near a projected exhaustion must be to count as harm.
+	Horizon time.Duration
+	// StallBudget is the share of time tasks may be stalled on memory (PSI
+	// some, of the node, 0 to 1) before that alone is harm.
+	StallBudget float64
+	// StartupGrace is the age (of the oldest process) below which growth is no
+	// harm, unless others stall.
+	StartupGrace time.Duration
+	// GraceLost is for how long a name has no grace after it was contained or
+	// its growth ended in an OOM kill.
+	GraceLost time.Duration
+
+	// Margin is how many times faster than the runner-up the culprit grows.
+	Margin float64
+	// MinGrowth is the growth in bytes a second below which nobody is a
+	// candidate.
+	MinGrowth float64
+
+	// GrowthBudget is the least initial growth of a ceiling in bytes a second.
+	// 6.5 MB/s kept 97 % of the answers of a leaking service (research on
+	// moving ceilings, kernel 6.12).
+	GrowthBudget float64
+	// BuyTime is how far the ceiling moves exhaustion out, headroom allowing.
+	BuyTime time.Duration
+	// StepEvery is the least time between two moves of a ceiling.
+	StepEvery time.Duration
+	// TTL is the life of a lease, Renew how often it is renewed at least.
+	TTL, Renew time.Duration
+	// MaxLeases bounds the leases held at once.
+	MaxLeases int
+
+	// Ending applies when headroom is spent.
+	Ending Ending
+	// ReleaseAfter is how long a contained cgroup must not press against its
+	// ceiling before it is released. It doubles with each recurrence, up to
+	// eightfold, and halves again every GraceLost.
+	ReleaseAfter time.Duration
+	// Settle is how long a release takes to show (the kernel's residual sleep is
+	// up to 2 s): no new lease on that cgroup before.
+	Settle time.Duration
+
+	// WatchInterval is the sampling interval asked for from level 1.
+	WatchInterval time.Duration
+	// CloseAfter is how long scores must stay below the limit, with no lease,
+	// before an episode closes.
+	CloseAfter time.Duration
+	// CoolOff is how long learning stays frozen after an episode.
+	CoolOff time.Duration
+	// Habituation ends the freeze and the fast sampling of an anomaly that
+	// harms nobody: after so long without stalls and without any exhaustion
+	// projected within Habituation, the new behaviour may be learned.
+	Habituation time.Duration
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		Persist:       2,
+		Window:        3,
+		Horizon:       60 * time.Second,
+		StallBudget:   0.10,
+		StartupGrace:  120 * time.Second,
+		GraceLost:     30 * time.Minute,
+		Margin:        2,
+		MinGrowth:     256 << 10,
+		GrowthBudget:  6_500_000,
+		BuyTime:       10 * time.Minute,
+		StepEvery:     100 * time.Millisecond,
+		TTL:           15 * time.Second,
+		Renew:         5 * time.Second,
+		MaxLeases:     4,
+		Ending:        EndingRelease,
+		ReleaseAfter:  30 * time.Second,
+		Settle:        2 * time.Second,
+		WatchInterval: 10 * time.Millisecond,
+		CloseAfter:    30 * time.Second,
+		CoolOff:       60 * time.Second,
+		Habituation:   10 * time.Minute,
+	}
+}

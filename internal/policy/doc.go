@@ -1,0 +1,35 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policy turns judgements into levels and levels into orders. It is
+// pure rules: it reads no clock, does no I/O and knows no telemetry; all it
+// learns comes in through [Policy.Step], [Policy.Answer] and an [Inspector].
+//
+//	arc.Sample + arc.Judgement ─▶ Step ─▶ Decision{Level, Orders, Events, Control}
+//	arc.Order + arc.Outcome    ─▶ Answer (the guard's reply, at the next tick)
+//
+// Score to look, harm to act, attribution to aim:
+//
+//   - Level 0 to 1 needs an anomaly on a fresh judgement of a ready engine. Level
+//     1 touches nobody: it samples faster and stops the learning.
+//   - Level 1 to 2 needs three things at once: an anomaly that persists and
+//     worsens, harm (measured or projected within a horizon), and exactly one
+//     culprit whose own unreclaimable memory grows, with a margin over the
+//     runner-up.
+//   - Level 2 holds a moving memory.high ceiling on the culprit as a lease that it
+//     renews. The ceiling only rises while the lease lasts, fast at first and
+//     slower as headroom goes.
+//
+// It promises that one Step changes the level by at most one and opens at most
+// one lease; that every decision, refusals included, becomes one [Event] with
+// its numbers and is not repeated at every tick; that observing differs from
+// enforcing in Order.Observe and nothing else; that Step does not allocate at
+// steady state; and that all of its state is bounded.
+//
+// It refuses to aim at the root, at slices, at the safelist, at the collector
+// itself and its ancestors, at a cgroup it cannot inspect, and at page cache.
+// The guard checks all of this again: nothing here is a security boundary.
+//
+// The orders' next stop is internal/guard, the events' internal/episode, the
+// control word's the sampler and the engines.
+package policy

@@ -1,0 +1,164 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// EventKind says what an [Event] records.
+type EventKind uint8
+
+const (
+	// Opened: an episode began.
+	Opened EventKind = iota
+	// LevelChanged: the level went up or down by one.
+	LevelChanged
+	// Answered: the guard answered an order in a way that changed something.
+	// Renewals and moves that went through are not events.
+	Answered
+	// Declined: the policy did not order what it might have; Cause says why.
+	Declined
+	// Announced: headroom is spent and the configured ending follows.
+	Announced
+	// Closed: the episode ended.
+	Closed
+
+	numEventKinds
+)
+
+var eventKindNames = [numEventKinds]string{"opened", "level_changed", "answered", "declined", "announced", "closed"}
+
+// String returns the kind's name.
+func (k EventKind) String() string {
+	if k < numEventKinds {
+		return eventKindNames[k]
+	}
+	return "unknown"
+}
+
+// Cause is why the policy declined to act.
+type Cause uint8
+
+// The causes, in the order in which they are looked for.
+const (
+	CauseNone Cause = iota
+	// CauseNoHarm: nothing runs out within the horizon and nobody stalls.
+	CauseNoHarm
+	// CauseNoCulprit: harm, but no cgroup that may be aimed at grows.
+	CauseNoCulprit
+	// CauseUninspectable: the leading cgroup could not be looked at.
+	CauseUninspectable
+	// CauseProtected: the fastest grower is on the safelist.
+	CauseProtected
+	// CausePageCache: what grows is page cache, which the kernel takes back.
+	CausePageCache
+	// CauseGrace: the fastest grower has just started.
+	CauseGrace
+	// CauseMargin: the runner-up grows nearly as fast.
+	CauseMargin
+	// CauseLimited: its own memory.high is already as low.
+	CauseLimited
+	// CauseGivenUp: somebody else rewrote the knob, or its ending was reached.
+	CauseGivenUp
+	// CauseFull: as many leases as may be held at once are held.
+	CauseFull
+	// CauseStale: the input had a gap and is not trusted yet.
+	CauseStale
+
+	numCauses
+)
+
+var causeNames = [numCauses]string{
+	"none", "no_harm", "no_culprit", "uninspectable", "protected", "page_cache",
+	"startup_grace", "margin", "already_limited", "given_up", "lease_budget", "stale_input",
+}
+
+// String returns the cause's name.
+func (c Cause) String() string {
+	if c < numCauses {
+		return causeNames[c]
+	}
+	return "unknown"
+}
+
+// HarmKind says what runs out or stalls.
+type HarmKind uint8
+
+const (
+	// HarmNone is no harm.
+	HarmNone HarmKind = iota
+	// HarmLimit: a memory.max of the cgroup or of an ancestor runs out.
+	HarmLimit
+	// HarmNode: the node's available memory runs out.
+	HarmNode
+	// HarmStall: tasks of the node stall on memory beyond the budget.
+	HarmStall
+
+	numHarmKinds
+)
+
+var harmKindNames = [numHarmKinds]string{"none", "cgroup_limit", "node_memory", "memory_stall"}
+
+// String returns the kind's name.
+func (k HarmKind) String() string {
+	if k < numHarmKinds {
+		return harmKindNames[k]
+	}
+	return "unknown"
+}
+
+// Harm is the harm measured or projected for one cgroup.
+type Harm struct {
+	Kind HarmKind
+	// Available is the headroom that runs out first and Limit what bounds it
+	// (a memory.max, or the node's memory), in bytes.
+	Available, Limit uint64
+	// Growth is in bytes a second.
+	Growth float64
+	// Exhaustion is when Available is used up at Growth; [Never] when not.
+	Exhaustion time.Duration
+	// Stall is the share of the last second in which tasks of the node were
+	// stalled on memory.
+	Stall float64
+}
+
+// Never is the time to exhaustion of what does not run out.
+const Never time.Duration = 1<<63 - 1
+
+// Event is one thing worth recording. Order and Outcome are set for Answered,
+// Cgroup and Path where the event is about one cgroup.
+type Event struct {
+	Kind            EventKind
+	Level, Previous int
+	Cause           Cause
+	// Reason is one sentence for a human.
+	Reason string
+	Cgroup uint64
+	Path   string
+	// RunnerUp is the growth of the runner-up in bytes a second.
+	RunnerUp float64
+	Harm     Harm
+	Order    arc.Order
+	Outcome  arc.Outcome
+	// Onset is the end of the first anomalous decision period of the episode
+	// (CLOCK_BOOTTIME, ns).
+	Onset int64
+}
+
+// Decision is what one Step came to. It belongs to the policy and is valid
+// until the next Step.
+type Decision struct {
+	Level, Previous int
+	Changed         bool
+	Orders          []arc.Order
+	Events          []Event
+	Control         arc.Control
+	// Stale says that a gap in the input holds escalation back.
+	Stale bool
+	// Harm is that of the leading cgroup at the last evaluation.
+	Harm Harm
+}
