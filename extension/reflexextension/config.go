@@ -1,0 +1,234 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexextension
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+
+	"github.com/otelcol-reflex/reflex/internal/policy"
+)
+
+const (
+	modeObserve = "observe"
+	modeEnforce = "enforce"
+
+	guardEmbedded = "embedded"
+	guardNone     = "none"
+	// defaultGuard is where reflexguard listens by default.
+	defaultGuard = "/run/reflex/guard.sock"
+
+	defaultEndpoint = "127.0.0.1:13134"
+)
+
+// Config is the configuration of the reflex extension.
+type Config struct {
+	// Mode is "observe" (decide, check and record, write nothing) or "enforce".
+	Mode string `mapstructure:"mode"`
+	// Guard is the socket of reflexguard, "embedded" for a guard inside this
+	// process, or "none".
+	Guard string `mapstructure:"guard"`
+	// CgroupRoot is the cgroup v2 directory that culprits are inspected in;
+	// empty finds the machine's.
+	CgroupRoot string `mapstructure:"cgroup_root"`
+	// Safelist holds patterns of cgroup paths that are never acted upon.
+	Safelist []string      `mapstructure:"safelist"`
+	Status   StatusConfig  `mapstructure:"status"`
+	Journal  JournalConfig `mapstructure:"journal"`
+	Policy   PolicyConfig  `mapstructure:"policy"`
+	Lease    LeaseConfig   `mapstructure:"lease"`
+}
+
+// StatusConfig says where the status page is served.
+type StatusConfig struct {
+	// Endpoint is a loopback address and port; empty serves nothing.
+	Endpoint string `mapstructure:"endpoint"`
+}
+
+// JournalConfig bounds the journal.
+type JournalConfig struct {
+	// Capacity is the number of records kept.
+	Capacity int `mapstructure:"capacity"`
+}
+
+// PolicyConfig holds the numbers of the policy.
+type PolicyConfig struct {
+	// Horizon is how near a projected exhaustion must be to be harm.
+	Horizon time.Duration `mapstructure:"horizon"`
+	// StallBudget is the share of time tasks may stall on memory (0 to 1).
+	StallBudget float64 `mapstructure:"stall_budget"`
+	// StartupGrace is the age below which growth is no harm.
+	StartupGrace time.Duration `mapstructure:"startup_grace"`
+	// Margin is how many times faster than the runner-up a culprit grows.
+	Margin float64 `mapstructure:"margin"`
+	// BuyTime is how far a ceiling moves exhaustion out.
+	BuyTime time.Duration `mapstructure:"buy_time"`
+	// GrowthBudget is a ceiling's least initial growth in bytes a second.
+	GrowthBudget float64 `mapstructure:"growth_budget"`
+	// ReleaseAfter is how long a contained cgroup must not press.
+	ReleaseAfter time.Duration `mapstructure:"release_after"`
+	// Ending applies when headroom is spent: "release" or "hold".
+	Ending string `mapstructure:"ending"`
+	// CloseAfter is how long scores stay below the limit before an episode
+	// closes, CoolOff how long learning stays frozen after it.
+	CloseAfter time.Duration `mapstructure:"close_after"`
+	CoolOff    time.Duration `mapstructure:"cool_off"`
+	// Habituation is after how long an anomaly that harms nobody may be learned.
+	Habituation time.Duration `mapstructure:"habituation"`
+	// MaxLeases bounds the leases held at once.
+	MaxLeases int `mapstructure:"max_leases"`
+}
+
+// LeaseConfig holds the times of leases.
+type LeaseConfig struct {
+	// TTL is the life of a lease that is not renewed, Renew how often it is.
+	TTL   time.Duration `mapstructure:"ttl"`
+	Renew time.Duration `mapstructure:"renew"`
+}
+
+func createDefaultConfig() component.Config {
+	d := policy.DefaultConfig()
+	return &Config{
+		Mode:    modeObserve,
+		Guard:   defaultGuard,
+		Status:  StatusConfig{Endpoint: defaultEndpoint},
+		Journal: JournalConfig{Capacity: 4096},
+		Policy: PolicyConfig{
+			Horizon:      d.Horizon,
+			StallBudget:  d.StallBudget,
+			StartupGrace: d.StartupGrace,
+			Margin:       d.Margin,
+			BuyTime:      d.BuyTime,
+			GrowthBudget: d.GrowthBudget,
+			ReleaseAfter: d.ReleaseAfter,
+			Ending:       d.Ending.String(),
+			CloseAfter:   d.CloseAfter,
+			CoolOff:      d.CoolOff,
+			Habituation:  d.Habituation,
+			MaxLeases:    d.MaxLeases,
+		},
+		Lease: LeaseConfig{TTL: d.TTL, Renew: d.Renew},
+	}
+}
+
+// Validate refuses what cannot be meant, naming the key.
+func (c *Config) Validate() error {
+	var errs []error
+	refuse := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	if c.Mode != modeObserve && c.Mode != modeEnforce {
+		refuse("mode", "must be %s or %s, is %q", modeObserve, modeEnforce, c.Mode)
+	}
+	switch {
+	case c.Guard == guardNone && c.Mode == modeEnforce:
+		refuse("guard", "%s cannot carry out orders: set mode to %s, or guard to a socket or %s", guardNone, modeObserve, guardEmbedded)
+	case c.Guard != guardNone && c.Guard != guardEmbedded && !filepath.IsAbs(c.Guard):
+		refuse("guard", "must be the absolute path of a socket, %s or %s, is %q", guardEmbedded, guardNone, c.Guard)
+	}
+	if c.CgroupRoot != "" && !filepath.IsAbs(c.CgroupRoot) {
+		refuse("cgroup_root", "must be an absolute path, is %q", c.CgroupRoot)
+	}
+	for i, p := range c.Safelist {
+		if _, err := policy.NewSafelist([]string{p}, ""); err != nil {
+			refuse(fmt.Sprintf("safelist[%d]", i), "%v", err)
+		}
+	}
+	if err := loopback(c.Status.Endpoint); err != nil {
+		refuse("status::endpoint", "%v", err)
+	}
+	if c.Journal.Capacity < 16 || c.Journal.Capacity > 1<<20 {
+		refuse("journal::capacity", "must be 16 to %d, is %d", 1<<20, c.Journal.Capacity)
+	}
+	c.Policy.validate(refuse)
+	if c.Lease.TTL < time.Second || c.Lease.TTL > time.Minute {
+		refuse("lease::ttl", "must be 1s to 60s, is %s", c.Lease.TTL)
+	}
+	if c.Lease.Renew <= 0 || c.Lease.Renew >= c.Lease.TTL/2 {
+		refuse("lease::renew", "must be more than 0 and less than half of lease::ttl (%s), is %s", c.Lease.TTL, c.Lease.Renew)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *PolicyConfig) validate(refuse func(key, format string, args ...any)) {
+	for _, d := range []struct {
+		key         string
+		value       time.Duration
+		least, most time.Duration
+	}{
+		{"policy::horizon", c.Horizon, time.Second, time.Hour},
+		{"policy::startup_grace", c.StartupGrace, 0, 24 * time.Hour},
+		{"policy::buy_time", c.BuyTime, 10 * time.Second, 24 * time.Hour},
+		{"policy::release_after", c.ReleaseAfter, 2 * time.Second, time.Hour},
+		{"policy::close_after", c.CloseAfter, time.Second, time.Hour},
+		{"policy::cool_off", c.CoolOff, 0, time.Hour},
+		{"policy::habituation", c.Habituation, time.Minute, 24 * time.Hour},
+	} {
+		if d.value < d.least || d.value > d.most {
+			refuse(d.key, "must be %s to %s, is %s", d.least, d.most, d.value)
+		}
+	}
+	if !(c.StallBudget > 0 && c.StallBudget <= 1) {
+		refuse("policy::stall_budget", "must be a share of time above 0 and up to 1, is %g", c.StallBudget)
+	}
+	if !(c.Margin >= 1 && c.Margin <= 100) {
+		refuse("policy::margin", "must be 1 to 100, is %g", c.Margin)
+	}
+	if !(c.GrowthBudget >= 4096 && c.GrowthBudget <= 1e12) {
+		refuse("policy::growth_budget", "must be 4096 to 1e12 bytes a second, is %g", c.GrowthBudget)
+	}
+	if _, err := policy.ParseEnding(c.Ending); err != nil {
+		refuse("policy::ending", "%v", err)
+	}
+	if c.MaxLeases < 1 || c.MaxLeases > 16 {
+		refuse("policy::max_leases", "must be 1 to 16, is %d", c.MaxLeases)
+	}
+}
+
+// rules turns the configuration into the policy's. It was validated.
+func (c *Config) rules() policy.Config {
+	r := policy.DefaultConfig()
+	r.Observe = c.Mode != modeEnforce
+	r.Horizon, r.StallBudget, r.StartupGrace = c.Policy.Horizon, c.Policy.StallBudget, c.Policy.StartupGrace
+	r.Margin, r.BuyTime, r.GrowthBudget = c.Policy.Margin, c.Policy.BuyTime, c.Policy.GrowthBudget
+	r.ReleaseAfter, r.CloseAfter, r.CoolOff = c.Policy.ReleaseAfter, c.Policy.CloseAfter, c.Policy.CoolOff
+	r.Habituation, r.MaxLeases = c.Policy.Habituation, c.Policy.MaxLeases
+	r.Ending, _ = policy.ParseEnding(c.Policy.Ending)
+	r.TTL, r.Renew = c.Lease.TTL, c.Lease.Renew
+	return r
+}
+
+// loopback accepts an address that only this machine reaches. Names other than
+// localhost are refused: nothing here waits for a name service.
+func loopback(endpoint string) error {
+	if endpoint == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(endpoint)
+	if err != nil {
+		return fmt.Errorf("must be host:port, is %q", endpoint)
+	}
+	if port == "" {
+		return fmt.Errorf("needs a port, is %q", endpoint)
+	}
+	if isLoopback(host) {
+		return nil
+	}
+	return fmt.Errorf("must be a loopback address such as %s, is %q", defaultEndpoint, endpoint)
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}

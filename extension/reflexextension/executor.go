@@ -1,0 +1,156 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexextension
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// actWithin bounds one order: a guard that does not answer in time does not
+// answer.
+const actWithin = time.Second
+
+// executor carries orders to the guard, one at a time, and their outcomes back.
+// Nothing it waits for is waited for by the sampling goroutine.
+type executor struct {
+	r    *reflex
+	link link
+	// held is the executor's own: the cgroups on which the guard holds a real
+	// lease for us.
+	held map[uint64]bool
+
+	reached atomic.Pointer[reach]
+	byName  [16]metric.MeasurementOption
+}
+
+// reach is what is known of the guard.
+type reach struct {
+	ok    bool
+	cause string
+}
+
+func newExecutor(r *reflex, way link) *executor {
+	e := &executor{r: r, link: way, held: map[uint64]bool{}}
+	e.reached.Store(&reach{cause: "not asked yet"})
+	for v := range e.byName {
+		e.byName[v] = metric.WithAttributeSet(attribute.NewSet(attribute.String("reflex.verdict", arc.Verdict(v).String())))
+	}
+	return e
+}
+
+func (e *executor) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.r.mailbox.wake:
+		}
+		for ctx.Err() == nil {
+			o, ok := e.r.mailbox.take()
+			if !ok {
+				break
+			}
+			e.r.answers.post(o, e.act(ctx, o))
+		}
+	}
+}
+
+// act carries out one order and always has an outcome.
+func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
+	var out arc.Outcome
+	if e.link == nil {
+		out = e.shadow(o, "no guard is configured")
+	} else {
+		within, cancel := context.WithTimeout(ctx, actWithin)
+		err := e.link.Act(within, o, &out)
+		cancel()
+		e.reachable(err)
+		if err != nil {
+			out = e.unanswered(o, err)
+		}
+	}
+	switch out.Verdict {
+	case arc.VerdictGranted, arc.VerdictHeld:
+		e.held[o.Cgroup] = true
+	case arc.VerdictReleased, arc.VerdictRefused, arc.VerdictLost:
+		delete(e.held, o.Cgroup)
+	}
+	if int(out.Verdict) < len(e.byName) {
+		e.r.tel.ReflexOrders.Add(ctx, 1, e.byName[out.Verdict])
+	}
+	return out
+}
+
+// unanswered decides what an order without an answer counts as. Where the guard
+// may hold a real lease nothing is known and the order failed; else nothing was
+// and nothing is written, which is observing.
+func (e *executor) unanswered(o arc.Order, err error) arc.Outcome {
+	cause := fmt.Sprintf("the guard does not answer: %v", err)
+	if e.held[o.Cgroup] {
+		return arc.Outcome{Verdict: arc.VerdictFailed, Cause: cause}
+	}
+	return e.shadow(o, cause+"; observing until it does")
+}
+
+// shadow is the outcome of an order nobody carries out.
+func (e *executor) shadow(o arc.Order, cause string) arc.Outcome {
+	return arc.Outcome{
+		Verdict:  arc.VerdictObserved,
+		Original: arc.Unlimited,
+		Value:    o.Parameter,
+		Deadline: e.r.clock() + o.TTL,
+		Cause:    cause,
+	}
+}
+
+// reachable notes whether the guard answers. Changes are told by the watchdog.
+func (e *executor) reachable(err error) {
+	now := reach{ok: err == nil}
+	if err != nil {
+		now.cause = err.Error()
+	}
+	if *e.reached.Load() != now {
+		e.reached.Store(&now)
+	}
+}
+
+// probe asks the guard whether it is there.
+func (e *executor) probe(ctx context.Context) {
+	if e.link == nil {
+		return
+	}
+	within, cancel := context.WithTimeout(ctx, actWithin)
+	defer cancel()
+	if err := e.link.Reach(within); ctx.Err() == nil {
+		e.reachable(err)
+	}
+}
+
+// finish releases what is held and closes the link. Called after run returned.
+func (e *executor) finish(ctx context.Context, orders []arc.Order) {
+	if e.link == nil {
+		return
+	}
+	for _, o := range orders {
+		if ctx.Err() != nil {
+			break
+		}
+		if out := e.act(ctx, o); out.Verdict == arc.VerdictFailed {
+			e.r.logger.Warn("a lease could not be released; the guard ends it by itself",
+				zap.Uint64("cgroup", o.Cgroup), zap.Duration("ttl", time.Duration(o.TTL)), zap.String("cause", out.Cause))
+		}
+	}
+	if err := e.link.Close(); err != nil {
+		e.r.logger.Warn("the link to the guard did not close cleanly", zap.Error(err))
+	}
+}

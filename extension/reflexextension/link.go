@@ -1,0 +1,100 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexextension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/guard"
+)
+
+// openLink makes the link that the configuration asks for; nil for none.
+func openLink(r *reflex) (link, error) {
+	switch r.cfg.Guard {
+	case guardNone:
+		return nil, nil
+	case guardEmbedded:
+		return embedGuard(r, guard.Config{
+			Root:    r.cfg.CgroupRoot,
+			Protect: r.cfg.Safelist,
+			Logger:  slogger(r.logger.Named("guard")),
+		})
+	}
+	return dial(r.cfg.Guard), nil
+}
+
+// embedded is a guard inside this process: it dies with the collector, and what
+// it held is given back when the next one starts.
+type embedded struct {
+	guard  *guard.Guard
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// embedGuard starts a guard in this process. In enforce mode everything it needs
+// must be there; an observing one makes do with what there is.
+func embedGuard(r *reflex, cfg guard.Config) (link, error) {
+	enforce := r.cfg.Mode == modeEnforce
+	g, err := guard.New(cfg)
+	if err != nil {
+		if enforce {
+			return nil, errors.Join(fmt.Errorf("start the embedded guard: %w", err), lacking(guard.Requirements()))
+		}
+		return absent{fmt.Errorf("the embedded guard did not start: %w", err)}, nil
+	}
+	if err := lacking(g.Requirements()); err != nil && enforce {
+		return nil, errors.Join(fmt.Errorf("an embedded guard cannot enforce: %w", err), g.Close())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &embedded{guard: g, cancel: cancel}
+	e.done.Go(func() { _ = g.Run(ctx) })
+	return e, nil
+}
+
+// lacking names what is missing and its remedy, nil when nothing is.
+func lacking(all []guard.Requirement) error {
+	var missing []string
+	for _, m := range guard.Missing(all) {
+		missing = append(missing, strings.TrimRight(fmt.Sprintf("%s is missing (%s): %s", m.Name, m.Cause, m.Remedy), ": "))
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(missing, "; "))
+}
+
+func (e *embedded) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error {
+	return e.guard.Act(ctx, o, out)
+}
+
+func (e *embedded) Reach(context.Context) error { return nil }
+
+func (e *embedded) Missing() []need { return needs(e.guard.Requirements()) }
+
+func (e *embedded) Close() error {
+	e.cancel()
+	e.done.Wait()
+	return e.guard.Close()
+}
+
+func needs(all []guard.Requirement) []need {
+	var out []need
+	for _, m := range guard.Missing(all) {
+		out = append(out, need{Name: m.Name, Cause: m.Cause, Remedy: m.Remedy})
+	}
+	return out
+}
+
+// absent stands for a guard that could not be made.
+type absent struct{ err error }
+
+func (a absent) Act(context.Context, arc.Order, *arc.Outcome) error { return a.err }
+func (a absent) Reach(context.Context) error                        { return a.err }
+func (a absent) Missing() []need                                    { return needs(guard.Requirements()) }
+func (a absent) Close() error                                       { return nil }

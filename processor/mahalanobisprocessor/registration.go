@@ -1,0 +1,107 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package mahalanobisprocessor
+
+import (
+	"fmt"
+	"sync"
+
+	"go.opentelemetry.io/collector/component"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// kept is how many judgements wait for the metrics of their tick: 25 s of them
+// at 100 ms, 2.5 s at 10 ms.
+const kept = 256
+
+// registration is one engine on the arc and the judgements it made lately. The
+// instances that one configuration has in several pipelines share it.
+type registration struct {
+	source, owner string
+	engine        arc.Engine
+
+	starts  sync.Mutex // start and stop
+	users   int
+	meeting arc.Meeting
+	release func()
+
+	mu   sync.Mutex // the ring
+	ring [kept]arc.Judgement
+}
+
+// start registers the engine with meeting on behalf of one more instance.
+func (r *registration) start(meeting arc.Meeting) error {
+	r.starts.Lock()
+	defer r.starts.Unlock()
+	if r.users == 0 {
+		release, err := meeting.Register(r.source, r.owner, r)
+		if err != nil {
+			return fmt.Errorf("register %s as the judge of source %q: %w", r.owner, r.source, err)
+		}
+		r.release = release
+	}
+	r.users++
+	return nil
+}
+
+// stop gives the registration up when its last instance stops.
+func (r *registration) stop() {
+	r.starts.Lock()
+	defer r.starts.Unlock()
+	r.users--
+	if r.users == 0 {
+		r.release()
+		r.release = nil
+	}
+}
+
+// Judge judges one sample on the arc and keeps the judgement for annotation.
+func (r *registration) Judge(s *arc.Sample, c arc.Control, j *arc.Judgement) {
+	r.engine.Judge(s, c, j)
+	r.mu.Lock()
+	r.ring[s.Sequence%kept] = *j
+	r.mu.Unlock()
+}
+
+// judgement returns the judgement of the tick with sequence, if it is still kept.
+func (r *registration) judgement(sequence uint64, j *arc.Judgement) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := &r.ring[sequence%kept]
+	if sequence == 0 || k.Sequence != sequence {
+		return false
+	}
+	*j = *k
+	return true
+}
+
+// findMeeting finds the reflex extension among extensions: the one named by id,
+// or else the only one that is a meeting place of the arc. It returns nil when
+// none is named and none is there.
+func findMeeting(extensions map[component.ID]component.Component, id *component.ID) (arc.Meeting, error) {
+	if id != nil {
+		extension, ok := extensions[*id]
+		if !ok {
+			return nil, fmt.Errorf("reflex: no extension %q is in service::extensions", id)
+		}
+		meeting, ok := extension.(arc.Meeting)
+		if !ok {
+			return nil, fmt.Errorf("reflex: extension %q is not a reflex extension", id)
+		}
+		return meeting, nil
+	}
+	var found arc.Meeting
+	for _, extension := range extensions {
+		meeting, ok := extension.(arc.Meeting)
+		if !ok {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("reflex: several reflex extensions are configured, name one")
+		}
+		found = meeting
+	}
+	return found, nil
+}

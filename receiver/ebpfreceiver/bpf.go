@@ -1,0 +1,68 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ebpfreceiver
+
+import (
+	"strings"
+
+	"github.com/otelcol-reflex/reflex/bpf"
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+const remedyBPF = "run on Linux 6.1 or later with BTF (CONFIG_DEBUG_INFO_BTF), with CAP_BPF and CAP_PERFMON"
+
+// eventCounters are the counters that BPF keeps itself, from when it is opened;
+// what else it reads, the kernel has counted since boot.
+var eventCounters = []arc.NodeField{
+	arc.NodeDirectReclaimTime,
+	arc.NodeForks,
+	arc.NodeExecs,
+	arc.NodeExits,
+	arc.NodeBlockOperations,
+	arc.NodeBlockTime,
+	arc.NodeBlockBytes,
+	arc.NodeTCPRetransmits,
+}
+
+// openBPFNode opens what BPF can tell of the node, nil if nothing.
+func (s *sources) openBPFNode() *bpf.Node {
+	node, err := bpf.OpenNode()
+	if err != nil {
+		s.lack("eBPF", oneLine(err), remedyBPF)
+		// One thing is usually behind all that failed: it is worth a line, the
+		// programs that failed for it are not.
+		for _, r := range bpf.Probe() {
+			switch r.Name {
+			case "BTF", "CAP_BPF", "CAP_PERFMON":
+				s.lackAll([]bpf.Requirement{r})
+			}
+		}
+		return nil
+	}
+	s.closers = append(s.closers, node)
+	s.lackAll(node.Missing())
+	return node
+}
+
+// openBPFCgroups opens the BPF sweep, nil if it cannot be had.
+func (s *sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
+	cgroups, err := bpf.OpenCgroups(root, maxCgroups)
+	if err != nil {
+		s.lack("iter/cgroup", oneLine(err), remedyBPF+"; until then cgroups are read from cgroupfs, at a hundred times the cost")
+		return nil
+	}
+	s.closers = append(s.closers, cgroups)
+	s.lackAll(cgroups.Missing())
+	return cgroups
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+func (s *sources) lackAll(all []bpf.Requirement) {
+	for _, r := range all {
+		if !r.Present {
+			s.lack(r.Name, r.Cause, r.Remedy)
+		}
+	}
+}

@@ -1,0 +1,239 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package procfs
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+const (
+	// initialBuffer holds every file of a machine of ordinary size; the buffer
+	// grows once where it does not.
+	initialBuffer = 64 << 10
+	// maxBuffer bounds one file. /proc/stat of a machine with 1,024 CPUs and
+	// 10,000 interrupts is about 200 KiB.
+	maxBuffer = 4 << 20
+)
+
+// Missing is a file that cannot be read although a dimension was wanted of it.
+type Missing struct {
+	// Path is the file.
+	Path string
+	// Cause says why it cannot be read.
+	Cause error
+	// Remedy says what the user can do about it.
+	Remedy string
+}
+
+// Reader reads the wanted dimensions of a node. It is not safe for concurrent
+// use.
+type Reader struct {
+	root    string
+	sysroot string
+	wanted  [arc.NumNodeFields]bool
+	open    []openFile
+	missing []Missing
+	buf     []byte
+	devices map[device]bool
+}
+
+// source describes one file: the dimensions it can fill, and how.
+type source struct {
+	path   string
+	fields []arc.NodeField
+	parse  func(r *Reader, text []byte, into *arc.Node)
+	remedy string
+}
+
+type openFile struct {
+	source *source
+	fd     int
+}
+
+var sources = []source{
+	{
+		path:   "stat",
+		fields: []arc.NodeField{arc.NodeCPUBusy, arc.NodeCPUSystem, arc.NodeContextSwitches, arc.NodeForks},
+		parse:  (*Reader).parseStat,
+		remedy: "mount the host's /proc",
+	},
+	{
+		path:   "meminfo",
+		fields: []arc.NodeField{arc.NodeMemoryTotal, arc.NodeMemoryUsed, arc.NodeMemoryAvailable},
+		parse:  (*Reader).parseMeminfo,
+		remedy: "mount the host's /proc",
+	},
+	{
+		path:   "vmstat",
+		fields: []arc.NodeField{arc.NodePageFaults, arc.NodeMajorFaults, arc.NodeDirectReclaims, arc.NodeOOMKills},
+		parse:  (*Reader).parseVmstat,
+		remedy: "use a kernel with CONFIG_VM_EVENT_COUNTERS",
+	},
+	{
+		path:   "pressure/cpu",
+		fields: []arc.NodeField{arc.NodePressureCPUSome},
+		parse: func(r *Reader, text []byte, into *arc.Node) {
+			r.parsePressure(text, into, arc.NodePressureCPUSome, arc.NumNodeFields)
+		},
+		remedy: "use a kernel with CONFIG_PSI and boot it with psi=1",
+	},
+	{
+		path:   "pressure/memory",
+		fields: []arc.NodeField{arc.NodePressureMemorySome, arc.NodePressureMemoryFull},
+		parse: func(r *Reader, text []byte, into *arc.Node) {
+			r.parsePressure(text, into, arc.NodePressureMemorySome, arc.NodePressureMemoryFull)
+		},
+		remedy: "use a kernel with CONFIG_PSI and boot it with psi=1",
+	},
+	{
+		path:   "pressure/io",
+		fields: []arc.NodeField{arc.NodePressureIOSome, arc.NodePressureIOFull},
+		parse: func(r *Reader, text []byte, into *arc.Node) {
+			r.parsePressure(text, into, arc.NodePressureIOSome, arc.NodePressureIOFull)
+		},
+		remedy: "use a kernel with CONFIG_PSI and boot it with psi=1",
+	},
+	{
+		path:   "schedstat",
+		fields: []arc.NodeField{arc.NodeRunQueueDelay},
+		parse:  (*Reader).parseSchedstat,
+		remedy: "use a kernel with CONFIG_SCHEDSTATS",
+	},
+	{
+		path:   "diskstats",
+		fields: []arc.NodeField{arc.NodeBlockOperations, arc.NodeBlockTime, arc.NodeBlockBytes},
+		parse:  (*Reader).parseDiskstats,
+		remedy: "use a kernel with CONFIG_BLOCK",
+	},
+	{
+		path:   "net/dev",
+		fields: []arc.NodeField{arc.NodePacketsReceived, arc.NodePacketsSent},
+		parse:  (*Reader).parseNetDev,
+		remedy: "use a kernel with CONFIG_NET and run in the host's network namespace",
+	},
+	{
+		path:   "net/snmp",
+		fields: []arc.NodeField{arc.NodeTCPRetransmits},
+		parse:  (*Reader).parseSNMP,
+		remedy: "use a kernel with CONFIG_INET and run in the host's network namespace",
+	},
+}
+
+// Open opens what is needed of root (usually "/proc") to fill the dimensions
+// for which wanted holds true. sysroot (usually "/sys") tells whole disks from
+// their partitions. Open never fails: what cannot be read is in Missing.
+func Open(root, sysroot string, wanted [arc.NumNodeFields]bool) *Reader {
+	r := &Reader{
+		root:    root,
+		sysroot: sysroot,
+		wanted:  wanted,
+		buf:     make([]byte, initialBuffer),
+		devices: map[device]bool{},
+	}
+	for i := range sources {
+		if s := &sources[i]; r.wantsAnyOf(s.fields) {
+			r.openSource(s)
+		}
+	}
+	return r
+}
+
+func (r *Reader) wantsAnyOf(fields []arc.NodeField) bool {
+	for _, f := range fields {
+		if r.wanted[f] {
+			return true
+		}
+	}
+	return false
+}
+
+// openSource opens a file and reads it once: without PSI, its files can be
+// opened but not read.
+func (r *Reader) openSource(s *source) {
+	path := filepath.Join(r.root, s.path)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		r.missing = append(r.missing, Missing{path, fmt.Errorf("open %s: %w", path, err), s.remedy})
+		return
+	}
+	if _, err := r.load(fd); err != nil {
+		_ = unix.Close(fd)
+		r.missing = append(r.missing, Missing{path, fmt.Errorf("read %s: %w", path, err), s.remedy})
+		return
+	}
+	r.open = append(r.open, openFile{source: s, fd: fd})
+}
+
+// Missing returns the files that could not be read when the reader was opened.
+func (r *Reader) Missing() []Missing { return r.missing }
+
+// Read fills the wanted dimensions and leaves all others alone. A file that
+// fails leaves its dimensions as they are, and the first such failure is
+// returned after all files have been tried.
+func (r *Reader) Read(into *arc.Node) error {
+	var failed error
+	for i := range r.open {
+		f := &r.open[i]
+		text, err := r.load(f.fd)
+		if err != nil {
+			if failed == nil {
+				failed = fmt.Errorf("read %s: %w", filepath.Join(r.root, f.source.path), err)
+			}
+			continue
+		}
+		f.source.parse(r, text, into)
+	}
+	return failed
+}
+
+// Close closes the files. The reader fills nothing afterwards.
+func (r *Reader) Close() error {
+	var errs []error
+	for _, f := range r.open {
+		if err := unix.Close(f.fd); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", filepath.Join(r.root, f.source.path), err))
+		}
+	}
+	r.open = nil
+	return errors.Join(errs...)
+}
+
+// load reads a whole file from its beginning. The bytes are valid until the
+// next load.
+func (r *Reader) load(fd int) ([]byte, error) {
+	n := 0
+	for {
+		if n == len(r.buf) {
+			if n >= maxBuffer {
+				return nil, unix.EFBIG
+			}
+			r.buf = append(r.buf, make([]byte, len(r.buf))...)
+		}
+		m, err := unix.Pread(fd, r.buf[n:], int64(n))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, err
+		case m == 0:
+			return r.buf[:n], nil
+		default:
+			n += m
+		}
+	}
+}
+
+// set writes a dimension if it is wanted and known. Comparing with
+// NumNodeFields lets a parser name "no dimension".
+func (r *Reader) set(into *arc.Node, f arc.NodeField, v float64) {
+	if f < arc.NumNodeFields && r.wanted[f] && !math.IsNaN(v) {
+		into[f] = v
+	}
+}

@@ -1,0 +1,163 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sampler
+
+import (
+	"math"
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// FastestInterval is the shortest sampling interval, whoever asks for one.
+const FastestInterval = 10 * time.Millisecond
+
+// NodeReader fills what it can of a node and leaves the rest alone.
+type NodeReader interface {
+	Read(into *arc.Node) error
+}
+
+// CgroupReader replaces a sweep by what is there now. After an error the sweep
+// holds the rows that could be read, perhaps none.
+type CgroupReader interface {
+	Sweep(into *arc.Sweep) error
+}
+
+// Observer is what the sampler needs of the arc's meeting point.
+type Observer interface {
+	Observe(s *arc.Sample, j *arc.Judgement)
+	Control() arc.Control
+}
+
+// Recorder receives what a tick says about itself. It is called in the sampling
+// goroutine after the arc and must not block.
+type Recorder interface {
+	Record(t *Tick)
+}
+
+// Tick is what a tick says about itself. The recorder must not keep it.
+type Tick struct {
+	// Lateness is the time from when the tick was due to when it was taken,
+	// Duration from there to the return of the arc; both in ns.
+	Lateness, Duration int64
+	// Missed counts the ticks skipped since the previous one.
+	Missed uint32
+	// Cgroups is how many cgroups the sweep holds, Truncated how many did not
+	// fit.
+	Cgroups   int
+	Truncated uint32
+	// Replaced says that the previous sample was not delivered.
+	Replaced bool
+	// NodeError and CgroupsError are what the sources answered.
+	NodeError, CgroupsError error
+}
+
+// Settings describe a sampler. Node, Clock, Handover and Recorder are required.
+type Settings struct {
+	// Source is the sample's source.
+	Source string
+	// Interval is the sampling interval where the arc asks for none, and the
+	// interval of delivery.
+	Interval time.Duration
+	Node     NodeReader
+	Cgroups  CgroupReader // nil where cgroups cannot be read
+	Observer Observer     // nil where there is no arc
+	Clock    Clock
+	Handover *Handover
+	Recorder Recorder
+}
+
+// Sampler takes ticks. It is used from one goroutine.
+type Sampler struct {
+	set       Settings
+	interval  int64 // in force
+	next      int64 // when the next tick is due
+	missed    uint32
+	deliver   int64 // when the next delivery is due
+	sequence  uint64
+	sample    *arc.Sample
+	judgement arc.Judgement
+	tick      Tick
+}
+
+// New returns a sampler whose first tick is the next instant of the grid.
+func New(set Settings) *Sampler {
+	s := &Sampler{set: set, interval: int64(set.Interval), sample: &arc.Sample{}}
+	s.next = following(set.Clock.Now(), s.interval)
+	return s
+}
+
+// Run takes ticks until stop is closed.
+func (s *Sampler) Run(stop <-chan struct{}) {
+	for s.set.Clock.WaitUntil(s.next, stop) {
+		s.Tick()
+	}
+}
+
+// Tick takes the tick that is due and decides when the next one is.
+func (s *Sampler) Tick() {
+	scheduled, sample := s.next, s.sample
+	s.sequence++
+	sample.Source, sample.Sequence = s.set.Source, s.sequence
+	sample.Scheduled, sample.Interval = scheduled, s.interval
+	sample.Missed, s.missed = s.missed, 0
+	sample.WallTime, sample.Taken = s.set.Clock.WallTime(), s.set.Clock.Now()
+	s.tick = Tick{Lateness: sample.Taken - scheduled, Missed: sample.Missed}
+
+	s.read(sample)
+	if s.set.Observer != nil {
+		s.set.Observer.Observe(sample, &s.judgement)
+	}
+	s.tick.Duration = s.set.Clock.Now() - sample.Taken
+
+	if scheduled >= s.deliver {
+		s.deliver = following(scheduled, int64(s.set.Interval))
+		s.sample, s.tick.Replaced = s.set.Handover.Put(sample)
+	}
+	s.set.Recorder.Record(&s.tick)
+	s.schedule(scheduled)
+}
+
+func (s *Sampler) read(sample *arc.Sample) {
+	for i := range sample.Node {
+		sample.Node[i] = math.NaN()
+	}
+	s.tick.NodeError = s.set.Node.Read(&sample.Node)
+
+	if s.set.Cgroups == nil {
+		sample.Cgroups.Reset()
+		return
+	}
+	s.tick.CgroupsError = s.set.Cgroups.Sweep(&sample.Cgroups)
+	s.tick.Cgroups, s.tick.Truncated = sample.Cgroups.Len(), sample.Cgroups.Truncated
+}
+
+// schedule finds the next instant of the grid, skipping those for which it is
+// too late: an instant is missed when the one after it has come as well.
+func (s *Sampler) schedule(scheduled int64) {
+	s.interval = s.wanted()
+	s.next = following(scheduled, s.interval)
+	if late := s.set.Clock.Now() - s.next; late >= s.interval {
+		skipped := late / s.interval
+		s.next += skipped * s.interval
+		s.missed = uint32(min(skipped, math.MaxUint32))
+	}
+}
+
+// wanted is the configured interval, or the one the arc asks for if it is
+// shorter.
+func (s *Sampler) wanted() int64 {
+	configured := int64(s.set.Interval)
+	if s.set.Observer == nil {
+		return configured
+	}
+	asked := s.set.Observer.Control().Interval
+	if asked <= 0 || asked >= configured {
+		return configured
+	}
+	return max(asked, int64(FastestInterval))
+}
+
+// following is the first multiple of interval after instant.
+func following(instant, interval int64) int64 { return (instant/interval + 1) * interval }

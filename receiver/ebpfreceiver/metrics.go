@@ -1,0 +1,152 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ebpfreceiver
+
+import (
+	"math"
+	"reflect"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
+)
+
+// Attributes that tell where metrics come from. The processor finds the
+// judgement of a tick by them.
+const (
+	attributeSource     = "reflex.source"
+	attributeSequence   = "reflex.sequence"
+	attributeCgroupID   = "reflex.cgroup.id"
+	attributeCgroupPath = "reflex.cgroup.path"
+	attributeContainer  = "container.id"
+	attributePod        = "k8s.pod.uid"
+)
+
+// writer writes samples as metrics. The metrics builder that mdatagen generates
+// has one method a metric; the fields of the arc are indexed, so they are written
+// by index. It is used by the delivery goroutine only.
+type writer struct {
+	version    string
+	node       [arc.NumNodeFields]bool // enabled
+	cgroup     [arc.NumCgroupFields]bool
+	nodeStart  [arc.NumNodeFields]pcommon.Timestamp
+	identities *identities
+}
+
+func newWriter(version string, enabled metadata.MetricsConfig, nodeStart [arc.NumNodeFields]pcommon.Timestamp, ids *identities) *writer {
+	w := &writer{version: version, nodeStart: nodeStart, identities: ids}
+	on := enabledMetrics(enabled)
+	for i, f := range arc.NodeFields {
+		w.node[i] = on[f.Name]
+	}
+	for i, f := range arc.CgroupFields {
+		w.cgroup[i] = on[f.Name]
+	}
+	return w
+}
+
+// enabledMetrics maps the names of metrics to whether they are enabled.
+func enabledMetrics(cfg metadata.MetricsConfig) map[string]bool {
+	on := map[string]bool{}
+	v := reflect.ValueOf(cfg)
+	for i := range v.NumField() {
+		on[v.Type().Field(i).Tag.Get("mapstructure")] = v.Field(i).FieldByName("Enabled").Bool()
+	}
+	return on
+}
+
+// write returns the node of a sample and the given rows of its sweep.
+func (w *writer) write(s *arc.Sample, rows []int) pmetric.Metrics {
+	md := pmetric.NewMetrics()
+	md.ResourceMetrics().EnsureCapacity(1 + len(rows))
+	now := pcommon.Timestamp(s.WallTime)
+
+	metrics := w.scope(md.ResourceMetrics().AppendEmpty(), s, true)
+	metrics.EnsureCapacity(len(s.Node))
+	for i, v := range s.Node {
+		if w.node[i] && !math.IsNaN(v) {
+			writePoint(metrics, &arc.NodeFields[i], v, w.nodeStart[i], now)
+		}
+	}
+	w.identities.resolve(s, rows)
+	for _, row := range rows {
+		w.writeCgroup(md, s, row, now)
+	}
+	return md
+}
+
+func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, now pcommon.Timestamp) {
+	identity := w.identities.of(s.Cgroups.ID[row])
+	if identity == nil {
+		return // gone before it could be named
+	}
+	rm := md.ResourceMetrics().AppendEmpty()
+	attributes := rm.Resource().Attributes()
+	attributes.PutInt(attributeCgroupID, int64(s.Cgroups.ID[row]))
+	putNonEmpty(attributes, attributeCgroupPath, identity.path)
+	putNonEmpty(attributes, attributeContainer, identity.container)
+	putNonEmpty(attributes, attributePod, identity.pod)
+
+	metrics := w.scope(rm, s, false)
+	metrics.EnsureCapacity(int(arc.NumCgroupFields))
+	for f := range arc.NumCgroupFields {
+		v := s.Cgroups.Value(f, row)
+		field := &arc.CgroupFields[f]
+		switch {
+		case !w.cgroup[f] || v == arc.Absent:
+		case isLimit(f) && v >= arc.Unlimited:
+		case field.Unit == "s":
+			writePoint(metrics, field, float64(v)/1e9, identity.start, now)
+		default:
+			writePoint(metrics, field, float64(v), identity.start, now)
+		}
+	}
+}
+
+func isLimit(f arc.CgroupField) bool { return f == arc.CgroupMemoryHigh || f == arc.CgroupMemoryMax }
+
+// scope adds the scope. That of the node carries the sequence of the tick.
+func (w *writer) scope(rm pmetric.ResourceMetrics, s *arc.Sample, node bool) pmetric.MetricSlice {
+	sm := rm.ScopeMetrics().AppendEmpty()
+	sm.Scope().SetName(metadata.ScopeName)
+	sm.Scope().SetVersion(w.version)
+	sm.Scope().Attributes().PutStr(attributeSource, s.Source)
+	if node {
+		sm.Scope().Attributes().PutInt(attributeSequence, int64(s.Sequence))
+	}
+	return sm.Metrics()
+}
+
+// writePoint writes a metric of one point: times as doubles, counts and bytes
+// as integers, which a float64 holds exactly up to 2⁵³.
+func writePoint(metrics pmetric.MetricSlice, f *arc.Field, v float64, start, now pcommon.Timestamp) {
+	m := metrics.AppendEmpty()
+	m.SetName(f.Name)
+	m.SetUnit(f.Unit)
+	m.SetDescription(f.Help)
+	var point pmetric.NumberDataPoint
+	if f.Kind == arc.Counter {
+		sum := m.SetEmptySum()
+		sum.SetIsMonotonic(true)
+		sum.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+		point = sum.DataPoints().AppendEmpty()
+		point.SetStartTimestamp(start)
+	} else {
+		point = m.SetEmptyGauge().DataPoints().AppendEmpty()
+	}
+	point.SetTimestamp(now)
+	if f.Unit == "s" {
+		point.SetDoubleValue(v)
+	} else {
+		point.SetIntValue(int64(v))
+	}
+}
+
+func putNonEmpty(m pcommon.Map, key, value string) {
+	if value != "" {
+		m.PutStr(key, value)
+	}
+}

@@ -1,0 +1,216 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ebpfreceiver
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/receiverhelper"
+	"go.uber.org/zap"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/movers"
+	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
+)
+
+// shutdownPatience is how long Shutdown waits for the goroutines. A tick ends in
+// a fraction of it; a consumer that does not heed its context may never.
+const shutdownPatience = 500 * time.Millisecond
+
+var errAlreadyStarted = errors.New("start ebpf receiver: it has been started before")
+
+// ebpfReceiver owns the two goroutines: the sampler and the delivery.
+type ebpfReceiver struct {
+	cfg      *Config
+	id       component.ID
+	version  string
+	logger   *zap.Logger
+	next     consumer.Metrics
+	recorder *recorder
+	report   *receiverhelper.ObsReport
+
+	// What tests replace.
+	clock sampler.Clock
+	open  func(*Config, sampler.Clock) *sources
+
+	mu      sync.Mutex
+	started bool
+	running *running
+}
+
+// running is what a started receiver has to put away.
+type running struct {
+	sources   *sources
+	stop      chan struct{} // ends the sampler
+	sampled   chan struct{} // closed when the sampler has ended
+	cancel    context.CancelFunc
+	delivered chan struct{} // closed when the delivery has ended
+}
+
+func newReceiver(set receiver.Settings, cfg *Config, next consumer.Metrics) (*ebpfReceiver, error) {
+	report, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
+		ReceiverID: set.ID, Transport: "kernel", ReceiverCreateSettings: set,
+	})
+	if err != nil {
+		return nil, err
+	}
+	recorder, err := newRecorder(set.TelemetrySettings, set.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &ebpfReceiver{
+		cfg:      cfg,
+		id:       set.ID,
+		version:  set.BuildInfo.Version,
+		logger:   set.Logger,
+		next:     next,
+		recorder: recorder,
+		report:   report,
+		clock:    sampler.SystemClock{},
+		open:     openSources,
+	}, nil
+}
+
+// Start implements component.Component. It fails only on a configuration that
+// cannot be meant; what the machine lacks is logged and done without.
+func (r *ebpfReceiver) Start(_ context.Context, host component.Host) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started {
+		return errAlreadyStarted
+	}
+	meeting, err := findMeeting(host, r.cfg.Reflex)
+	if err != nil {
+		return err
+	}
+	src := r.open(r.cfg, r.clock)
+	if err := r.recorder.observe(src.missing); err != nil {
+		if src.root != nil {
+			err = errors.Join(err, src.root.Close())
+		}
+		return errors.Join(err, src.close())
+	}
+	for _, m := range src.missing {
+		r.logger.Warn("missing; going on with what there is",
+			zap.String("requirement", m.name), zap.String("cause", m.cause), zap.String("remedy", m.remedy))
+	}
+	r.logger.Info("sampling", zap.String("source", r.id.String()), zap.Duration("interval", r.cfg.Interval),
+		zap.Bool("cgroups", src.cgroups != nil), zap.Bool("arc", meeting != nil))
+	r.started = true
+	r.run(src, meeting)
+	return nil
+}
+
+// run starts the goroutines.
+func (r *ebpfReceiver) run(src *sources, meeting arc.Meeting) {
+	ctx, cancel := context.WithCancel(context.Background())
+	run := &running{
+		sources: src,
+		stop:    make(chan struct{}), sampled: make(chan struct{}),
+		cancel: cancel, delivered: make(chan struct{}),
+	}
+	handover := sampler.NewHandover()
+	settings := sampler.Settings{
+		Source:   r.id.String(),
+		Interval: r.cfg.Interval,
+		Node:     src.node,
+		Cgroups:  src.cgroups,
+		Clock:    r.clock,
+		Handover: handover,
+		Recorder: r.recorder,
+	}
+	if meeting != nil {
+		settings.Observer = meeting
+	}
+	ticks := sampler.New(settings)
+	deliver := r.newDelivery(src, handover)
+	go func() {
+		defer close(run.sampled)
+		ticks.Run(run.stop)
+	}()
+	go func() {
+		defer close(run.delivered)
+		deliver.run(ctx)
+	}()
+	r.running = run
+}
+
+func (r *ebpfReceiver) newDelivery(src *sources, handover *sampler.Handover) *delivery {
+	return &delivery{
+		handover: handover,
+		writer:   newWriter(r.version, r.cfg.Metrics, r.starts(src), newIdentities(src.root, r.cfg.MaxCgroups)),
+		ranking:  movers.New(r.cfg.TopN),
+		next:     r.next,
+		report:   r.report,
+		recorder: r.recorder,
+		logger:   r.logger,
+
+		fullSweepInterval: int64(r.cfg.FullSweepInterval),
+	}
+}
+
+// starts returns since when each node counter counts.
+func (r *ebpfReceiver) starts(src *sources) [arc.NumNodeFields]pcommon.Timestamp {
+	now := r.clock.WallTime()
+	boot := now - r.clock.Now()
+	var starts [arc.NumNodeFields]pcommon.Timestamp
+	for f := range starts {
+		starts[f] = pcommon.Timestamp(now)
+		if src.sinceBoot[f] {
+			starts[f] = pcommon.Timestamp(boot)
+		}
+	}
+	return starts
+}
+
+// Shutdown implements component.Component. It is safe without Start and more
+// than once. A consumer that does not answer even when its context is cancelled
+// is left behind, and said so.
+func (r *ebpfReceiver) Shutdown(ctx context.Context) error {
+	r.mu.Lock()
+	run := r.running
+	r.running, r.started = nil, true
+	r.mu.Unlock()
+	r.recorder.shutdown()
+	if run == nil {
+		return nil
+	}
+	run.cancel()
+	close(run.stop)
+
+	// The sources are the sampler's until its last tick is over.
+	ctx, cancel := context.WithTimeout(ctx, shutdownPatience)
+	defer cancel()
+	if !ended(ctx, run.sampled) {
+		r.logger.Warn("shutting down although the arc has not returned from its last tick; its sources stay open")
+	} else if err := run.sources.close(); err != nil {
+		r.logger.Warn("closing sources", zap.Error(err))
+	}
+	if !ended(ctx, run.delivered) {
+		r.logger.Warn("shutting down although the pipeline has not returned from its last delivery")
+	}
+	return nil
+}
+
+// ended waits for done as long as ctx allows.
+func ended(ctx context.Context, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,37 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexreceiver
+
+import (
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+)
+
+const (
+	defaultMetricsInterval = 10 * time.Second
+	minMetricsInterval     = 100 * time.Millisecond
+)
+
+// Config configures the receiver.
+type Config struct {
+	// Reflex names the reflex extension whose journal is told. Without it the
+	// one extension that keeps a journal is used.
+	Reflex *component.ID `mapstructure:"reflex"`
+	// MetricsInterval is the time between two reports of the metrics, at least
+	// 100 ms. The default is 10 s.
+	MetricsInterval time.Duration `mapstructure:"metrics_interval"`
+
+	// prevent unkeyed literal initialization
+	_ struct{}
+}
+
+// Validate refuses what cannot work.
+func (c *Config) Validate() error {
+	if c.MetricsInterval < minMetricsInterval {
+		return fmt.Errorf("metrics_interval must be at least %s, not %s", minMetricsInterval, c.MetricsInterval)
+	}
+	return nil
+}

@@ -1,0 +1,348 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexreceiver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+
+	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadata"
+	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadatatest"
+)
+
+// recordIDs returns the stable ids of the events in what was delivered.
+func recordIDs(all []plog.Logs) []string {
+	var out []string
+	for _, logs := range all {
+		records := logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords()
+		for _, record := range records.All() {
+			id, _ := record.Attributes().Get(attrRecordID)
+			out = append(out, id.Str())
+		}
+	}
+	return out
+}
+
+// spans returns the spans delivered, by id; a span sent twice is there once.
+func spans(all []ptrace.Traces) map[string]ptrace.Span {
+	out := map[string]ptrace.Span{}
+	for _, traces := range all {
+		for _, span := range traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
+			out[span.SpanID().String()] = span
+		}
+	}
+	return out
+}
+
+func consumeLogs(t *testing.T, f consumer.ConsumeLogsFunc) consumer.Logs {
+	t.Helper()
+	c, err := consumer.NewLogs(f)
+	require.NoError(t, err)
+	return c
+}
+
+func consumeTraces(t *testing.T, f consumer.ConsumeTracesFunc) consumer.Traces {
+	t.Helper()
+	c, err := consumer.NewTraces(f)
+	require.NoError(t, err)
+	return c
+}
+
+func TestAFailingConsumerGetsEveryRecordAgainUntilItAccepts(t *testing.T) {
+	var (
+		logs   = &consumertest.LogsSink{}
+		traces = &consumertest.TracesSink{}
+		calls  atomic.Int32
+		tried  atomic.Int32
+	)
+	r := newTestReceiver(t)
+	r.logs = consumeLogs(t, func(ctx context.Context, data plog.Logs) error {
+		if calls.Add(1) <= 5 {
+			data.ResourceLogs().RemoveIf(func(plog.ResourceLogs) bool { return true }) // it may change what it was given
+			return errors.New("queue is full")
+		}
+		return logs.ConsumeLogs(ctx, data)
+	})
+	r.traces = consumeTraces(t, func(ctx context.Context, data ptrace.Traces) error {
+		if tried.Add(1) <= 5 {
+			return errors.New("queue is full")
+		}
+		return traces.ConsumeTraces(ctx, data)
+	})
+	journal := episode.NewJournal(1024)
+	appendAll(journal, story())
+	start(t, r, journal)
+	want := len(story())
+	eventually(t, func() bool { return logs.LogRecordCount() == want }, "every event")
+	eventually(t, func() bool { return traces.SpanCount() == 9 }, "every span")
+	ids := recordIDs(logs.AllLogs())
+	assert.Len(t, slices.Compact(slices.Sorted(slices.Values(ids))), want, "accepted once each")
+
+	appendAll(journal, story()) // delivery goes on from there
+	eventually(t, func() bool { return logs.LogRecordCount() == 2*want }, "the second episode")
+}
+
+func TestRecordsRefusedForGoodAreSkippedAndCounted(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, tel.Shutdown(context.Background())) })
+	set := metadatatest.NewSettings(tel)
+	r, err := newReceiver(createDefaultConfig().(*Config), set)
+	require.NoError(t, err)
+	var (
+		sink  = &consumertest.LogsSink{}
+		calls atomic.Int32
+	)
+	r.logs = consumeLogs(t, func(ctx context.Context, data plog.Logs) error {
+		if calls.Add(1) == 1 {
+			return consumererror.NewPermanent(errors.New("too large"))
+		}
+		return sink.ConsumeLogs(ctx, data)
+	})
+	journal := episode.NewJournal(1024)
+	journal.Append(story()[0])
+	start(t, r, journal)
+	eventually(t, func() bool { return calls.Load() == 1 }, "the first record is refused")
+	journal.Append(story()[1])
+	eventually(t, func() bool { return sink.LogRecordCount() == 1 }, "the second is delivered")
+	assert.Equal(t, []string{"ab000000000000000000000000000001-2"}, recordIDs(sink.AllLogs()))
+	metadatatest.AssertEqualReflexReceiverRecordsRefused(t, tel, []metricdata.DataPoint[int64]{
+		{Value: 1, Attributes: attribute.NewSet(attribute.String("signal", "logs"))},
+	}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestABlockedConsumerDelaysItsOwnSignalOnly(t *testing.T) {
+	for _, blocked := range []string{"logs", "metrics", "traces"} {
+		t.Run(blocked, func(t *testing.T) {
+			var (
+				stuck   atomic.Bool
+				logs    consumertest.LogsSink
+				metrics consumertest.MetricsSink
+				traces  consumertest.TracesSink
+			)
+			block := func(ctx context.Context, signal string) error {
+				if signal != blocked {
+					return nil
+				}
+				stuck.Store(true)
+				<-ctx.Done() // an exporter that accepts and never answers
+				return ctx.Err()
+			}
+			r := newTestReceiver(t)
+			r.config.MetricsInterval = minMetricsInterval
+			r.logs = consumeLogs(t, func(ctx context.Context, data plog.Logs) error {
+				return errors.Join(block(ctx, "logs"), logs.ConsumeLogs(ctx, data))
+			})
+			r.traces = consumeTraces(t, func(ctx context.Context, data ptrace.Traces) error {
+				return errors.Join(block(ctx, "traces"), traces.ConsumeTraces(ctx, data))
+			})
+			next, err := consumer.NewMetrics(func(ctx context.Context, data pmetric.Metrics) error {
+				return errors.Join(block(ctx, "metrics"), metrics.ConsumeMetrics(ctx, data))
+			})
+			require.NoError(t, err)
+			r.metrics = next
+
+			journal := episode.NewJournal(32)
+			appendAll(journal, story())
+			require.NoError(t, r.Start(context.Background(), hostOf(journal)))
+			eventually(t, stuck.Load, "the consumer blocks")
+			for range 1000 { // far more than the journal holds: the writer never waits
+				journal.Append(story()[2])
+			}
+			if blocked != "logs" {
+				eventually(t, func() bool { return logs.LogRecordCount() >= len(story()) }, "logs go on")
+			}
+			if blocked != "traces" {
+				eventually(t, func() bool { return traces.SpanCount() >= len(story()) }, "traces go on")
+			}
+			if blocked != "metrics" {
+				eventually(t, func() bool { return len(metrics.AllMetrics()) > 0 }, "metrics go on")
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			defer cancel()
+			require.NoError(t, r.Shutdown(ctx), "and Shutdown keeps to its context")
+		})
+	}
+}
+
+func TestRecordsTheJournalDisplacedAreCounted(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, tel.Shutdown(context.Background())) })
+	r, err := newReceiver(createDefaultConfig().(*Config), metadatatest.NewSettings(tel))
+	require.NoError(t, err)
+	sink := &consumertest.LogsSink{}
+	r.logs = sink
+	journal := episode.NewJournal(4)
+	appendAll(journal, story())
+	start(t, r, journal)
+	eventually(t, func() bool { return sink.LogRecordCount() == 4 }, "what the journal still held")
+	metadatatest.AssertEqualReflexReceiverRecordsMissed(t, tel, []metricdata.DataPoint[int64]{
+		{Value: int64(len(story()) - 4), Attributes: attribute.NewSet(attribute.String("signal", "logs"))},
+	}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestALongHistoryIsDeliveredInBatchesInOrder(t *testing.T) {
+	sink := &consumertest.LogsSink{}
+	r := newTestReceiver(t)
+	r.logs = sink
+	journal := episode.NewJournal(1000)
+	for range 1000 {
+		journal.Append(story()[0])
+	}
+	start(t, r, journal)
+	eventually(t, func() bool { return sink.LogRecordCount() == 1000 }, "all of it")
+	for _, logs := range sink.AllLogs() {
+		assert.LessOrEqual(t, logs.LogRecordCount(), batchSize)
+	}
+	ids := recordIDs(sink.AllLogs())
+	assert.Equal(t, "ab000000000000000000000000000001-1", ids[0])
+	assert.Equal(t, "ab000000000000000000000000000001-1000", ids[999])
+}
+
+func TestShutdownDoesNotWaitForAConsumerThatIgnoresItsContext(t *testing.T) {
+	for name, during := range map[string]int32{"while running": 1, "at the last delivery": 2} {
+		t.Run(name, func(t *testing.T) {
+			var calls, returned atomic.Int32
+			release := make(chan struct{})
+			r := newTestReceiver(t)
+			r.backoff = backoff{initial: time.Hour, limit: time.Hour} // the second call is the flush
+			r.logs = consumeLogs(t, func(context.Context, plog.Logs) error {
+				defer returned.Add(1)
+				if calls.Add(1) == during {
+					<-release
+				}
+				return errors.New("queue is full")
+			})
+			journal := episode.NewJournal(16)
+			journal.Append(story()[0])
+			require.NoError(t, r.Start(context.Background(), hostOf(journal)))
+			eventually(t, func() bool { return calls.Load() == 1 }, "a first attempt")
+			if during > 1 {
+				eventually(t, func() bool { return returned.Load() == 1 }, "which fails")
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- r.Shutdown(ctx) }()
+			select {
+			case err := <-done:
+				require.NoError(t, err)
+			case <-time.After(10 * time.Second):
+				t.Error("Shutdown waits for the consumer")
+			}
+			close(release)
+			eventually(t, func() bool { return returned.Load() == during }, "the consumer returns at last")
+		})
+	}
+}
+
+func TestAMetricsReportIsTriedUntilItIsAccepted(t *testing.T) {
+	var calls atomic.Int32
+	next, err := consumer.NewMetrics(func(context.Context, pmetric.Metrics) error {
+		switch calls.Add(1) {
+		case 1, 2:
+			return errors.New("queue is full")
+		case 4:
+			return consumererror.NewPermanent(errors.New("too large"))
+		default:
+			return nil
+		}
+	})
+	require.NoError(t, err)
+	r := newTestReceiver(t)
+	reporter := &reporter{
+		meter: newMeter(scope{}, began), next: next, report: r.report, now: r.now, logger: r.settings.Logger, backoff: r.backoff,
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ticks, done := make(chan time.Time), make(chan struct{})
+	go func() {
+		defer close(done)
+		reporter.run(ctx, ticks)
+	}()
+	ticks <- began // fails twice, then is accepted
+	ticks <- began // is refused for good
+	ticks <- began
+	eventually(t, func() bool { return calls.Load() == 5 }, "three reports in five attempts")
+	cancel()
+	<-done
+	assert.Equal(t, int32(5), calls.Load())
+}
+
+func TestMetricsAreReportedAtTheirInterval(t *testing.T) {
+	var calls atomic.Int32
+	sink := &consumertest.MetricsSink{}
+	next, err := consumer.NewMetrics(func(ctx context.Context, data pmetric.Metrics) error {
+		if calls.Add(1) == 1 {
+			return errors.New("queue is full")
+		}
+		return sink.ConsumeMetrics(ctx, data)
+	})
+	require.NoError(t, err)
+	r := newTestReceiver(t)
+	r.metrics = next
+	r.config.MetricsInterval = minMetricsInterval
+	journal := episode.NewJournal(1024)
+	start(t, r, journal)
+	eventually(t, func() bool { return len(sink.AllMetrics()) > 0 }, "a report")
+	first := sink.AllMetrics()[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics()
+	assert.Equal(t, 2, first.Len(), "a level and no episodes are known before anything happens")
+
+	appendAll(journal, story()[:2])
+	eventually(t, func() bool {
+		all := sink.AllMetrics()
+		level := all[len(all)-1].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0)
+		return level.Gauge().DataPoints().At(0).IntValue() == 2
+	}, "the level in force")
+}
+
+func TestPipelinesOfOneComponentShareItsReceiver(t *testing.T) {
+	factory := NewFactory()
+	cfg := factory.CreateDefaultConfig()
+	set := receivertest.NewNopSettings(metadata.Type)
+	logs, err := factory.CreateLogs(context.Background(), set, cfg, consumertest.NewNop())
+	require.NoError(t, err)
+	traces, err := factory.CreateTraces(context.Background(), set, cfg, consumertest.NewNop())
+	require.NoError(t, err)
+	metrics, err := factory.CreateMetrics(context.Background(), set, cfg, consumertest.NewNop())
+	require.NoError(t, err)
+	assert.Same(t, logs, traces)
+	assert.Same(t, logs, metrics)
+
+	other, err := factory.CreateLogs(context.Background(), set, factory.CreateDefaultConfig(), consumertest.NewNop())
+	require.NoError(t, err)
+	assert.NotSame(t, logs, other)
+
+	host := newTestHost(t)
+	for _, c := range []receiver.Logs{logs, traces, metrics} {
+		require.NoError(t, c.Start(context.Background(), host))
+	}
+	for _, c := range []receiver.Logs{logs, traces, metrics, other} {
+		require.NoError(t, c.Shutdown(context.Background()))
+		require.NoError(t, c.Shutdown(context.Background()))
+	}
+	again, err := factory.CreateLogs(context.Background(), set, cfg, consumertest.NewNop())
+	require.NoError(t, err)
+	assert.NotSame(t, logs, again, "a receiver that was shut down is not used again")
+	require.NoError(t, again.Shutdown(context.Background()))
+	assert.Equal(t, metadata.Type, factory.Type())
+}

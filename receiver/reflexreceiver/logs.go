@@ -1,0 +1,108 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexreceiver
+
+import (
+	"context"
+	"strings"
+
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/receiver/receiverhelper"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/episode"
+)
+
+// The names of the events; an action's verdict is appended to its prefix.
+const (
+	eventOpened       = "reflex.episode.opened"
+	eventLevelChanged = "reflex.level.changed"
+	eventAction       = "reflex.action."
+	eventClosed       = "reflex.episode.closed"
+)
+
+// logTeller tells each record as one log event.
+type logTeller struct {
+	scope   scope
+	next    consumer.Logs
+	report  *receiverhelper.ObsReport
+	records []episode.Record
+}
+
+func (t *logTeller) take(records []episode.Record) { t.records = records }
+
+func (t *logTeller) forget() { t.records = nil }
+
+func (t *logTeller) finish() {}
+
+func (t *logTeller) tell(ctx context.Context) error {
+	if len(t.records) == 0 {
+		return nil
+	}
+	logs := t.build()
+	n := logs.LogRecordCount()
+	ctx = t.report.StartLogsOp(ctx)
+	err := t.next.ConsumeLogs(ctx, logs)
+	t.report.EndLogsOp(ctx, "reflex", n, err)
+	return err
+}
+
+func (t *logTeller) build() plog.Logs {
+	logs := plog.NewLogs()
+	events := logs.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty()
+	t.scope.put(events.Scope())
+	events.LogRecords().EnsureCapacity(len(t.records))
+	for i := range t.records {
+		putEvent(events.LogRecords().AppendEmpty(), &t.records[i])
+	}
+	return logs
+}
+
+func putEvent(log plog.LogRecord, r *episode.Record) {
+	log.SetEventName(eventName(r))
+	severity := severityOf(r)
+	log.SetSeverityNumber(severity)
+	log.SetSeverityText(strings.ToUpper(severity.String()))
+	log.SetTimestamp(pcommon.NewTimestampFromTime(r.Time))
+	log.SetObservedTimestamp(pcommon.NewTimestampFromTime(r.Time))
+	if r.Episode != (episode.ID{}) {
+		log.SetTraceID(r.Episode)
+		log.SetSpanID(spanOf(r))
+	}
+	putRecord(log.Attributes(), r)
+}
+
+func eventName(r *episode.Record) string {
+	switch r.Kind {
+	case episode.Opened:
+		return eventOpened
+	case episode.Closed:
+		return eventClosed
+	case episode.Action:
+		return eventAction + verdict(r).String()
+	default:
+		return eventLevelChanged
+	}
+}
+
+func severityOf(r *episode.Record) plog.SeverityNumber {
+	switch {
+	case r.Kind == episode.LevelChanged && r.Level > r.Previous:
+		return plog.SeverityNumberWarn
+	case r.Kind != episode.Action:
+		return plog.SeverityNumberInfo
+	}
+	switch verdict(r) {
+	case arc.VerdictHeld:
+		return plog.SeverityNumberDebug // renewals: many and without news
+	case arc.VerdictRefused, arc.VerdictLost:
+		return plog.SeverityNumberWarn
+	case arc.VerdictFailed, arc.VerdictNone:
+		return plog.SeverityNumberError
+	default:
+		return plog.SeverityNumberInfo
+	}
+}

@@ -1,0 +1,161 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexreceiver
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+
+	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadata"
+)
+
+// batchSize bounds the records of one delivery.
+const batchSize = 64
+
+// teller turns records into one signal.
+type teller interface {
+	// take is given every record once, in order. The records are valid until
+	// forget.
+	take(records []episode.Record)
+	// tell hands what was taken to the next component. It builds it anew each
+	// time: the next component may have changed what it was given.
+	tell(ctx context.Context) error
+	// forget drops what was taken, because it was told or cannot be.
+	forget()
+	// finish adds what can only be said at the end.
+	finish()
+}
+
+// stream delivers a journal as one signal, at its own pace. Its cursor moves
+// only when the next component has accepted a batch or refused it for good.
+type stream struct {
+	signal    string
+	journal   *episode.Journal
+	teller    teller
+	backoff   backoff
+	logger    *zap.Logger
+	telemetry *metadata.TelemetryBuilder
+
+	cursor uint64           // ID of the last record done with
+	buffer []episode.Record // records taken and not yet done with
+}
+
+// run delivers until ctx ends.
+func (s *stream) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		wake := s.journal.Wait()
+		if s.load(ctx) {
+			s.deliver(ctx)
+			continue
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// load takes the next records, unless some are still to be delivered, and
+// reports whether there is anything to deliver.
+func (s *stream) load(ctx context.Context) bool {
+	if len(s.buffer) > 0 {
+		return true
+	}
+	s.buffer = s.journal.Read(s.cursor, s.buffer)
+	if len(s.buffer) == 0 {
+		return false
+	}
+	if missed := s.buffer[0].ID - s.cursor - 1; missed > 0 {
+		s.telemetry.ReflexReceiverRecordsMissed.Add(ctx, int64(missed), s.attributes()) //nolint:gosec // a count
+		s.logger.Warn("the journal was full before its records could be delivered", zap.Uint64("missed", missed))
+	}
+	s.teller.take(s.buffer)
+	return true
+}
+
+// deliver tries until the batch is accepted, refused for good, or ctx ends.
+func (s *stream) deliver(ctx context.Context) {
+	for attempt := 0; ; attempt++ {
+		err := s.teller.tell(ctx)
+		if err == nil || consumererror.IsPermanent(err) {
+			if err == nil && attempt > 0 {
+				s.logger.Info("episodes are delivered again")
+			}
+			s.done(ctx, err)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if attempt == 0 {
+			s.logger.Warn("episodes cannot be delivered, trying again", zap.Error(err))
+		}
+		if !s.backoff.wait(ctx, attempt) {
+			return
+		}
+	}
+}
+
+// done moves the cursor past the batch; err is why it was refused, if it was.
+func (s *stream) done(ctx context.Context, err error) {
+	if err != nil {
+		s.telemetry.ReflexReceiverRecordsRefused.Add(ctx, int64(len(s.buffer)), s.attributes())
+		s.logger.Error("episodes were refused for good and are skipped",
+			zap.Error(err), zap.Int("records", len(s.buffer)))
+	}
+	if len(s.buffer) > 0 {
+		s.cursor = s.buffer[len(s.buffer)-1].ID
+	}
+	s.buffer = s.buffer[:0]
+	s.teller.forget()
+}
+
+// flush tells what is left once, without trying again.
+func (s *stream) flush(ctx context.Context) {
+	for s.load(ctx) {
+		if err := s.teller.tell(ctx); err != nil && !consumererror.IsPermanent(err) {
+			s.logger.Warn("the last episodes could not be delivered", zap.Error(err))
+			return
+		} else {
+			s.done(ctx, err)
+		}
+	}
+	s.teller.finish()
+	if err := s.teller.tell(ctx); err != nil {
+		s.logger.Warn("the open episodes could not be delivered", zap.Error(err))
+	}
+}
+
+func (s *stream) attributes() metric.MeasurementOption {
+	return metric.WithAttributes(attribute.String("signal", s.signal))
+}
+
+// backoff spaces attempts: from initial, doubling up to limit, each shortened
+// at random by up to a half so that many collectors do not try in step.
+type backoff struct {
+	initial, limit time.Duration
+}
+
+// wait returns false if ctx ended first.
+func (b backoff) wait(ctx context.Context, attempt int) bool {
+	d := b.limit
+	if attempt < 20 {
+		d = min(b.initial<<attempt, b.limit)
+	}
+	timer := time.NewTimer(d - rand.N(d/2+1)) //nolint:gosec // not a secret
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
