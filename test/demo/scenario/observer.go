@@ -1,0 +1,118 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/test/demo/recording"
+	"github.com/otelcol-reflex/reflex/test/demo/workload"
+)
+
+const (
+	ceilingPeriod = 5 * time.Millisecond
+	samplePeriod  = 100 * time.Millisecond
+)
+
+// observer watches two services from outside: it learns of a new memory.high by
+// reading the file, not from Reflex. Its fields may be read once stop returned.
+type observer struct {
+	samples  []recording.Sample
+	ceilings []recording.Ceiling
+	// disturbed says that the neighbour's memory.high was once not "max".
+	disturbed bool
+
+	files struct{ high, current, neighbour, neighbourHigh int }
+	quit  chan struct{}
+	done  chan struct{}
+	// latest carries the newest sample and ceiling to the ticker.
+	latest chan observation
+}
+
+type observation struct {
+	recording.Sample
+	ceiling uint64
+}
+
+// observe starts to watch.
+func observe(payment, neighbour *cgroup) (*observer, error) {
+	o := &observer{quit: make(chan struct{}), done: make(chan struct{}), latest: make(chan observation, 1)}
+	o.samples = make([]recording.Sample, 0, 2000)
+	for _, f := range []struct {
+		into  *int
+		group *cgroup
+		name  string
+	}{
+		{&o.files.high, payment, "memory.high"},
+		{&o.files.current, payment, "memory.current"},
+		{&o.files.neighbour, neighbour, "memory.current"},
+		{&o.files.neighbourHigh, neighbour, "memory.high"},
+	} {
+		path := filepath.Join(f.group.dir, f.name)
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("observe %s: %w", path, err)
+		}
+		*f.into = fd
+	}
+	go o.loop()
+	return o, nil
+}
+
+func (o *observer) loop() {
+	runtime.LockOSThread()
+	defer close(o.done)
+	buf := make([]byte, 64)
+	read := func(fd int) (uint64, bool) {
+		n, err := unix.Pread(fd, buf, 0)
+		if err != nil {
+			return 0, false
+		}
+		v, err := parseNumber(buf[:n])
+		return v, err == nil
+	}
+	ticks := time.NewTicker(ceilingPeriod)
+	defer ticks.Stop()
+	var ceiling uint64
+	for turn := 0; ; turn++ {
+		select {
+		case <-o.quit:
+			return
+		case <-ticks.C:
+		}
+		if v, ok := read(o.files.high); ok && v != ceiling {
+			ceiling = v
+			o.ceilings = append(o.ceilings, recording.Ceiling{Time: workload.Now(), Value: v})
+		}
+		if turn%int(samplePeriod/ceilingPeriod) != 0 {
+			continue
+		}
+		s := recording.Sample{Time: workload.Now()}
+		s.Payment, _ = read(o.files.current)
+		s.Neighbour, _ = read(o.files.neighbour)
+		if v, ok := read(o.files.neighbourHigh); ok && v != recording.Unlimited {
+			o.disturbed = true
+		}
+		o.samples = append(o.samples, s)
+		select { // newest wins
+		case <-o.latest:
+		default:
+		}
+		o.latest <- observation{s, ceiling}
+	}
+}
+
+// stop ends the watch.
+func (o *observer) stop() {
+	close(o.quit)
+	<-o.done
+	for _, fd := range []int{o.files.high, o.files.current, o.files.neighbour, o.files.neighbourHigh} {
+		_ = unix.Close(fd)
+	}
+}

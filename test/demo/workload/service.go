@@ -1,0 +1,126 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package workload
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+)
+
+// FrameSize is the length of a request and of an answer in bytes: the first
+// eight are the request's number, little-endian; an answer's bytes 8 to 40 are
+// the digest of what was read.
+const FrameSize = 64
+
+// Service answers requests on a loopback port.
+type Service struct {
+	// Resident is the size of the working set in bytes, touched before the
+	// service is ready.
+	Resident int
+	// Work is how many bytes of the working set a request reads.
+	Work int
+	// LeakRate is in bytes a second, once told to leak.
+	LeakRate int
+	// OnsetFile receives "<boottime ns> <wall ns>\n" as the leak starts.
+	OnsetFile string
+}
+
+// Run serves until ctx ends. It announces itself on ready with one line,
+// "ready <address>", and starts to leak when orders brings the line
+// "leak <boottime ns>".
+func (s *Service) Run(ctx context.Context, orders io.Reader, ready io.Writer) error {
+	// A thread held at memory.high cannot be stopped for a collection, and
+	// would hold every other thread of a collected program with it.
+	debug.SetGCPercent(-1)
+	runtime.GOMAXPROCS(max(4, runtime.NumCPU()))
+
+	set, err := resident(s.Resident)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	context.AfterFunc(ctx, func() { _ = l.Close() })
+	go s.obey(orders)
+	if _, err := fmt.Fprintf(ready, "ready %s\n", l.Addr()); err != nil {
+		return fmt.Errorf("announce readiness: %w", err)
+	}
+	for {
+		conn, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil:
+			return fmt.Errorf("accept: %w", err)
+		}
+		go answer(conn, set, s.Work)
+	}
+}
+
+// obey reads orders until there are none left. An order to leak is obeyed once.
+func (s *Service) obey(orders io.Reader) {
+	lines := bufio.NewScanner(orders)
+	for lines.Scan() {
+		when, ok := strings.CutPrefix(lines.Text(), "leak ")
+		if !ok {
+			continue
+		}
+		at, err := strconv.ParseInt(when, 10, 64)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "order to leak: %v\n", err)
+			continue
+		}
+		err = leak(s.LeakRate, at, func(boot, wall int64) {
+			if err := os.WriteFile(s.OnsetFile, fmt.Appendf(nil, "%d %d\n", boot, wall), 0o644); err != nil {
+				fmt.Fprintf(os.Stderr, "write the onset: %v\n", err)
+			}
+		})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		return
+	}
+}
+
+// answer serves one connection until its client leaves.
+func answer(conn net.Conn, set []byte, work int) {
+	defer conn.Close()
+	frame := make([]byte, FrameSize)
+	for {
+		if _, err := io.ReadFull(conn, frame); err != nil {
+			return
+		}
+		digest := sha256.Sum256(piece(set, work, binary.LittleEndian.Uint64(frame)))
+		copy(frame[8:], digest[:])
+		if _, err := conn.Write(frame); err != nil {
+			return
+		}
+	}
+}
+
+// piece is the part of the working set that request number reads: pseudo-random
+// and the same in every run.
+func piece(set []byte, work int, number uint64) []byte {
+	if len(set) <= work {
+		return set
+	}
+	pages := uint64(len(set)-work) / pageSize
+	number *= 0x9e3779b97f4a7c15 // Knuth's multiplicative hash, 64 bit
+	number ^= number >> 29
+	start := int(number%(pages+1)) * pageSize
+	return set[start : start+work]
+}

@@ -1,0 +1,79 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// sampling waits until the collector samples, whatever it has to do without.
+func sampling(t *testing.T, c *Collector) Status {
+	t.Helper()
+	c.AwaitStatus(t)
+	var s Status
+	Eventually(t, 20*time.Second, func() (err error) {
+		if s, err = read[Status]("/status"); err == nil && (s.Input.Sequence < 5 || s.Input.Stale) {
+			err = fmt.Errorf("input is at sample %d, stale: %v", s.Input.Sequence, s.Input.Stale)
+		}
+		return err
+	})
+	return s
+}
+
+// said waits until the collector's log names something.
+func said(t *testing.T, c *Collector, what string) {
+	t.Helper()
+	Eventually(t, 10*time.Second, func() error {
+		if !strings.Contains(c.Output(), what) {
+			return fmt.Errorf("the log does not name %q", what)
+		}
+		return nil
+	})
+}
+
+func TestWithoutGuardItObservesUntilThereIsOne(t *testing.T) {
+	collector := StartCollector(t, Setup{})
+	s := sampling(t, collector)
+	assert.Equal(t, "enforce", s.Mode.Requested)
+	assert.Equal(t, "observe", s.Mode.Effective)
+	assert.Contains(t, s.Problem, "/run/reflex/guard.sock")
+	said(t, collector, "/run/reflex/guard.sock")
+
+	StartGuard(t)
+	Eventually(t, 10*time.Second, func() error {
+		s, err := read[Status]("/status")
+		if err == nil && s.Mode.Effective != "enforce" {
+			err = fmt.Errorf("still in mode %s: %s", s.Mode.Effective, s.Problem)
+		}
+		return err
+	})
+}
+
+func TestWithoutPrivilegeItReadsWhatAnybodyMay(t *testing.T) {
+	const nobody = 65534
+	collector := StartCollector(t, Setup{Mode: "observe", Guard: "none", UID: nobody})
+	sampling(t, collector)
+	said(t, collector, "CAP_BPF")
+}
+
+func TestWithoutBTFItReadsProcAndCgroupfs(t *testing.T) {
+	collector := StartCollector(t, Setup{Mode: "observe", Guard: "none", Role: "hiding:/sys/kernel/btf"})
+	sampling(t, collector)
+	said(t, collector, "BTF")
+}
+
+func TestWithoutCgroupV2ItWatchesTheNode(t *testing.T) {
+	collector := StartCollector(t, Setup{Mode: "observe", Guard: "none", Role: "hiding:/sys/fs/cgroup"})
+	s := sampling(t, collector)
+	require.NotEmpty(t, s.Missing)
+	assert.Equal(t, "cgroup v2", s.Missing[0].Name)
+	assert.NotEmpty(t, s.Missing[0].Remedy)
+	said(t, collector, "cgroup")
+}

@@ -1,0 +1,19 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+
+	"github.com/otelcol-reflex/reflex/test/vmtest"
+)
+
+// TestHarness runs the suite's own instruments alone: it needs no distribution.
+func TestHarnessX(t *testing.T) {
+	runSuite(t, "6.12", "^TestHarness", []vmtest.File{{Guest: "/bin/guest.test", Host: guestTests(t), Mode: 0o755}})
+}
+
+func TestGuardOnly(t *testing.T) {
+	runSuite(t, "6.12", "^TestGuard", []vmtest.File{{Guest: "/bin/guest.test", Host: guestTests(t), Mode: 0o755}, {Guest: "/bin/reflexguard", Host: "/tmp/w/vm/dist/reflexguard", Mode: 0o755}})
+}
