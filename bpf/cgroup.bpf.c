@@ -23,7 +23,6 @@ struct cgroup_row {
 };
 
 struct sweep_head {
-	u64 clock; /* scheduler clock at the first row, ns */
 	u32 rows;
 	u32 truncated; /* cgroups beyond the last row */
 };
@@ -51,6 +50,8 @@ struct anchors {
 	u64 slot;    /* CPU 0's */
 	u64 offset;  /* from any per-CPU address to CPU 0's copy, 0 for unknown */
 	u64 section; /* CPU 0's, 0 for unknown */
+	u64 clock;   /* the latest of any CPU's scheduler, ns */
+	u32 cpus;
 };
 
 struct {
@@ -59,6 +60,14 @@ struct {
 	__type(key, u32);
 	__type(value, struct anchors);
 } anchor SEC(".maps");
+
+/* From CPU 0's copy of anything to each CPU's; sized by the loader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} distances SEC(".maps");
 
 /*
  * find_anchors learns the offset that turns a per-CPU address into CPU 0's from
@@ -96,20 +105,22 @@ struct walk {
 	bool root;
 };
 
+/* bstat and last_bstat lie side by side. */
+#define RSTAT_BYTES 128
+
 /* The same struct under two names; type is the one the kernel has. */
 #define rstat_pending(type, address)                                                               \
 	({                                                                                         \
-		u64 now_ = 0, last_ = 0;                                                           \
-		bpf_probe_read_kernel(&now_, sizeof(now_),                                         \
-				      (void *)((address) +                                         \
-					       bpf_core_field_offset(                              \
-						       type, bstat.cputime.sum_exec_runtime)));    \
-		bpf_probe_read_kernel(&last_, sizeof(last_),                                       \
-				      (void *)((address) +                                         \
-					       bpf_core_field_offset(                              \
-						       type,                                       \
-						       last_bstat.cputime.sum_exec_runtime)));     \
-		now_ > last_ ? now_ - last_ : 0;                                                   \
+		const u64 now_ = bpf_core_field_offset(type, bstat.cputime.sum_exec_runtime);      \
+		const u64 last_ =                                                                  \
+			bpf_core_field_offset(type, last_bstat.cputime.sum_exec_runtime);          \
+		char both_[RSTAT_BYTES] __attribute__((aligned(8)));                               \
+		s64 pending_ = 0;                                                                  \
+		if (last_ > now_ && last_ + 8 - now_ <= sizeof(both_) &&                           \
+		    !bpf_probe_read_kernel(both_, last_ + 8 - now_,                                \
+					   (const void *)((address) + now_)))                      \
+			pending_ = *(u64 *)both_ - *(u64 *)(both_ + (last_ - now_));               \
+		pending_ > 0 ? pending_ : 0;                                                       \
 	})
 
 #define cputime(name)                                                                              \
@@ -119,22 +130,34 @@ struct walk {
 		time_;                                                                             \
 	})
 
-static long add_clock(u32 cpu, struct walk *walk)
-{
-	u64 distance;
+struct look {
+	u64 section;
+	u64 clock;
+	u32 cpus;
+};
 
-	if (!cpu_distance(cpu, &distance))
+/* first_look measures distances and the clock. */
+static long first_look(u32 cpu, struct look *look)
+{
+	u64 *known = bpf_map_lookup_elem(&distances, &cpu), distance;
+
+	if (!known || !cpu_distance(cpu, &distance))
 		return 1;
-	latest_clock(walk->section + distance, &walk->clock);
+	*known = distance;
+	if (look->section)
+		latest_clock(look->section + distance, &look->clock);
+	look->cpus++;
 	return 0;
 }
 
 static long add_cpu(u32 cpu, struct walk *walk)
 {
+	u64 *known = bpf_map_lookup_elem(&distances, &cpu);
 	u64 distance;
 
-	if (!cpu_distance(cpu, &distance))
+	if (!known)
 		return 1;
+	distance = *known;
 
 	if (walk->root) {
 		/* The root's time is the system's (root_cgroup_cputime()). */
@@ -199,14 +222,16 @@ static __always_inline void read_memory(struct cgroup *cgrp, struct cgroup_row *
 }
 
 #define psi_total(group, name)                                                                     \
-	({                                                                                         \
-		u64 total_ = ABSENT;                                                               \
-		bpf_probe_read_kernel(&total_, sizeof(total_),                                     \
-				      (const void *)(group) +                                      \
-					      bpf_core_field_offset(struct psi_group, total) +     \
-					      bpf_core_enum_value(enum psi_states, name) * 8ULL);  \
-		total_;                                                                            \
-	})
+	(*(const u64 *)((const void *)(group) + bpf_core_field_offset(struct psi_group, total) +   \
+			bpf_core_enum_value(enum psi_states, name) * 8ULL))
+
+/* populated is cgroup_is_populated(): somebody lives here or below. */
+static __always_inline bool populated(const struct cgroup *cgrp)
+{
+	return cgrp->nr_populated_csets + cgrp->nr_populated_domain_children +
+		       cgrp->nr_populated_threaded_children >
+	       0;
+}
 
 SEC("iter/cgroup")
 int sweep_cgroup(struct bpf_iter__cgroup *ctx)
@@ -230,16 +255,18 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 		h->truncated++;
 		return 0;
 	}
-	if (!index)
+	if (!index) {
+		struct look look = {};
+
 		find_anchors(a);
+		look.section = a->section;
+		bpf_loop(MAX_CPUS, first_look, &look, 0);
+		a->clock = look.clock;
+		a->cpus = look.cpus;
+	}
 	walk.offset = a->offset;
 	walk.section = a->section;
-	if (!index) {
-		if (walk.section)
-			bpf_loop(MAX_CPUS, add_clock, &walk, 0);
-		h->clock = walk.clock;
-	}
-	walk.clock = h->clock;
+	walk.clock = a->clock;
 
 	row->id = cgrp->kn->id;
 	parent_css = cgrp->self.parent;
@@ -268,7 +295,9 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 			row->pressure[MEMORY_FULL] = psi_total(psi, PSI_MEM_FULL);
 			row->pressure[IO_SOME] = psi_total(psi, PSI_IO_SOME);
 			row->pressure[IO_FULL] = psi_total(psi, PSI_IO_FULL);
-			read_kernel(&walk.psi, &psi->pcpu);
+			/* Where nobody lives nothing moves: the last sweep's stands. */
+			if (populated(cgrp))
+				read_kernel(&walk.psi, &psi->pcpu);
 		}
 	}
 	row->cpu = cgrp->bstat.cputime.sum_exec_runtime;
@@ -281,7 +310,7 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 
 	if (!walk.offset)
 		walk.rstat = walk.psi = 0;
-	bpf_loop(MAX_CPUS, add_cpu, &walk, 0);
+	bpf_loop(a->cpus, add_cpu, &walk, 0);
 
 	row->cpu_pending = walk.cpu_pending;
 	if (walk.root) {

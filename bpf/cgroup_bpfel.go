@@ -19,6 +19,9 @@ type cgroupAnchors struct {
 	Slot    uint64
 	Offset  uint64
 	Section uint64
+	Clock   uint64
+	Cpus    uint32
+	_       [4]byte
 }
 
 type cgroupCgroupRow struct {
@@ -36,7 +39,6 @@ type cgroupCgroupRow struct {
 
 type cgroupSweepHead struct {
 	_         structs.HostLayout
-	Clock     uint64
 	Rows      uint32
 	Truncated uint32
 }
@@ -46,6 +48,7 @@ type cgroupSweepHead struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	cgroupMapAnchor          = "anchor"
+	cgroupMapDistances       = "distances"
 	cgroupMapHead            = "head"
 	cgroupMapRows            = "rows"
 	cgroupMapSlots           = "slots"
@@ -106,10 +109,11 @@ type cgroupProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type cgroupMapSpecs struct {
-	Anchor *ebpf.MapSpec `ebpf:"anchor"`
-	Head   *ebpf.MapSpec `ebpf:"head"`
-	Rows   *ebpf.MapSpec `ebpf:"rows"`
-	Slots  *ebpf.MapSpec `ebpf:"slots"`
+	Anchor    *ebpf.MapSpec `ebpf:"anchor"`
+	Distances *ebpf.MapSpec `ebpf:"distances"`
+	Head      *ebpf.MapSpec `ebpf:"head"`
+	Rows      *ebpf.MapSpec `ebpf:"rows"`
+	Slots     *ebpf.MapSpec `ebpf:"slots"`
 }
 
 // cgroupVariableSpecs contains global variables before they are loaded into the kernel.
@@ -143,15 +147,17 @@ func (o *cgroupObjects) Close() error {
 //
 // It can be passed to loadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type cgroupMaps struct {
-	Anchor *ebpf.Map `ebpf:"anchor"`
-	Head   *ebpf.Map `ebpf:"head"`
-	Rows   *ebpf.Map `ebpf:"rows"`
-	Slots  *ebpf.Map `ebpf:"slots"`
+	Anchor    *ebpf.Map `ebpf:"anchor"`
+	Distances *ebpf.Map `ebpf:"distances"`
+	Head      *ebpf.Map `ebpf:"head"`
+	Rows      *ebpf.Map `ebpf:"rows"`
+	Slots     *ebpf.Map `ebpf:"slots"`
 }
 
 func (m *cgroupMaps) Close() error {
 	return _CgroupClose(
 		m.Anchor,
+		m.Distances,
 		m.Head,
 		m.Rows,
 		m.Slots,

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
@@ -83,7 +84,12 @@ func (c *Cgroups) attach(root string, max int) error {
 	if err := placeVariables(spec, kernel); err != nil {
 		return err
 	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("count CPUs: %w", err)
+	}
 	spec.Maps["rows"].MaxEntries = uint32(max)
+	spec.Maps["distances"].MaxEntries = uint32(cpus)
 	if err := spec.LoadAndAssign(&c.objects, nil); err != nil {
 		return fmt.Errorf("load the cgroup program: %w", classify(err))
 	}

@@ -167,6 +167,9 @@ enum cgroup_subsys_id {
 
 struct cgroup {
 	struct cgroup_subsys_state self;
+	int nr_populated_csets;
+	int nr_populated_domain_children;
+	int nr_populated_threaded_children;
 	struct kernfs_node *kn;
 	struct cgroup_subsys_state *subsys[1];
 	struct cgroup_rstat_base_cpu *rstat_base_cpu; /* 6.16 */

@@ -228,7 +228,9 @@ func (b *bench) tick() {
 	}
 	b.now.Add(interval)
 	b.usage += uint64(b.rate * float64(interval) / 1e9)
-	b.write("payment.service", "memory.stat", fmt.Sprintf("anon %d\nfile 1000\nkernel 1000\n", b.usage))
+	if b.rate != 0 {
+		b.write("payment.service", "memory.stat", fmt.Sprintf("anon %d\nfile 1000\nkernel 1000\n", b.usage))
+	}
 	s := &b.sample
 	s.Sequence++
 	s.Scheduled, s.Taken, s.Interval, s.WallTime = b.now.Load(), b.now.Load(), interval, b.now.Load()

@@ -143,7 +143,7 @@ func (r *reflex) narrate(ctx context.Context) {
 			cursor = records[i].ID
 		}
 		if len(records) > 0 {
-			continue
+			continue // Shutdown waits until all is told
 		}
 		select {
 		case <-ctx.Done():

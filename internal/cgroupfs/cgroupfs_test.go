@@ -46,6 +46,7 @@ func TestOpenFindsACgroupByIDWhereverItIs(t *testing.T) {
 	assert.Equal(t, "/a/b", p)
 
 	require.NoError(t, os.Rename(filepath.Join(top, "a/b"), filepath.Join(top, "c/moved")))
+	require.NoError(t, os.Mkdir(filepath.Join(top, "a/b"), 0o755))
 	p, err = r.Path(b)
 	require.NoError(t, err)
 	assert.Equal(t, "/c/moved", p, "where it was seen last is verified")

@@ -26,11 +26,13 @@ type Journal struct {
 // Stats describes a journal at one moment.
 type Stats struct {
 	// Capacity is how many records the journal can hold, Held how many it does.
-	Capacity, Held int
+	Capacity int `json:"capacity"`
+	Held     int `json:"held"`
 	// Oldest and Newest are the IDs of the records held, 0 when there are none.
-	Oldest, Newest uint64
+	Oldest uint64 `json:"oldest"`
+	Newest uint64 `json:"newest"`
 	// Dropped counts the records displaced by newer ones, read or not.
-	Dropped uint64
+	Dropped uint64 `json:"dropped"`
 }
 
 // NewJournal returns a journal that holds the newest capacity records, at

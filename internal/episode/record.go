@@ -85,7 +85,8 @@ type Record struct {
 	// [Journal.Append].
 	ID   uint64
 	Kind Kind
-	// Time is the wall clock of what is recorded.
+	// Time is the wall clock of what is recorded, or of the tick that recorded
+	// it; Scheduled and Written say exactly when an action was.
 	Time time.Time
 	// Episode is the id of the episode.
 	Episode ID

@@ -44,8 +44,11 @@ func (g *Guard) grant(k knob, o *arc.Order, out *arc.Outcome) (path string) {
 	if err := g.begin(l); err != nil {
 		refuse(out, err)
 		out.Value = out.Original
-		l.deadline = 0 // if undoing fails as well, Run goes on trying
-		g.undo(l, out)
+		g.undo(l, out) // if that fails as well, Run goes on trying
+		return l.path
+	}
+	if current, err := k.read(d); err == nil && current != l.value {
+		g.giveBack(l, out) // somebody else was quicker
 		return l.path
 	}
 	out.Verdict, out.Written = arc.VerdictGranted, l.written
@@ -68,7 +71,7 @@ func (g *Guard) plan(l *lease, o *arc.Order) error {
 	if err != nil {
 		return err
 	}
-	if false {
+	if value >= original {
 		return refusal(fmt.Sprintf("%s is %s already and the lease would start at %d: that tightens nothing",
 			l.knob.file(), cgroupfs.AppendUint(nil, original), value))
 	}

@@ -369,6 +369,39 @@ func TestAResetToTheOriginalIsALossToo(t *testing.T) {
 	assert.Equal(t, arc.VerdictLost, act(t, g, releaseOf(id)).Verdict)
 }
 
+func TestAnOwnerWhoWritesWhileALeaseIsGrantedKeepsTheirValue(t *testing.T) {
+	for _, theirs := range []uint64{131 * mib, 700 * mib, 4096} { // the first is within the interval
+		m := newMachine(t)
+		id := m.cgroup(t, "a")
+		g := m.guard(t)
+		g.fault = func(step string, _ uint64) error {
+			if step == "knob written" {
+				m.set(t, "a", "memory.high", bytesOf(theirs))
+			}
+			return nil
+		}
+		out := act(t, g, hold(id, 130*mib))
+		assert.Equal(t, arc.VerdictLost, out.Verdict)
+		assert.Equal(t, theirs, m.high(t, "a"))
+		assert.Empty(t, m.record(id))
+		assert.Empty(t, g.Status().Leases)
+
+		m = newMachine(t)
+		id = m.cgroup(t, "a")
+		g = m.guard(t)
+		g.fault = func(step string, _ uint64) error {
+			if step == "knob written" {
+				m.set(t, "a", "memory.high", bytesOf(theirs))
+				return errors.New("and then it fails")
+			}
+			return nil
+		}
+		assert.Equal(t, arc.VerdictFailed, act(t, g, hold(id, 130*mib)).Verdict)
+		assert.Equal(t, theirs, m.high(t, "a"))
+		assert.Empty(t, m.record(id))
+	}
+}
+
 func TestALostLeaseWhoseRecordSticksIsLostOnce(t *testing.T) {
 	m := newMachine(t)
 	id := m.cgroup(t, "a")

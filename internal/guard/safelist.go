@@ -80,16 +80,13 @@ func (s *safelist) check(d *cgroupfs.Dir, at string) error {
 	if name := path.Base(at); matchAny(collectives, name) {
 		return refusal(fmt.Sprintf("%s holds other workloads: only what is below it may be a target", at))
 	}
-	if pattern, hit := s.byPath(at); hit {
-		return refusal(fmt.Sprintf("%s is protected by its name (%s)", at, pattern))
-	}
 	cgroups, pids := 0, []int(nil)
 	err := d.WalkDirs(at, func(d *cgroupfs.Dir, _ uint64, below string) error {
 		if cgroups++; cgroups > maxSubtree {
 			return refusal(fmt.Sprintf("%s has more than %d cgroups below it", at, maxSubtree))
 		}
 		if pattern, hit := s.byPath(below); hit {
-			return refusal(fmt.Sprintf("%s holds %s, which is protected by its name (%s)", at, below, pattern))
+			return refusal(fmt.Sprintf("%s may not be touched: %s is protected by its name (%s)", at, below, pattern))
 		}
 		var err error
 		pids, err = d.Processes(pids)

@@ -58,6 +58,17 @@ func TestProtectedByPath(t *testing.T) {
 	}
 }
 
+func TestWhatHoldsSomethingProtectedIsNeverTouched(t *testing.T) {
+	m := newMachine(t)
+	id, free := m.cgroup(t, "machine/box"), m.cgroup(t, "machine/box/payload")
+	m.cgroup(t, "machine/box/system/containerd.service")
+	g := m.guard(t)
+	out := act(t, g, hold(id, 130*mib))
+	assert.Equal(t, arc.VerdictRefused, out.Verdict)
+	assert.Contains(t, out.Cause, "containerd.service")
+	assert.Equal(t, arc.VerdictGranted, act(t, g, hold(free, 130*mib)).Verdict)
+}
+
 func TestTheRootIsNeverTouched(t *testing.T) {
 	m := newMachine(t)
 	id := m.cgroup(t, "/")

@@ -22,37 +22,40 @@ type candidate struct {
 	unsure    bool // looked at once: growth by kind is not known yet
 }
 
-// glance is a former look at a cgroup, to tell what kind of memory grows.
+// glance is what the last looks at a cgroup saw, to tell what kind of memory
+// grows.
 type glance struct {
-	id                      uint64
-	baseAt, midAt           int64
-	base, mid               uint64 // unreclaimable bytes
-	usageAtBase, usageAtMid uint64
-	look                    Inspection
-	lookedAt                int64
-	failed                  bool
+	id     uint64
+	at     [glancePoints]int64
+	bytes  [glancePoints]uint64 // unreclaimable
+	n      int
+	last   int64 // when it was looked at, successfully or not
+	look   Inspection
+	failed bool
 }
 
 const (
 	maxGlances = 2 * MaxInspected
 	// lookEvery is the least time between two looks at one cgroup.
-	lookEvery = 50 * int64(time.Millisecond)
-	// Growth by kind is measured over at least and about at most so long; the
-	// least is also how long a growth must last to be more than a spike.
+	lookEvery    = 50 * int64(time.Millisecond)
+	glancePoints = 10
+	// Growth by kind is measured over at least so long, which is also how long a
+	// growth must last to be more than a spike; older looks than the most are
+	// forgotten.
 	baselineLeast = 150 * int64(time.Millisecond)
 	baselineMost  = 2 * int64(time.Second)
 )
 
 // look inspects a cgroup, not more often than every lookEvery, and returns its
 // glance.
-func (p *Policy) look(id, usage uint64, now int64, inspector Inspector) *glance {
+func (p *Policy) look(id uint64, now int64, inspector Inspector) *glance {
 	at, oldest := -1, 0
 	for i := range p.glances {
 		if p.glances[i].id == id {
 			at = i
 			break
 		}
-		if p.glances[i].lookedAt < p.glances[oldest].lookedAt {
+		if p.glances[i].last < p.glances[oldest].last {
 			oldest = i
 		}
 	}
@@ -61,29 +64,50 @@ func (p *Policy) look(id, usage uint64, now int64, inspector Inspector) *glance 
 		p.glances[at] = glance{id: id}
 	}
 	g := &p.glances[at]
-	if g.lookedAt != 0 && now-g.lookedAt < lookEvery {
+	if g.last != 0 && now-g.last < lookEvery {
 		return g
 	}
-	g.lookedAt = now
-	g.failed = inspector == nil || inspector.Inspect(id, &g.look) != nil
-	if g.failed {
-		return g
-	}
-	bytes := g.look.Unreclaimable()
-	switch {
-	case g.baseAt == 0:
-		g.baseAt, g.base, g.usageAtBase = now, bytes, usage
-		g.midAt, g.mid, g.usageAtMid = g.baseAt, g.base, g.usageAtBase
-	case now-g.baseAt > baselineMost:
-		g.baseAt, g.base, g.usageAtBase = g.midAt, g.mid, g.usageAtMid
-		g.midAt, g.mid, g.usageAtMid = now, bytes, usage
-		if now-g.baseAt > 2*baselineMost { // nobody looked for a while
-			g.baseAt, g.base, g.usageAtBase = now, bytes, usage
-		}
-	case now-g.midAt > baselineMost/2:
-		g.midAt, g.mid, g.usageAtMid = now, bytes, usage
+	g.last = now
+	if g.failed = inspector == nil || inspector.Inspect(id, &g.look) != nil; !g.failed {
+		g.add(now, g.look.Unreclaimable())
 	}
 	return g
+}
+
+// add keeps one look.
+func (g *glance) add(now int64, bytes uint64) {
+	drop := 0
+	for drop < g.n && now-g.at[drop] > baselineMost {
+		drop++
+	}
+	if g.n-drop == glancePoints {
+		drop++
+	}
+	copy(g.at[:], g.at[drop:g.n])
+	copy(g.bytes[:], g.bytes[drop:g.n])
+	g.n -= drop
+	g.at[g.n], g.bytes[g.n] = now, bytes
+	g.n++
+}
+
+// growth returns how fast unreclaimable memory grows, in bytes a second: over
+// all looks, or over the youngest that are far enough apart, whichever is more,
+// for a leak that began between them and a statistic that lags. It is not known
+// while all looks are too near to one another.
+func (g *glance) growth() (rate float64, known bool) {
+	newest := g.n - 1
+	for i := newest - 1; i >= 0; i-- {
+		elapsed := g.at[newest] - g.at[i]
+		if elapsed < baselineLeast {
+			continue
+		}
+		r := (float64(g.bytes[newest]) - float64(g.bytes[i])) * 1e9 / float64(elapsed)
+		if !known || i == 0 {
+			rate = max(rate, r)
+		}
+		known = true
+	}
+	return rate, known
 }
 
 // examine ranks the leading growers, looks closer at them and projects their
@@ -110,17 +134,12 @@ func (p *Policy) examine(s *arc.Sample, inspector Inspector) []candidate {
 	}
 	for i := range p.candidates {
 		c := &p.candidates[i]
-		usage := s.Cgroups.Value(arc.CgroupMemoryUsage, int(p.growth.row[c.slot]))
-		g := p.look(c.id, usage, now, inspector)
+		g := p.look(c.id, now, inspector)
 		c.look, c.blind = g.look, g.failed
-		elapsed := g.lookedAt - g.baseAt
-		switch {
-		case c.blind:
-		case elapsed < baselineLeast:
-			c.unsure = true
-		default:
-			grown := float64(g.look.Unreclaimable()) - float64(g.base)
-			c.effective = max(min(c.own, grown*1e9/float64(elapsed)), 0)
+		if rate, known := g.growth(); known && !c.blind {
+			c.effective = min(c.own, rate)
+		} else {
+			c.unsure = !c.blind
 		}
 		c.harm = p.growth.project(c.slot, c.effective, s)
 		for k := i; k > 0 && p.candidates[k-1].effective < p.candidates[k].effective; k-- {

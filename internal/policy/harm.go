@@ -84,3 +84,41 @@ func (w *stall) observe(now int64, total float64) float64 {
 	}
 	return 0
 }
+
+// approach follows the time to exhaustion of the leading cgroup, to tell whether
+// it comes nearer. Between neighbouring ticks the estimate of growth moves in
+// steps, so that only a longer stretch tells.
+type approach struct {
+	id   uint64
+	at   [approachPoints]int64
+	left [approachPoints]time.Duration
+	n    int
+}
+
+const (
+	approachPoints = 8
+	approachEvery  = 45 * int64(time.Millisecond)
+	approachLeast  = 250 * int64(time.Millisecond)
+)
+
+// add takes the time left at instant now. Another cgroup starts again.
+func (a *approach) add(id uint64, now int64, left time.Duration) {
+	if a.id != id {
+		*a = approach{id: id}
+	}
+	if a.n > 0 && now-a.at[a.n-1] < approachEvery {
+		return
+	}
+	if a.n == approachPoints {
+		copy(a.at[:], a.at[1:])
+		copy(a.left[:], a.left[1:])
+		a.n--
+	}
+	a.at[a.n], a.left[a.n] = now, left
+	a.n++
+}
+
+// nearer says that exhaustion is nearer than it was.
+func (a *approach) nearer() bool {
+	return a.n > 1 && a.at[a.n-1]-a.at[0] >= approachLeast && a.left[a.n-1] < a.left[0]
+}

@@ -55,9 +55,7 @@ type Policy struct {
 	decisions  int
 	anomalous  bool
 	velocity   float64
-	leadID     uint64
-	leadUntil  time.Duration // time to exhaustion of the lead, at the last evaluation
-	shrinking  bool
+	approach   approach
 	episode    uint64 // counts episodes
 	onset      int64
 	calm       int64 // since when scores are below the limit
@@ -184,7 +182,7 @@ func (p *Policy) persists() bool {
 func (p *Policy) open(s *arc.Sample, j *arc.Judgement) {
 	p.episode++
 	p.onset, p.harmful, p.harm = j.Decided, s.Taken, Harm{Exhaustion: Never}
-	p.leadID, p.leadUntil, p.evaluated, p.saidN = 0, Never, 0, 0
+	p.approach, p.evaluated, p.saidN = approach{}, 0, 0
 	clear(p.said[:])
 	reason := fmt.Sprintf("score %.1f above limit %.1f", j.Score, j.Limit)
 	if j.NumContributions > 0 {
@@ -226,7 +224,7 @@ func (p *Policy) watch(s *arc.Sample, j *arc.Judgement, inspector Inspector) {
 		return // score to look: without an anomaly there is nothing to say
 	case !p.trusted():
 		v.cause, v.order = CauseStale, false
-	case v.order && p.velocity <= 0 && !p.shrinking:
+	case v.order && p.velocity <= 0 && !p.approach.nearer():
 		return // it is not getting worse
 	}
 	if !v.order {
@@ -244,11 +242,10 @@ func (p *Policy) watch(s *arc.Sample, j *arc.Judgement, inspector Inspector) {
 // follow keeps the harm in sight and whether it comes nearer.
 func (p *Policy) follow(v verdict, now int64) {
 	if v.lead == nil {
-		p.harm, p.leadID, p.shrinking = Harm{Exhaustion: Never, Stall: p.stalled}, 0, false
+		p.harm, p.approach = Harm{Exhaustion: Never, Stall: p.stalled}, approach{}
 	} else {
 		p.harm = v.lead.harm
-		p.shrinking = v.lead.id == p.leadID && v.lead.harm.Exhaustion < p.leadUntil
-		p.leadID, p.leadUntil = v.lead.id, v.lead.harm.Exhaustion
+		p.approach.add(v.lead.id, now, v.lead.harm.Exhaustion)
 	}
 	if p.harm.Exhaustion <= p.cfg.Habituation || p.stalled > p.cfg.StallBudget || len(p.leases) > 0 {
 		p.harmful = now

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -150,6 +151,12 @@ func TestNoOrderWithoutItsThreeReasons(t *testing.T) {
 			groups:    []*group{{id: 10, path: "/a.service", limit: 2 * gb, high: gb, anon: gb, leak: from(0, 50*mb)}},
 			anomalous: always, cause: CauseLimited, level: 1,
 		},
+		"it slows down by itself": {
+			groups: []*group{{id: 10, path: "/a.service", limit: 2 * gb, anon: gb, leak: func(t time.Duration) float64 {
+				return 50 * mb * math.Exp(-t.Seconds()/5)
+			}}}, anomalous: after(2 * time.Second), level: 1,
+			prepare: func(w *world) { w.velocity = -1 },
+		},
 		"a batch job that has just started": {
 			groups:    []*group{{id: 10, path: "/batch.service", limit: 8 * gb, born: 1e12, leak: between(0, 20*time.Second, 300*mb)}},
 			anomalous: always, cause: CauseGrace, level: 1,
@@ -167,7 +174,7 @@ func TestNoOrderWithoutItsThreeReasons(t *testing.T) {
 				tt.prepare(w)
 			}
 			w.run(16 * time.Second)
-			assert.Empty(t, w.orders)
+			assert.Zero(t, len(w.orders))
 			assert.Equal(t, tt.level, w.policy.level, w.story())
 			if tt.cause != CauseNone {
 				got := w.declined(tt.cause)
@@ -205,6 +212,14 @@ func TestGraceIsLostToACrashLoop(t *testing.T) {
 	w.groups = append(w.groups, again)
 	w.runUntil(30*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
 	assert.Equal(t, uint64(20), w.orders[0].Cgroup)
+}
+
+func TestSteadyLeakWithoutVelocityIsSeenComingNearer(t *testing.T) {
+	w := newWorld(t, DefaultConfig(), payment())
+	w.anomalous = after(10 * time.Second)
+	w.velocity = 0
+	at := w.runUntil(15*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	assert.Less(t, at, 11*time.Second)
 }
 
 func TestNodeExhaustionIsHarmToo(t *testing.T) {
@@ -437,4 +452,40 @@ func TestReleaseAll(t *testing.T) {
 	require.Len(t, orders, 1)
 	assert.Equal(t, arc.Release, orders[0].Verb)
 	assert.Equal(t, w.orders[0].Generation, orders[0].Generation)
+}
+
+func TestKindOfGrowthIsKnownFromLooksFarEnoughApart(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	type look struct {
+		at    int64
+		bytes uint64
+	}
+	for name, tt := range map[string]struct {
+		looks []look
+		rate  float64
+		known bool
+	}{
+		"one look":                     {[]look{{1000, 5}}, 0, false},
+		"too near":                     {[]look{{1000, 5}, {1100, 500}}, 0, false},
+		"far enough":                   {[]look{{1000, 0}, {1200, 10 * mb}}, 50 * mb, true},
+		"it shrinks":                   {[]look{{1000, 10 * mb}, {1200, 0}}, 0, true},
+		"a leak that began in between": {[]look{{1000, 0}, {2500, 0}, {2700, 10 * mb}}, 50 * mb, true},
+		"a statistic that lags":        {[]look{{1000, 0}, {1100, 10 * mb}, {1500, 10 * mb}, {1700, 10 * mb}}, 10 * mb / 0.7, true},
+		"looks too old to count":       {[]look{{1000, 0}, {9000, 90 * mb}, {9200, 90 * mb}}, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var g glance
+			for _, l := range tt.looks {
+				g.add(l.at*ms, l.bytes)
+			}
+			rate, known := g.growth()
+			assert.Equal(t, tt.known, known)
+			assert.InDelta(t, tt.rate, rate, 1)
+		})
+	}
+	var g glance
+	for i := range int64(100) {
+		g.add(i*50*ms, uint64(i)*mb)
+	}
+	assert.Equal(t, glancePoints, g.n)
 }

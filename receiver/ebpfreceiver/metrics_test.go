@@ -68,8 +68,8 @@ func TestWrittenMetrics(t *testing.T) {
 func TestStartOfACgroupIsItsFirstObservation(t *testing.T) {
 	k := &fakeKernel{}
 	w := fakeWriter(k, nil)
-	start := func(sequence uint64) (start, now pcommon.Timestamp) {
-		md := w.write(fakeSample(t, k, sequence), []int{2})
+	start := func(sequence uint64, rows ...int) (start, now pcommon.Timestamp) {
+		md := w.write(fakeSample(t, k, sequence), rows)
 		metrics := md.ResourceMetrics().At(1).ScopeMetrics().At(0).Metrics()
 		for i := range metrics.Len() {
 			if m := metrics.At(i); m.Name() == "cgroup.cpu.time" {
@@ -80,9 +80,9 @@ func TestStartOfACgroupIsItsFirstObservation(t *testing.T) {
 		t.Fatal("no cgroup.cpu.time")
 		return 0, 0
 	}
-	first, now := start(1)
+	first, now := start(1, 2)
 	assert.Equal(t, now, first)
-	again, now := start(2)
+	again, now := start(2, 2, 3) // beside one that is new
 	assert.Equal(t, first, again)
 	assert.Greater(t, now, again)
 }
@@ -163,6 +163,33 @@ func TestIdentitiesAreBounded(t *testing.T) {
 	ids.forget(3)
 	assert.Len(t, ids.known, 1, "forgotten when a full sweep did not see it")
 	assert.NotNil(t, ids.of(2))
+}
+
+func TestManyNewCgroupsAreNamedByOneWalk(t *testing.T) {
+	walked := &walkOnly{}
+	ids := newIdentities(walked, 100)
+	s := &arc.Sample{Sequence: 1}
+	var rows []int
+	for id := uint64(1); id <= walkInstead; id++ {
+		rows = append(rows, s.Cgroups.Append(id, 0))
+	}
+	ids.resolve(s, rows)
+	assert.Equal(t, 1, walked.walks)
+	assert.Len(t, ids.known, len(fakePaths), "those that the walk did not find are gone")
+	assert.Equal(t, "/system.slice", ids.of(2).path)
+}
+
+// walkOnly fails a test that looks cgroups up one by one.
+type walkOnly struct {
+	fakeKernel
+	walks int
+}
+
+func (*walkOnly) Path(uint64) (string, error) { panic("looked up one by one") }
+
+func (w *walkOnly) Walk(visit func(id, parent uint64, path string) error) error {
+	w.walks++
+	return w.fakeKernel.Walk(visit)
 }
 
 func TestWithoutARootACgroupIsItsID(t *testing.T) {

@@ -90,6 +90,7 @@ func story() []episode.Record {
 			r.Scheduled = tick + int64(after-took)
 			r.Written = tick + int64(after)
 			outcome.Written = r.Written
+			r.Time = r.Time.Add(40 * time.Millisecond) // the tick after the answer
 		}
 		return r
 	}
@@ -124,6 +125,7 @@ func newTestReceiver(t *testing.T) *reflexReceiver {
 	r, err := newReceiver(createDefaultConfig().(*Config), set)
 	require.NoError(t, err)
 	r.backoff = backoff{initial: time.Millisecond, limit: 4 * time.Millisecond}
+	r.boot = func() time.Time { return began.Add(-time.Duration(tick)) }
 	r.now = func() time.Time { return at(80 * time.Second) }
 	return r
 }

@@ -6,6 +6,7 @@ package reflexreceiver
 import (
 	"context"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -29,10 +30,12 @@ type logTeller struct {
 	scope   scope
 	next    consumer.Logs
 	report  *receiverhelper.ObsReport
+	boot    func() time.Time
 	records []episode.Record
+	booted  time.Time // as it was when records were taken: sent again, they say the same
 }
 
-func (t *logTeller) take(records []episode.Record) { t.records = records }
+func (t *logTeller) take(records []episode.Record) { t.records, t.booted = records, t.boot() }
 
 func (t *logTeller) forget() { t.records = nil }
 
@@ -56,17 +59,18 @@ func (t *logTeller) build() plog.Logs {
 	t.scope.put(events.Scope())
 	events.LogRecords().EnsureCapacity(len(t.records))
 	for i := range t.records {
-		putEvent(events.LogRecords().AppendEmpty(), &t.records[i])
+		putEvent(events.LogRecords().AppendEmpty(), &t.records[i], t.booted)
 	}
 	return logs
 }
 
-func putEvent(log plog.LogRecord, r *episode.Record) {
+func putEvent(log plog.LogRecord, r *episode.Record, boot time.Time) {
 	log.SetEventName(eventName(r))
 	severity := severityOf(r)
 	log.SetSeverityNumber(severity)
 	log.SetSeverityText(strings.ToUpper(severity.String()))
-	log.SetTimestamp(pcommon.NewTimestampFromTime(r.Time))
+	_, end := interval(r, boot)
+	log.SetTimestamp(pcommon.NewTimestampFromTime(end))
 	log.SetObservedTimestamp(pcommon.NewTimestampFromTime(r.Time))
 	if r.Episode != (episode.ID{}) {
 		log.SetTraceID(r.Episode)
@@ -97,7 +101,10 @@ func severityOf(r *episode.Record) plog.SeverityNumber {
 	}
 	switch verdict(r) {
 	case arc.VerdictHeld:
-		return plog.SeverityNumberDebug // renewals: many and without news
+		if r.Outcome.Cause != "" {
+			return plog.SeverityNumberWarn // the lease is near its end
+		}
+		return plog.SeverityNumberDebug // a renewal: many and without news
 	case arc.VerdictRefused, arc.VerdictLost:
 		return plog.SeverityNumberWarn
 	case arc.VerdictFailed, arc.VerdictNone:

@@ -30,6 +30,7 @@ type reflexReceiver struct {
 	report    *receiverhelper.ObsReport
 	backoff   backoff
 	now       func() time.Time
+	boot      func() time.Time // see interval
 
 	logs    consumer.Logs
 	metrics consumer.Metrics
@@ -57,6 +58,7 @@ func newReceiver(cfg *Config, set receiver.Settings) (*reflexReceiver, error) {
 		config: cfg, settings: set, telemetry: telemetry, report: report,
 		backoff: backoff{initial: 100 * time.Millisecond, limit: 30 * time.Second},
 		now:     time.Now,
+		boot:    bootTime,
 	}, nil
 }
 
@@ -72,10 +74,10 @@ func (r *reflexReceiver) Start(_ context.Context, host component.Host) error {
 		r.cancel = cancel
 		scope := scope{version: r.settings.BuildInfo.Version}
 		if r.logs != nil {
-			r.deliver(ctx, r.newStream("logs", journal, &logTeller{scope: scope, next: r.logs, report: r.report}))
+			r.deliver(ctx, r.newStream("logs", journal, &logTeller{scope: scope, next: r.logs, report: r.report, boot: r.boot}))
 		}
 		if r.traces != nil {
-			r.deliver(ctx, r.newStream("traces", journal, &traceTeller{scope: scope, next: r.traces, report: r.report, now: r.now}))
+			r.deliver(ctx, r.newStream("traces", journal, &traceTeller{scope: scope, next: r.traces, report: r.report, now: r.now, boot: r.boot}))
 		}
 		if r.metrics != nil {
 			r.measure(ctx, journal, scope)

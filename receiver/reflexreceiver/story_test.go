@@ -128,7 +128,7 @@ func TestEpisodesWhoseEndsWereMissedDoNotPileUp(t *testing.T) {
 		r.Episode[8] = byte(i)
 		records = append(records, r)
 	}
-	teller := &traceTeller{now: func() time.Time { return began }}
+	teller := &traceTeller{now: func() time.Time { return began }, boot: bootTime}
 	teller.take(records)
 	assert.Len(t, teller.open, maxOpenEpisodes)
 	teller.finish()
@@ -164,6 +164,8 @@ func TestSeverityFollowsWhatHappened(t *testing.T) {
 	act := func(v arc.Verdict) episode.Record {
 		return episode.Record{Kind: episode.Action, Order: &arc.Order{}, Outcome: &arc.Outcome{Verdict: v}}
 	}
+	ending := act(arc.VerdictHeld)
+	ending.Outcome.Cause = "headroom is spent"
 	for _, c := range []struct {
 		record   episode.Record
 		name     string
@@ -175,6 +177,7 @@ func TestSeverityFollowsWhatHappened(t *testing.T) {
 		{episode.Record{Kind: episode.Closed}, "reflex.episode.closed", plog.SeverityNumberInfo},
 		{act(arc.VerdictGranted), "reflex.action.granted", plog.SeverityNumberInfo},
 		{act(arc.VerdictHeld), "reflex.action.held", plog.SeverityNumberDebug},
+		{ending, "reflex.action.held", plog.SeverityNumberWarn},
 		{act(arc.VerdictObserved), "reflex.action.observed", plog.SeverityNumberInfo},
 		{act(arc.VerdictReleased), "reflex.action.released", plog.SeverityNumberInfo},
 		{act(arc.VerdictRefused), "reflex.action.refused", plog.SeverityNumberWarn},
@@ -183,7 +186,7 @@ func TestSeverityFollowsWhatHappened(t *testing.T) {
 		{episode.Record{Kind: episode.Action}, "reflex.action.none", plog.SeverityNumberError},
 	} {
 		log := plog.NewLogRecord()
-		putEvent(log, &c.record)
+		putEvent(log, &c.record, time.Time{})
 		assert.Equal(t, c.name, log.EventName())
 		assert.Equal(t, c.severity, log.SeverityNumber(), c.name)
 	}
@@ -229,4 +232,28 @@ func TestMetricsAreOfThePeriodSinceTheStart(t *testing.T) {
 		assert.Equal(t, at(time.Minute), point.Timestamp().AsTime())
 	}
 	assert.Len(t, metrics.AllMetrics(), 1, "one report at the end")
+}
+
+func TestAnActionLiesBetweenItsTickAndItsWrite(t *testing.T) {
+	boot := began.Add(-time.Duration(tick))
+	written := episode.Record{Kind: episode.Action, Time: at(time.Second), Scheduled: tick + 1e8, Written: tick + 3e8}
+	unwritten := written
+	unwritten.Written = 0
+	change := written
+	change.Kind = episode.LevelChanged
+	change.Written = 0
+	for name, c := range map[string]struct {
+		record     episode.Record
+		boot       time.Time
+		begin, end time.Duration
+	}{
+		"written":         {written, boot, 100 * time.Millisecond, 300 * time.Millisecond},
+		"nothing written": {unwritten, boot, 100 * time.Millisecond, 100 * time.Millisecond},
+		"clock unknown":   {written, time.Time{}, 800 * time.Millisecond, time.Second},
+		"no action":       {change, boot, time.Second, time.Second},
+	} {
+		begin, end := interval(&c.record, c.boot)
+		assert.Equal(t, at(c.begin), begin, name)
+		assert.Equal(t, at(c.end), end, name)
+	}
 }

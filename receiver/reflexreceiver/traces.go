@@ -34,23 +34,25 @@ type traceTeller struct {
 	next   consumer.Traces
 	report *receiverhelper.ObsReport
 	now    func() time.Time
+	boot   func() time.Time
 
 	open     []*openEpisode // in the order they opened
 	finished []span
 }
 
 func (t *traceTeller) take(records []episode.Record) {
+	boot := t.boot()
 	for i := range records {
-		t.follow(&records[i])
+		t.follow(&records[i], boot)
 	}
 }
 
-func (t *traceTeller) follow(r *episode.Record) {
+func (t *traceTeller) follow(r *episode.Record, boot time.Time) {
 	if r.Episode == (episode.ID{}) {
 		return // not part of a trace
 	}
 	if r.Kind == episode.Action {
-		t.finished = append(t.finished, newActionSpan(r))
+		t.finished = append(t.finished, newActionSpan(r, boot))
 		return // an action may be answered after its episode closed
 	}
 	i := slices.IndexFunc(t.open, func(e *openEpisode) bool { return e.opening.Episode == r.Episode })
@@ -106,8 +108,9 @@ func (t *traceTeller) tellOpen(e *openEpisode, until time.Time) {
 
 // newActionSpan reaches from the tick that led to the action to the return of
 // its last write, or has no length where nothing was written.
-func newActionSpan(r *episode.Record) span {
-	return span{kind: actionSpan, about: *r, start: r.Time.Add(-r.TickToKnob()), end: r.Time}
+func newActionSpan(r *episode.Record, boot time.Time) span {
+	start, end := interval(r, boot)
+	return span{kind: actionSpan, about: *r, start: start, end: end}
 }
 
 func (t *traceTeller) finish() {

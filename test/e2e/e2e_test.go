@@ -37,7 +37,6 @@ func TestDistribution(t *testing.T) {
 	files := []vmtest.File{
 		{Guest: "/bin/guest.test", Host: guestTests(t), Mode: 0o755},
 		{Guest: "/bin/reflexguard", Host: filepath.Join(dist, "reflexguard"), Mode: 0o755},
-		{Guest: "/bin/reflexctl", Host: filepath.Join(dist, "reflexctl"), Mode: 0o755},
 		{Guest: "/bin/otelcol-reflex", Host: filepath.Join(dist, "otelcol-reflex"), Mode: 0o755},
 		{Guest: "/bin/otelcol-custom", Host: dropIn(t), Mode: 0o755},
 		{Guest: "/etc/drop-in.yaml", Host: filepath.Join(repository(t), "examples", "drop-in", "config.yaml"), Mode: 0o644},

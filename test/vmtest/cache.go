@@ -28,8 +28,9 @@ func cacheDir(name ...string) (string, error) {
 }
 
 // lock takes the advisory lock called name, shared by all processes of the
-// user, and waits for it until ctx ends. The kernel frees it when the holder dies.
-func lock(ctx context.Context, name string) (unlock func(), err error) {
+// user, and waits for it until ctx ends, after having called waiting once. The
+// kernel frees it when the holder dies.
+func lock(ctx context.Context, name string, waiting func()) (unlock func(), err error) {
 	dir, err := cacheDir()
 	if err != nil {
 		return nil, err
@@ -38,7 +39,7 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the lock %q: %w", name, err)
 	}
-	for {
+	for first := true; ; first = false {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
@@ -46,6 +47,9 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 			_ = f.Close()
 			return nil, fmt.Errorf("take the lock %q: %w", name, err)
+		}
+		if first {
+			waiting()
 		}
 		select {
 		case <-ctx.Done():

@@ -39,7 +39,7 @@ func fetchDebian(ctx context.Context, name string, log io.Writer) (Kernel, error
 	if !ok {
 		return Kernel{}, errors.New(`unknown name (there are "6.1" and "6.12")`)
 	}
-	unlock, err := lock(ctx, "fetch")
+	unlock, err := lock(ctx, "fetch", func() { fmt.Fprintln(log, "vmtest: waiting for another download") })
 	if err != nil {
 		return Kernel{}, err
 	}

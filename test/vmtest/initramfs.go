@@ -6,6 +6,7 @@ package vmtest
 import (
 	"bufio"
 	"bytes"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -98,6 +99,21 @@ func (r *rootfs) data(name string, data []byte, mode os.FileMode) {
 	}})
 }
 
+// needsLoader reports whether a file is a program that names a dynamic loader.
+// The kernel's word for its absence would be that the program does not exist.
+func needsLoader(r io.ReaderAt) bool {
+	program, err := elf.NewFile(r)
+	if err != nil {
+		return false
+	}
+	for _, segment := range program.Progs {
+		if segment.Type == elf.PT_INTERP {
+			return true
+		}
+	}
+	return false
+}
+
 func (r *rootfs) file(f File) {
 	if r.err != nil {
 		return
@@ -131,6 +147,10 @@ func (r *rootfs) file(f File) {
 	}
 	if f.Mode == 0 {
 		f.Mode = info.Mode()
+	}
+	if needsLoader(host) {
+		r.err = fmt.Errorf("%s is dynamically linked, and the guest has no libraries (build it with CGO_ENABLED=0)", f.Host)
+		return
 	}
 	r.parents(name)
 	r.put(cpio.Record{ReaderAt: host, Info: cpio.Info{

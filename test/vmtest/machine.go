@@ -50,7 +50,8 @@ var baseModules = []string{"virtio_pci", "virtio_console", "veth"}
 // Run boots the machine, runs the command and returns its exit code (128 + n
 // after signal n). The guest's /out is brought back into the directory artefacts, which
 // is created; "" leaves it there. Should the emulator fault, Run boots once
-// more and announces that in a line of Output that begins with "vmtest: ".
+// more. That, and having to wait for another machine of this user, is announced in
+// a line of Output that begins with "vmtest: ".
 func (m *Machine) Run(ctx context.Context, artefacts string) (exit int, err error) {
 	emulator, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
@@ -64,7 +65,7 @@ func (m *Machine) Run(ctx context.Context, artefacts string) (exit int, err erro
 		return 0, fmt.Errorf("prepare the machine: %w", err)
 	}
 	defer os.Remove(image)
-	unlock, err := lock(ctx, "machine")
+	unlock, err := lock(ctx, "machine", func() { fmt.Fprintln(or(m.Output), "vmtest: waiting for another machine to end") })
 	if err != nil {
 		return 0, err
 	}

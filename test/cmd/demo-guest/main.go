@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -99,6 +100,7 @@ func client(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	runtime.GOMAXPROCS(1) // a client that wakes threads of its own measures them
 	tally := workload.NewTally(1 << 16)
 	go func() {
 		out := json.NewEncoder(os.Stdout)

@@ -50,6 +50,15 @@ type Ceiling struct {
 	Value uint64 `json:"value"`
 }
 
+// Cost is what a cgroup used in the two parts of an arm: shares of one CPU, and
+// its memory at the end of each part in bytes. Zero is unknown.
+type Cost struct {
+	CPUCalm    float64 `json:"cpu_calm"`
+	CPULeak    float64 `json:"cpu_leak"`
+	MemoryCalm uint64  `json:"memory_calm"`
+	MemoryLeak uint64  `json:"memory_leak"`
+}
+
 // Judgement is the collector's own word on the node at one instant, as its
 // status page gave it.
 type Judgement struct {
@@ -85,6 +94,13 @@ type Arm struct {
 	Ceilings []Ceiling `json:"ceilings"`
 	// Judgements is empty without Reflex.
 	Judgements []Judgement `json:"judgements,omitempty"`
+
+	// Costs is what each cgroup of the arm used, by its name.
+	Costs map[string]Cost `json:"costs"`
+	// LatenessCalm and LatenessLeak say how late the observer's 5 ms timer was,
+	// its 99th percentile in ms: the machine's own noise.
+	LatenessCalm float64 `json:"lateness_p99_ms_calm"`
+	LatenessLeak float64 `json:"lateness_p99_ms_leak"`
 
 	// PaymentKilled is when the payment service ended by SIGKILL, 0 if it lived.
 	PaymentKilled int64 `json:"payment_killed"`

@@ -145,15 +145,19 @@ func (a *arm) play(ctx context.Context) error {
 		return fmt.Errorf("order the leak: %w", err)
 	}
 	a.phase(recording.PhaseCalm, a.Calm)
+	a.rec.Costs = map[string]recording.Cost{}
+	meter := newMeter(a.groups)
 	ticker := newTicker(a)
 	if err := ticker.until(ctx, leakAt); err != nil {
 		return err
 	}
+	meter.calm(a.rec.Costs)
 	a.phase(recording.PhaseLeak, a.Leak)
 	a.rec.End = leakAt + int64(a.Leak)
 	if err := ticker.until(ctx, a.rec.End); err != nil {
 		return err
 	}
+	meter.leak(a.rec.Costs)
 	return a.readOnset()
 }
 
@@ -203,6 +207,8 @@ func (a *arm) finish() {
 	a.observer.stop()
 	a.rec.Samples, a.rec.Ceilings = a.observer.samples, a.observer.ceilings
 	a.rec.NeighbourCeilingChanged = a.observer.disturbed
+	a.rec.LatenessCalm = a.observer.lateness(a.rec.Calm, a.rec.Onset)
+	a.rec.LatenessLeak = a.observer.lateness(a.rec.Onset, a.rec.End)
 	a.observer = nil
 }
 

@@ -61,8 +61,11 @@ func (c *cgroup) number(file string) (uint64, error) {
 }
 
 // event reads one line of memory.events.
-func (c *cgroup) event(name string) (uint64, error) {
-	b, err := os.ReadFile(filepath.Join(c.dir, "memory.events"))
+func (c *cgroup) event(name string) (uint64, error) { return c.line("memory.events", name) }
+
+// line reads one line of a file of names and numbers.
+func (c *cgroup) line(file, name string) (uint64, error) {
+	b, err := os.ReadFile(filepath.Join(c.dir, file))
 	if err != nil {
 		return 0, err
 	}
@@ -71,7 +74,7 @@ func (c *cgroup) event(name string) (uint64, error) {
 			return strconv.ParseUint(value, 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("memory.events of %s has no %s", c.dir, name)
+	return 0, fmt.Errorf("%s of %s has no %s", file, c.dir, name)
 }
 
 // remove kills what is left in the cgroup and removes it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,8 @@ const (
 type observer struct {
 	samples  []recording.Sample
 	ceilings []recording.Ceiling
+	// turns are when the observer came to look.
+	turns []int64
 	// disturbed says that the neighbour's memory.high was once not "max".
 	disturbed bool
 
@@ -43,7 +46,8 @@ type observation struct {
 // observe starts to watch.
 func observe(payment, neighbour *cgroup) (*observer, error) {
 	o := &observer{quit: make(chan struct{}), done: make(chan struct{}), latest: make(chan observation, 1)}
-	o.samples = make([]recording.Sample, 0, 2000)
+	o.samples = make([]recording.Sample, 0, 4_000)
+	o.turns = make([]int64, 0, 80_000)
 	for _, f := range []struct {
 		into  *int
 		group *cgroup
@@ -86,6 +90,7 @@ func (o *observer) loop() {
 			return
 		case <-ticks.C:
 		}
+		o.turns = append(o.turns, workload.Now())
 		if v, ok := read(o.files.high); ok && v != ceiling {
 			ceiling = v
 			o.ceilings = append(o.ceilings, recording.Ceiling{Time: workload.Now(), Value: v})
@@ -115,4 +120,20 @@ func (o *observer) stop() {
 	for _, fd := range []int{o.files.high, o.files.current, o.files.neighbour, o.files.neighbourHigh} {
 		_ = unix.Close(fd)
 	}
+}
+
+// lateness is how much later than asked for the observer came to look between
+// two instants: the 99th percentile in ms.
+func (o *observer) lateness(from, to int64) float64 {
+	var late []int64
+	for i := 1; i < len(o.turns); i++ {
+		if o.turns[i-1] >= from && o.turns[i] < to {
+			late = append(late, max(0, o.turns[i]-o.turns[i-1]-int64(ceilingPeriod)))
+		}
+	}
+	if len(late) == 0 {
+		return 0
+	}
+	slices.Sort(late)
+	return float64(late[len(late)*99/100]) / 1e6
 }

@@ -92,10 +92,15 @@ func (c *Client) ask(target Target, requests <-chan request, record func(recordi
 	var conn net.Conn
 	frame := make([]byte, FrameSize)
 	for r := range requests {
-		deadline := time.Now().Add(time.Duration(r.due + int64(c.Deadline) - Now()))
+		left := time.Duration(r.due + int64(c.Deadline) - Now())
+		if left <= 0 { // it waited too long for its turn: asking now helps nobody
+			record(recording.Answer{Service: target.Service, Intended: r.due, Latency: int64(c.Deadline)})
+			continue
+		}
+		deadline := time.Now().Add(left)
 		var err error
 		if conn == nil {
-			conn, err = net.DialTimeout("tcp", target.Address, time.Until(deadline))
+			conn, err = net.DialTimeout("tcp", target.Address, left)
 		}
 		if err == nil {
 			err = exchange(conn, frame, r.number, deadline)

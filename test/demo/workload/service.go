@@ -44,7 +44,12 @@ func (s *Service) Run(ctx context.Context, orders io.Reader, ready io.Writer) er
 	// A thread held at memory.high cannot be stopped for a collection, and
 	// would hold every other thread of a collected program with it.
 	debug.SetGCPercent(-1)
-	runtime.GOMAXPROCS(max(4, runtime.NumCPU()))
+	// One processor answers; a second is for the leak to be held up in. More
+	// would only wake one another.
+	runtime.GOMAXPROCS(1)
+	if s.LeakRate > 0 {
+		runtime.GOMAXPROCS(2)
+	}
 
 	set, err := resident(s.Resident)
 	if err != nil {

@@ -231,7 +231,7 @@ func TestANewerSampleReplacesOneThatWaits(t *testing.T) {
 	_, ok = b.out.Take(got)
 	assert.False(t, ok, "taken once")
 
-	b.take(1)
+	b.take(3)
 	assert.False(t, b.ticks.all[3].Replaced)
 	assert.Equal(t, uint64(3), got.Sequence, "what is being delivered is not sampled into")
 	assert.Equal(t, uint64(3), got.Cgroups.Value(arc.CgroupMemoryUsage, 0))

@@ -1,0 +1,8 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command reflexctl answers an operator's questions: what is missing on this
+// machine ("probe"), what is Reflex doing ("status"), what did it do and why
+// ("journal"). It only reads: from this machine, and from the status API of
+// the reflex extension.
+package main

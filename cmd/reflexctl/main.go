@@ -1,0 +1,93 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	exitFailed  = 1 // the command could not do what it was asked to
+	exitMissing = 3 // probe: something is missing
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	err := command().ExecuteContext(ctx)
+	stop()
+	os.Exit(exitCode(err))
+}
+
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errMissing):
+		return exitMissing
+	default:
+		return exitFailed
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "reflexctl",
+		Short: "See what Reflex needs, does and did on this machine",
+		Long: `See what Reflex needs, does and did on this machine.
+
+reflexctl only reads. probe looks at this machine and at the privileges that
+reflexctl itself was started with; status and journal ask the reflex extension
+of a running collector.
+
+Exit status: 0 success, 1 failure, 3 probe found something missing.`,
+		SilenceUsage: true,
+	}
+	root.AddCommand(probeCommand(), statusCommand(), journalCommand(), versionCommand())
+	return root
+}
+
+// format is the value of --output: one of two words.
+type format string
+
+const (
+	table  format = "table"
+	asJSON format = "json"
+)
+
+var formats = []string{string(table), string(asJSON)}
+
+func (f *format) String() string { return string(*f) }
+func (f *format) Type() string   { return "format" }
+
+func (f *format) Set(text string) error {
+	if !slices.Contains(formats, text) {
+		return fmt.Errorf("must be one of %s", strings.Join(formats, ", "))
+	}
+	*f = format(text)
+	return nil
+}
+
+// outputFlag adds --output to a command.
+func outputFlag(c *cobra.Command) *format {
+	f := table
+	c.Flags().VarP(&f, "output", "o", "table for people, json for programs")
+	complete(c, "output", formats...)
+	return &f
+}
+
+// complete lets the shell complete a flag from a list.
+func complete(c *cobra.Command, flag string, values ...string) {
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag does not exist: a mistake in this program
+	}
+}

@@ -1,0 +1,223 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/otelcol-reflex/reflex/internal/episode"
+)
+
+// status is what reflexctl reads of the extension's /status. A test holds it
+// against the extension's own type.
+type status struct {
+	Version string `json:"version"`
+	Mode    struct {
+		Requested string `json:"requested"`
+		Effective string `json:"effective"`
+	} `json:"mode"`
+	Problem string `json:"problem"`
+	Guard   struct {
+		Link      string `json:"link"`
+		Reachable bool   `json:"reachable"`
+		Cause     string `json:"cause"`
+	} `json:"guard"`
+	Level     int    `json:"level"`
+	LevelName string `json:"level_name"`
+	Episode   *struct {
+		ID      string  `json:"id"`
+		OpenFor float64 `json:"open_for"`
+	} `json:"episode"`
+	Leases []struct {
+		Cgroup   uint64  `json:"cgroup"`
+		Path     string  `json:"path"`
+		Phase    string  `json:"phase"`
+		Verdict  string  `json:"verdict"`
+		Ceiling  uint64  `json:"ceiling"`
+		HeldFor  float64 `json:"held_for"`
+		ExpireIn float64 `json:"expires_in"`
+		Reason   string  `json:"reason"`
+	} `json:"leases"`
+	Harm *struct {
+		Kind       string   `json:"kind"`
+		Available  uint64   `json:"available"`
+		Limit      uint64   `json:"limit"`
+		Growth     float64  `json:"growth"`
+		Exhaustion *float64 `json:"exhaustion"`
+		Stall      float64  `json:"stall"`
+	} `json:"harm"`
+	Input struct {
+		Source    string  `json:"source"`
+		Judge     string  `json:"judge"`
+		Sequence  uint64  `json:"sequence"`
+		Age       float64 `json:"age"`
+		Interval  float64 `json:"interval"`
+		Cgroups   int     `json:"cgroups"`
+		Truncated uint32  `json:"truncated"`
+		Stale     bool    `json:"stale"`
+	} `json:"input"`
+	Judgement *struct {
+		Sequence      uint64   `json:"sequence"`
+		Ready         bool     `json:"ready"`
+		Anomalous     bool     `json:"anomalous"`
+		Frozen        bool     `json:"frozen"`
+		Score         *float64 `json:"score"`
+		Limit         *float64 `json:"limit"`
+		Distance      *float64 `json:"distance"`
+		Velocity      *float64 `json:"velocity"`
+		Acceleration  *float64 `json:"acceleration"`
+		Confidence    *float64 `json:"confidence"`
+		Contributions []struct {
+			Dimension string   `json:"dimension"`
+			Share     *float64 `json:"share"`
+			Value     *float64 `json:"value"`
+			Usual     *float64 `json:"usual"`
+		} `json:"contributions"`
+	} `json:"judgement"`
+	Missing []requirement `json:"missing"`
+	Journal episode.Stats `json:"journal"`
+}
+
+func statusCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Ask a running collector what Reflex is doing",
+		Long: `Ask the reflex extension of a running collector what it is doing: the level in
+force, the leases held, the harm in sight, the last judgement, and what is
+missing for full function.`,
+		Example: `  reflexctl status
+  reflexctl status --output json | jq .level_name`,
+		Args: cobra.NoArgs,
+	}
+	output, extension := outputFlag(c), endpointFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *output == asJSON { // as it came: a newer extension may say more
+			var raw json.RawMessage
+			if err := extension.get(c.Context(), "status", nil, &raw); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), string(raw))
+			return err
+		}
+		var s status
+		if err := extension.get(c.Context(), "status", nil, &s); err != nil {
+			return err
+		}
+		return s.table(c.OutOrStdout())
+	}
+	return c
+}
+
+func (s *status) table(to io.Writer) error {
+	w := newWriter(to)
+	mode := s.Mode.Effective
+	if s.Mode.Effective != s.Mode.Requested {
+		mode = fmt.Sprintf("%s (%s is configured)", s.Mode.Effective, s.Mode.Requested)
+	}
+	w.line("level\t%d %s", s.Level, s.LevelName)
+	w.line("mode\t%s", mode)
+	if s.Problem != "" {
+		w.line("problem\t%s", s.Problem)
+	}
+	if s.Guard.Reachable {
+		w.line("guard\t%s", s.Guard.Link)
+	} else {
+		w.line("guard\t%s: not reachable: %s", s.Guard.Link, s.Guard.Cause)
+	}
+	if e := s.Episode; e != nil {
+		w.line("episode\t%s, open for %s", e.ID, duration(e.OpenFor))
+	} else {
+		w.line("episode\tnone")
+	}
+	if h := s.Harm; h != nil {
+		w.line("harm\t%s", harmText(h.Kind, h.Available, h.Limit, h.Growth, h.Exhaustion))
+	}
+	s.tableOfInput(w)
+	s.tableOfJudgement(w)
+	w.line("journal\trecords %d to %d, %d displaced", s.Journal.Oldest, s.Journal.Newest, s.Journal.Dropped)
+	if s.Version != "" {
+		w.line("version\t%s", s.Version)
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	if len(s.Leases) > 0 {
+		w.line("\nCGROUP\tPHASE\tVERDICT\tCEILING\tHELD\tENDS IN\tREASON")
+		for _, l := range s.Leases {
+			w.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Path, l.Phase, l.Verdict, size(l.Ceiling), duration(l.HeldFor), duration(l.ExpireIn), l.Reason)
+		}
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	if len(s.Missing) > 0 {
+		w.line("\nmissing")
+		for _, q := range s.Missing {
+			w.line("  ✗ %s\t%s", q.Name, q.Cause)
+			w.line("  \t→ %s", q.Remedy)
+		}
+	}
+	return w.flush()
+}
+
+func (s *status) tableOfInput(w *writer) {
+	in := &s.Input
+	if in.Sequence == 0 {
+		w.line("input\tnothing has arrived")
+		return
+	}
+	state := ""
+	if in.Stale {
+		state = ", STALE: escalation is frozen"
+	}
+	if in.Truncated > 0 {
+		state += fmt.Sprintf(", %d cgroups left out", in.Truncated)
+	}
+	w.line("input\t%s every %s, %d cgroups, last %s ago%s", in.Source, duration(in.Interval), in.Cgroups, duration(in.Age), state)
+	if in.Judge == "" {
+		w.line("judge\tnone: add the mahalanobis processor to the pipeline of %s", in.Source)
+		return
+	}
+	w.line("judge\t%s", in.Judge)
+}
+
+func (s *status) tableOfJudgement(w *writer) {
+	j := s.Judgement
+	switch {
+	case j == nil:
+	case !j.Ready:
+		w.line("score\tlearning (confidence %s)", number(j.Confidence))
+	default:
+		state := "normal"
+		if j.Anomalous {
+			state = "anomalous"
+		}
+		w.line("score\t%s of %s: %s, velocity %s/s, acceleration %s/s²", number(j.Score), number(j.Limit), state, number(j.Velocity), number(j.Acceleration))
+		for _, c := range j.Contributions {
+			w.line("\t%s at %s (usually %s), share %s", c.Dimension, number(c.Value), number(c.Usual), number(c.Share))
+		}
+	}
+}
+
+func harmText(kind string, available, limit uint64, growth float64, exhaustion *float64) string {
+	text := fmt.Sprintf("%s: %s left of %s", kind, size(available), size(limit))
+	if growth != 0 {
+		text += fmt.Sprintf(", going at %s/s", sizeOf(growth))
+	}
+	if exhaustion != nil && *exhaustion > 0 {
+		text += ", gone in " + duration(*exhaustion)
+	}
+	return text
+}
+
+func number(f *float64) string {
+	if f == nil {
+		return "–"
+	}
+	return fmt.Sprintf("%.4g", *f)
+}

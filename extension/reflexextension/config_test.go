@@ -1,0 +1,110 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexextension
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+
+	"github.com/otelcol-reflex/reflex/internal/policy"
+)
+
+func TestDefaultConfigIsValidAndIsThePolicysDefault(t *testing.T) {
+	c := createDefaultConfig().(*Config)
+	require.NoError(t, c.Validate())
+	require.NoError(t, componenttest.CheckConfigStruct(c))
+	want := policy.DefaultConfig()
+	want.Observe = true
+	assert.Equal(t, want, c.rules())
+}
+
+func TestConfigLoads(t *testing.T) {
+	all, err := confmaptest.LoadConf("testdata/config.yaml")
+	require.NoError(t, err)
+	for name, check := range map[string]func(c *Config){
+		"reflex": func(c *Config) { assert.Equal(t, createDefaultConfig(), c) },
+		"reflex/everything": func(c *Config) {
+			assert.Equal(t, modeEnforce, c.Mode)
+			assert.Equal(t, guardEmbedded, c.Guard)
+			assert.Equal(t, "127.0.0.1:13135", c.Status.Endpoint)
+			assert.Equal(t, []string{"/system.slice/database.service", "backup-*"}, c.Safelist)
+			r := c.rules()
+			assert.False(t, r.Observe)
+			assert.Equal(t, 30*time.Second, r.Horizon)
+			assert.Equal(t, 45*time.Second, r.StartupGrace)
+			assert.InDelta(t, 3, r.Margin, 0)
+			assert.Equal(t, policy.EndingHold, r.Ending)
+			assert.Equal(t, 10*time.Second, r.TTL)
+			assert.Equal(t, 3*time.Second, r.Renew)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sub, err := all.Sub(name)
+			require.NoError(t, err)
+			c := createDefaultConfig().(*Config)
+			require.NoError(t, sub.Unmarshal(c))
+			require.NoError(t, c.Validate())
+			check(c)
+		})
+	}
+}
+
+func TestUnknownKeysAreRefused(t *testing.T) {
+	c := createDefaultConfig()
+	assert.ErrorContains(t, confmap.NewFromStringMap(map[string]any{"polcy": 1}).Unmarshal(c), "polcy")
+}
+
+func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
+	for _, tt := range []struct {
+		key    string
+		change func(c *Config)
+	}{
+		{"mode:", func(c *Config) { c.Mode = "kill" }},
+		{"mode:", func(c *Config) { c.Mode = "" }},
+		{"guard:", func(c *Config) { c.Guard = "guard.sock" }},
+		{"guard:", func(c *Config) { c.Guard = "" }},
+		{"guard:", func(c *Config) { c.Guard, c.Mode = guardNone, modeEnforce }},
+		{"cgroup_root:", func(c *Config) { c.CgroupRoot = "sys/fs/cgroup" }},
+		{"safelist[1]:", func(c *Config) { c.Safelist = []string{"ok", "[bad"} }},
+		{"safelist[0]:", func(c *Config) { c.Safelist = []string{""} }},
+		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "0.0.0.0:13134" }},
+		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "127.0.0.1" }},
+		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "127.0.0.1:" }},
+		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = ":13134" }},
+		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "example.com:80" }},
+		{"journal::capacity:", func(c *Config) { c.Journal.Capacity = 1 }},
+		{"policy::horizon:", func(c *Config) { c.Policy.Horizon = 0 }},
+		{"policy::stall_budget:", func(c *Config) { c.Policy.StallBudget = 10 }},
+		{"policy::startup_grace:", func(c *Config) { c.Policy.StartupGrace = -1 }},
+		{"policy::margin:", func(c *Config) { c.Policy.Margin = 0.5 }},
+		{"policy::buy_time:", func(c *Config) { c.Policy.BuyTime = 0 }},
+		{"policy::growth_budget:", func(c *Config) { c.Policy.GrowthBudget = 0 }},
+		{"policy::release_after:", func(c *Config) { c.Policy.ReleaseAfter = time.Second }},
+		{"policy::ending:", func(c *Config) { c.Policy.Ending = "kill" }},
+		{"policy::close_after:", func(c *Config) { c.Policy.CloseAfter = 0 }},
+		{"policy::cool_off:", func(c *Config) { c.Policy.CoolOff = -1 }},
+		{"policy::habituation:", func(c *Config) { c.Policy.Habituation = time.Second }},
+		{"policy::max_leases:", func(c *Config) { c.Policy.MaxLeases = 0 }},
+		{"lease::ttl:", func(c *Config) { c.Lease.TTL = 500 * time.Millisecond }},
+		{"lease::ttl:", func(c *Config) { c.Lease.TTL = 2 * time.Minute }},
+		{"lease::renew:", func(c *Config) { c.Lease.Renew = c.Lease.TTL / 2 }},
+		{"lease::renew:", func(c *Config) { c.Lease.Renew = 0 }},
+	} {
+		c := createDefaultConfig().(*Config)
+		tt.change(c)
+		assert.ErrorContains(t, c.Validate(), tt.key)
+	}
+}
+
+func TestLoopbackAddressesAreAccepted(t *testing.T) {
+	for _, endpoint := range []string{"", "127.0.0.1:0", "127.1.2.3:80", "[::1]:13134", "localhost:13134"} {
+		assert.NoError(t, loopback(endpoint), endpoint)
+	}
+}

@@ -1,0 +1,195 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexextension
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+	"github.com/otelcol-reflex/reflex/internal/guard"
+)
+
+// attributes keeps extended attributes in memory.
+type attributes struct {
+	mu     sync.Mutex
+	values map[string][]byte
+}
+
+func attributeKey(id uint64, name string) string { return strconv.FormatUint(id, 10) + name }
+
+func (a *attributes) Get(_ int, id uint64, name string) ([]byte, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if v, ok := a.values[attributeKey(id, name)]; ok {
+		return v, nil
+	}
+	return nil, fmt.Errorf("get %s: %w", name, cgroupfs.ErrNoAttribute)
+}
+
+func (a *attributes) Set(_ int, id uint64, name string, value []byte) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.values[attributeKey(id, name)] = append([]byte(nil), value...)
+	return nil
+}
+
+func (a *attributes) Remove(_ int, id uint64, name string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.values, attributeKey(id, name))
+	return nil
+}
+
+// real is a guard over the bench's tree.
+func (b *bench) real() guard.Config {
+	return guard.Config{
+		Root:       b.dir,
+		KillSwitch: filepath.Join(b.t.TempDir(), "off"),
+		Attributes: &attributes{values: map[string][]byte{}},
+		Clock:      b.now.Load,
+		BootID:     "test",
+		Logger:     slogger(zap.NewNop()),
+	}
+}
+
+// limitable gives the leaker the files that a guard reads and writes.
+func (b *bench) limitable() {
+	b.write("payment.service", "memory.high", "max\n")
+	b.write("payment.service", "memory.max", fmt.Sprintf("%d\n", b.limit))
+	b.write("payment.service", "memory.min", "0\n")
+	b.write("payment.service", "memory.low", "0\n")
+	b.write("payment.service", "memory.current", fmt.Sprintf("%d\n", b.usage))
+	b.write("payment.service", "memory.stat", fmt.Sprintf("anon %d\nfile 0\nkernel 0\n", b.usage))
+	b.write("payment.service", "cgroup.type", "domain\n")
+	b.write("payment.service", "cgroup.controllers", "memory\n")
+}
+
+func (b *bench) high() string {
+	text, err := os.ReadFile(filepath.Join(b.dir, "payment.service", "memory.high"))
+	require.NoError(b.t, err)
+	return strings.TrimSpace(string(text))
+}
+
+func TestEmbeddedGuardContainsAndShutdownGivesBack(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Mode, c.Guard = modeEnforce, guardEmbedded })
+	b.limitable()
+	b.r.open = func(r *reflex) (link, error) { return embedGuard(r, b.real()) }
+	b.start()
+	for range 50 {
+		b.tick()
+	}
+	b.rate = 50 * mb
+	b.alarm.on.Store(true)
+	eventually(t, "memory.high is written", func() bool { b.tick(); return b.high() != "max" })
+	ceiling, err := strconv.ParseUint(b.high(), 10, 64)
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, ceiling, uint64(1300*mb))
+	assert.Less(t, ceiling, b.limit)
+	require.NoError(t, b.r.Shutdown(context.Background()))
+	assert.Equal(t, "max", b.high())
+}
+
+func TestObservingWithARealGuardWritesNothing(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Guard = guardEmbedded })
+	b.limitable()
+	b.r.open = func(r *reflex) (link, error) { return embedGuard(r, b.real()) }
+	b.assemble()
+	defer b.r.executor.link.Close()
+	b.leak()
+	b.run(2 * time.Second)
+	assert.Contains(t, kinds(records(b)), "action observed")
+	assert.Equal(t, "max", b.high())
+}
+
+func TestGuardBehindItsSocket(t *testing.T) {
+	b := newBench(t, enforce)
+	b.limitable()
+	socketPath := filepath.Join(t.TempDir(), "guard.sock")
+	b.r.open = func(*reflex) (link, error) { return dial(socketPath), nil }
+	b.start()
+	eventually(t, "the missing guard is noticed", func() bool { return strings.Contains(b.r.problem(), "does not answer") })
+	assert.Equal(t, modeObserve, b.r.effective())
+	missing := b.r.missing()
+	assert.Equal(t, "reflexguard", missing[len(missing)-1].Name)
+
+	g, err := guard.New(b.real())
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var served sync.WaitGroup
+	served.Go(func() { _ = guard.Serve(ctx, g, socketPath, os.Getuid()) })
+	defer func() { cancel(); served.Wait(); assert.NoError(t, g.Close()) }()
+	eventually(t, "the guard answers", func() bool { return b.r.effective() == modeEnforce })
+
+	for range 50 {
+		b.tick()
+	}
+	b.rate = 50 * mb
+	b.alarm.on.Store(true)
+	eventually(t, "memory.high is written", func() bool { b.tick(); return b.high() != "max" })
+	require.NoError(t, b.r.Shutdown(context.Background()))
+	assert.Equal(t, "max", b.high(), "released at Shutdown")
+}
+
+func TestMissingRequirementsAreNamedWithTheirRemedy(t *testing.T) {
+	assert.NoError(t, lacking([]guard.Requirement{{Name: "CAP_BPF", Present: true}}))
+	err := lacking([]guard.Requirement{
+		{Name: "cgroup v2", Present: true},
+		{Name: "CAP_SYS_ADMIN", Cause: "the process does not have it", Remedy: "give it CAP_SYS_ADMIN"},
+	})
+	require.ErrorContains(t, err, "CAP_SYS_ADMIN is missing (the process does not have it): give it CAP_SYS_ADMIN")
+	assert.NotContains(t, err.Error(), "cgroup v2")
+}
+
+// TestEmbeddedGuardOnThisMachine asks for enforcement where the test runs: it
+// must start if nothing is missing and name what is, if something is.
+func TestEmbeddedGuardOnThisMachine(t *testing.T) {
+	missing := guard.Missing(guard.Requirements())
+	if len(missing) == 0 {
+		t.Skip("nothing is missing on this machine")
+	}
+	b := newBench(t, func(c *Config) { c.Mode, c.Guard, c.CgroupRoot = modeEnforce, guardEmbedded, "" })
+	b.r.open = openLink
+	err := b.r.Start(context.Background(), b.host)
+	require.ErrorContains(t, err, "guard: ")
+	for _, m := range missing {
+		assert.ErrorContains(t, err, m.Name)
+		assert.ErrorContains(t, err, m.Remedy)
+	}
+}
+
+func TestAGuardThatCannotBeMadeObserves(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Guard = guardEmbedded })
+	b.r.open = func(r *reflex) (link, error) { return embedGuard(r, guard.Config{Root: "/no/such/root"}) }
+	b.assemble()
+	b.leak()
+	b.run(2 * time.Second)
+	assert.Contains(t, kinds(records(b)), "action observed")
+	assert.Contains(t, b.r.executor.reached.Load().cause, "/no/such/root")
+}
+
+func TestGuardLogsThroughTheCollectorsLogger(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	l := slogger(zap.New(core)).With("a", 1).WithGroup("g")
+	l.Debug("quiet")
+	l.Warn("loud", "b", "two")
+	require.Equal(t, 1, logs.Len())
+	assert.Equal(t, map[string]any{"a": int64(1), "g.b": "two"}, logs.All()[0].ContextMap())
+	assert.Equal(t, zap.WarnLevel, logs.All()[0].Level)
+}
+
+var _ arc.Actuator = (*wire)(nil)

@@ -1,0 +1,86 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reflexextension
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+	"github.com/otelcol-reflex/reflex/internal/policy"
+)
+
+func TestInspect(t *testing.T) {
+	b := newBench(t, nil)
+	insp, err := newInspector(b.dir)
+	require.NoError(t, err)
+	defer insp.Close()
+	insp.proc = t.TempDir()
+	insp.clock = func() int64 { return 1000e9 }
+	write := func(pid int, text string) {
+		require.NoError(t, os.MkdirAll(filepath.Join(insp.proc, strconv.Itoa(pid)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(insp.proc, strconv.Itoa(pid), "stat"), []byte(text), 0o644))
+	}
+	write(40, "40 (a ) (b) S 1 40 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 95000 1 1")
+	write(41, "41 (young) S 1 40 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 99000 1 1")
+	b.write("payment.service", "cgroup.procs", "41\n40\n7777\n")
+
+	for name, tt := range map[string]struct {
+		stat string
+		want policy.Inspection
+	}{
+		"today's kernel": {
+			"anon 1000\nfile 500\nkernel 70\nkernel_stack 10\nshmem 200\nslab_unreclaimable 30\n",
+			policy.Inspection{Anon: 1000, File: 300, Shmem: 200, Kernel: 70},
+		},
+		"before 5.18, the kernel's parts": {
+			"anon 1000\nfile 500\nkernel_stack 10\npagetables 5\npercpu 1\nsock 2\nshmem 0\nslab_reclaimable 99\nslab_unreclaimable 30\nslab 129\n",
+			policy.Inspection{Anon: 1000, File: 500, Kernel: 48},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.write("payment.service", "memory.stat", tt.stat)
+			var got policy.Inspection
+			require.NoError(t, insp.Inspect(b.leaker, &got))
+			tt.want.Path, tt.want.Name, tt.want.Populated, tt.want.Age = "/payment.service", "/payment.service", true, 50*time.Second
+			assert.Equal(t, tt.want, got)
+		})
+	}
+	var got policy.Inspection
+	require.ErrorIs(t, insp.Inspect(1, &got), cgroupfs.ErrGone)
+	require.NoError(t, os.RemoveAll(filepath.Join(b.dir, "payment.service")))
+	require.Error(t, insp.Inspect(b.leaker, &got), "a directory that is gone is not reported from memory")
+}
+
+func TestInspectorKeepsABoundedNumberOpen(t *testing.T) {
+	b := newBench(t, nil)
+	insp, err := newInspector(b.dir)
+	require.NoError(t, err)
+	defer insp.Close()
+	at := int64(1e9)
+	insp.clock = func() int64 { at++; return at }
+	var got policy.Inspection
+	for i := range 3 * maxOpen {
+		require.NoError(t, insp.Inspect(b.makeCgroup("c"+strconv.Itoa(i)), &got))
+	}
+	assert.Equal(t, "/c"+strconv.Itoa(3*maxOpen-1), got.Path)
+}
+
+func TestStableName(t *testing.T) {
+	const id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	for path, want := range map[string]string{
+		"/system.slice/payment.service":                                     "/system.slice/payment.service",
+		"/system.slice/docker-" + id + ".scope":                             "/system.slice/docker-" + id + ".scope",
+		"/kubepods/burstable/pod12345678-1234-1234-1234-123456789abc/" + id: "/kubepods/burstable/pod12345678-1234-1234-1234-123456789abc/*",
+		"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-" + id + ".scope": "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12345678_1234_1234_1234_123456789abc.slice/cri-containerd-*.scope",
+	} {
+		assert.Equal(t, want, stableName(path))
+	}
+}
