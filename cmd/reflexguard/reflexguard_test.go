@@ -45,7 +45,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "reflex") // short: a unix socket's name is
+	dir, err := os.MkdirTemp("", "reflex") //nolint:usetesting // too long for a unix socket
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	root := filepath.Join(dir, "cgroup")
@@ -68,6 +68,7 @@ func newFixture(t *testing.T) *fixture {
 }
 
 func (f *fixture) high(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join(f.o.root, "leak", "memory.high"))
 	require.NoError(t, err)
 	return strings.TrimSpace(string(text))

@@ -38,7 +38,7 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	spareFromOOM(log)
-	if err := selfTest(); err != nil {
+	if err := selfTest(ctx); err != nil {
 		return err
 	}
 	lockMemory(log)
@@ -60,7 +60,7 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 
 	ctx, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	running.Go(func() { g.Run(ctx) })
+	running.Go(func() { _ = g.Run(ctx) })
 	log.Info("taking orders", "socket", o.socket, "uid", o.uid, "cgroup_root", g.Status().Root)
 	err = guard.Serve(ctx, g, o.socket, o.uid)
 	stop()
@@ -70,7 +70,7 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 
 // lock waits a little for the lock: a guard that was killed holds it until the
 // last of its threads is gone.
-func lock(ctx context.Context, socket string) (unlock func() error, err error) {
+func lock(ctx context.Context, socket string) (unlock func(), err error) {
 	for wait := time.Millisecond; ; wait *= 2 {
 		unlock, err = guard.Lock(socket)
 		if !errors.Is(err, guard.ErrLocked) || wait > time.Second {
@@ -86,10 +86,10 @@ func lock(ctx context.Context, socket string) (unlock func() error, err error) {
 
 // selfTest runs where there is a directory to write to; a guard without one is
 // none the worse for it.
-func selfTest() error {
+func selfTest(ctx context.Context) error {
 	for _, dir := range []string{"/run", os.TempDir(), "/dev/shm"} {
 		if unix.Access(dir, unix.W_OK|unix.X_OK) == nil {
-			return guard.SelfTest(dir)
+			return guard.SelfTest(ctx, dir)
 		}
 	}
 	return nil

@@ -26,7 +26,7 @@ func statusCommand(o *options) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			client := guard.Dial(o.socket)
-			defer client.Close()
+			defer func() { _ = client.Close() }()
 			s, err := client.Status(c.Context())
 			if err != nil {
 				return err

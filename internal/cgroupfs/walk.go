@@ -57,7 +57,7 @@ func (w *walk) dir(d *Dir, parent uint64, path string) error {
 	}
 	names, err := w.children(d.fd)
 	if err != nil {
-		return nil //nolint:nilerr // removed under us: there is nothing below it any more
+		return nil // removed under us: there is nothing below it any more
 	}
 	prefix := path + "/"
 	if path == "/" {

@@ -31,8 +31,10 @@ type Client struct {
 	conn   *ttrpc.Client
 }
 
-var _ arc.Actuator = (*Client)(nil)
-var _ arc.Actuator = (*Guard)(nil)
+var (
+	_ arc.Actuator = (*Client)(nil)
+	_ arc.Actuator = (*Guard)(nil)
+)
 
 // Dial returns a client of the guard at a socket. It does not connect yet.
 func Dial(socket string) *Client { return &Client{socket: socket} }
@@ -120,7 +122,7 @@ func (c *Client) connect(ctx context.Context) (*ttrpc.Client, error) {
 func (c *Client) drop(conn *ttrpc.Client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	conn.Close()
+	_ = conn.Close()
 	if c.conn == conn {
 		c.conn = nil
 	}

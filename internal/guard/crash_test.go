@@ -6,9 +6,9 @@ package guard
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -118,7 +118,7 @@ func TestWhateverHappensTheOwnersValueIsSafe(t *testing.T) {
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
-		top := filepath.Join(base, fmt.Sprint(run))
+		top := filepath.Join(base, strconv.Itoa(run))
 		m := &machine{dir: filepath.Join(top, "cgroup"), kill: filepath.Join(top, "off"), procs: filepath.Join(top, "proc"), attrs: &cgroupfs.Memory{}}
 		m.clock.Store(second)
 		require.NoError(rt, os.MkdirAll(m.dir, 0o755))
@@ -154,7 +154,7 @@ func TestWhateverHappensTheOwnersValueIsSafe(t *testing.T) {
 			},
 			"the guard dies": func(*rapid.T) { abandon(s.g); s.start() },
 			"another boot": func(*rapid.T) {
-				m.change = func(c *Config) { c.BootID = fmt.Sprint(m.now()) }
+				m.change = func(c *Config) { c.BootID = strconv.FormatInt(m.now(), 10) }
 				abandon(s.g)
 				s.start()
 			},

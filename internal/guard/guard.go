@@ -98,7 +98,9 @@ func (g *Guard) act(o *arc.Order, out *arc.Outcome) string {
 		return ""
 	}
 	if on, why := g.killed(); on {
-		g.ReleaseAll("kill switch")
+		if err := g.ReleaseAll("kill switch"); err != nil {
+			why += "; " + err.Error() // Run goes on trying
+		}
 		if o.Verb == arc.Release {
 			out.Verdict, out.Cause = arc.VerdictReleased, why
 		} else {

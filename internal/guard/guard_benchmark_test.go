@@ -34,6 +34,7 @@ func BenchmarkHoldOverTheSocket(b *testing.B) {
 }
 
 func benchmarkHold(b *testing.B, m *machine, to arc.Actuator, id uint64) {
+	b.Helper()
 	o, out := hold(id, 130*mib), arc.Outcome{}
 	require.NoError(b, to.Act(context.Background(), o, &out))
 	var took []time.Duration

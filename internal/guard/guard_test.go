@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -517,4 +518,53 @@ func TestBadConfigurationNamesItsKey(t *testing.T) {
 	}
 }
 
-func TestSelfTest(t *testing.T) { require.NoError(t, SelfTest(t.TempDir())) }
+func TestSelfTest(t *testing.T) { require.NoError(t, SelfTest(t.Context(), t.TempDir())) }
+
+func TestOrdersPatrolsAndStatusAtTheSameTime(t *testing.T) {
+	m := newMachine(t)
+	ids := []uint64{m.cgroup(t, "a"), m.cgroup(t, "b"), m.cgroup(t, "c")}
+	m.change = func(c *Config) { c.GrantsPerMinute = 1 << 20 }
+	g := m.guard(t)
+	var all sync.WaitGroup
+	for i, id := range ids {
+		for _, o := range []arc.Order{hold(id, uint64(120+i)*mib), hold(id, 140*mib), releaseOf(id)} {
+			all.Go(func() {
+				for range 100 {
+					var out arc.Outcome
+					if err := g.Act(t.Context(), o, &out); err != nil {
+						t.Error(err)
+						return
+					}
+					assert.NotEqual(t, arc.VerdictNone, out.Verdict)
+					assert.NotEqual(t, arc.VerdictFailed, out.Verdict, out.Cause)
+					assert.NotEqual(t, arc.VerdictLost, out.Verdict, out.Cause)
+					m.advance(second / 100)
+				}
+			})
+		}
+	}
+	for _, f := range []func(){g.Patrol, func() { g.Status() }, func() { assert.NoError(t, g.ReleaseAll("test")) }} {
+		all.Go(func() {
+			for range 50 {
+				f()
+			}
+		})
+	}
+	all.Wait()
+	require.NoError(t, g.Close())
+	for i, path := range []string{"a", "b", "c"} {
+		assert.Equal(t, arc.Unlimited, m.high(t, path))
+		assert.Empty(t, m.record(ids[i]))
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add([]byte(`{"version":1,"original":"max","low":"104857600","high":"209715200","generation":1,"boot_id":"b"}`))
+	f.Add([]byte("\x00"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := decodeRecord(text)
+		if err == nil && (r.Low > r.High || r.High > r.Original) {
+			t.Fatalf("accepted %+v", r)
+		}
+	})
+}

@@ -30,62 +30,62 @@ type machine struct {
 	change           func(*Config)
 }
 
-func newMachine(t testing.TB) *machine {
-	t.Helper()
-	top := t.TempDir()
+func newMachine(tb testing.TB) *machine {
+	tb.Helper()
+	top := tb.TempDir()
 	m := &machine{dir: filepath.Join(top, "cgroup"), kill: filepath.Join(top, "off"), procs: filepath.Join(top, "proc"), attrs: &cgroupfs.Memory{}}
 	m.clock.Store(1000 * second)
-	require.NoError(t, os.MkdirAll(m.dir, 0o755))
-	require.NoError(t, os.MkdirAll(m.procs, 0o755))
+	require.NoError(tb, os.MkdirAll(m.dir, 0o755))
+	require.NoError(tb, os.MkdirAll(m.procs, 0o755))
 	return m
 }
 
 // cgroup makes a cgroup that uses 100 MiB, 60 of them anonymous, without limits.
-func (m *machine) cgroup(t testing.TB, path string) uint64 {
-	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Join(m.dir, path), 0o755))
-	m.set(t, path, "memory.high", "max")
-	m.set(t, path, "memory.max", "max")
-	m.set(t, path, "memory.min", "0")
-	m.set(t, path, "memory.low", "0")
-	m.set(t, path, "memory.current", bytesOf(100*mib))
-	m.set(t, path, "memory.stat", "anon "+bytesOf(60*mib)+"\nfile "+bytesOf(30*mib)+"\nkernel "+bytesOf(10*mib)+"\nshmem 0\nslab_reclaimable "+bytesOf(5*mib)+"\nunevictable 0\n")
-	m.set(t, path, "cgroup.procs", "")
-	m.set(t, path, "cgroup.type", "domain")
-	m.set(t, path, "cgroup.events", "populated 1\nfrozen 0")
+func (m *machine) cgroup(tb testing.TB, path string) uint64 {
+	tb.Helper()
+	require.NoError(tb, os.MkdirAll(filepath.Join(m.dir, path), 0o755))
+	m.set(tb, path, "memory.high", "max")
+	m.set(tb, path, "memory.max", "max")
+	m.set(tb, path, "memory.min", "0")
+	m.set(tb, path, "memory.low", "0")
+	m.set(tb, path, "memory.current", bytesOf(100*mib))
+	m.set(tb, path, "memory.stat", "anon "+bytesOf(60*mib)+"\nfile "+bytesOf(30*mib)+"\nkernel "+bytesOf(10*mib)+"\nshmem 0\nslab_reclaimable "+bytesOf(5*mib)+"\nunevictable 0\n")
+	m.set(tb, path, "cgroup.procs", "")
+	m.set(tb, path, "cgroup.type", "domain")
+	m.set(tb, path, "cgroup.events", "populated 1\nfrozen 0")
 	var id uint64
 	r, err := cgroupfs.OpenRoot(m.dir)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	defer r.Close()
 	d, err := r.OpenPath(path)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	id = d.ID()
 	d.Close()
 	return id
 }
 
-func (m *machine) set(t testing.TB, path, file, text string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(m.dir, path, file), []byte(text+"\n"), 0o644))
+func (m *machine) set(tb testing.TB, path, file, text string) {
+	tb.Helper()
+	require.NoError(tb, os.WriteFile(filepath.Join(m.dir, path, file), []byte(text+"\n"), 0o644))
 }
 
-func (m *machine) high(t testing.TB, path string) uint64 {
-	t.Helper()
+func (m *machine) high(tb testing.TB, path string) uint64 {
+	tb.Helper()
 	text, err := os.ReadFile(filepath.Join(m.dir, path, "memory.high"))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	v, ok := cgroupfs.ParseUint(text)
-	require.True(t, ok, "memory.high is %q", text)
+	require.True(tb, ok, "memory.high is %q", text)
 	return v
 }
 
 // process puts a process with a name and uid into a cgroup.
-func (m *machine) process(t testing.TB, path string, pid int, name string, uid int) {
-	t.Helper()
-	m.set(t, path, "cgroup.procs", strconv.Itoa(pid))
+func (m *machine) process(tb testing.TB, path string, pid int, name string, uid int) {
+	tb.Helper()
+	m.set(tb, path, "cgroup.procs", strconv.Itoa(pid))
 	dir := filepath.Join(m.procs, strconv.Itoa(pid))
-	require.NoError(t, os.MkdirAll(dir, 0o755))
+	require.NoError(tb, os.MkdirAll(dir, 0o755))
 	ids := strings.Repeat("\t"+strconv.Itoa(uid), 4)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "status"), []byte("Name:\t"+name+"\nUmask:\t0022\nUid:"+ids+"\n"), 0o644))
+	require.NoError(tb, os.WriteFile(filepath.Join(dir, "status"), []byte("Name:\t"+name+"\nUmask:\t0022\nUid:"+ids+"\n"), 0o644))
 }
 
 func (m *machine) now() int64      { return m.clock.Load() }
@@ -99,12 +99,12 @@ func (m *machine) config() Config {
 }
 
 // guard starts a guard; with what a former one left given back.
-func (m *machine) guard(t testing.TB) *Guard {
-	t.Helper()
+func (m *machine) guard(tb testing.TB) *Guard {
+	tb.Helper()
 	g, err := New(m.config())
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	g.safe.procs = m.procs
-	t.Cleanup(func() { g.Close() })
+	tb.Cleanup(func() { g.Close() })
 	return g
 }
 
@@ -125,10 +125,10 @@ func hold(id, ceiling uint64) arc.Order {
 	return arc.Order{Cgroup: id, Action: arc.ActionMemoryHigh, Parameter: ceiling, TTL: 15 * second, Generation: 1, Reason: "it grows"}
 }
 
-func act(t testing.TB, g *Guard, o arc.Order) arc.Outcome {
-	t.Helper()
+func act(tb testing.TB, g *Guard, o arc.Order) arc.Outcome {
+	tb.Helper()
 	var out arc.Outcome
-	require.NoError(t, g.Act(t.Context(), o, &out))
+	require.NoError(tb, g.Act(tb.Context(), o, &out))
 	return out
 }
 

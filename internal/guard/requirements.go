@@ -4,6 +4,7 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -132,7 +133,7 @@ func initialUserNamespace() error {
 		return fmt.Errorf("read user namespace: %w", err)
 	}
 	if strings.Join(strings.Fields(string(text)), " ") != "0 0 4294967295" {
-		return fmt.Errorf("the process runs in a user namespace of its own")
+		return errors.New("the process runs in a user namespace of its own")
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (s *safelist) protect(pid int) (forget func()) { return s.pids.add(pid) }
 // no path: a target is refused when such a process is in it or below it.
 func (s *safelist) check(d *cgroupfs.Dir, at string) error {
 	if name := path.Base(at); matchAny(collectives, name) {
-		return refusal(fmt.Sprintf("%s holds other workloads: only what is below it may be a target", at))
+		return refusal(at + " holds other workloads: only what is below it may be a target")
 	}
 	cgroups, pids := 0, []int(nil)
 	err := d.WalkDirs(at, func(d *cgroupfs.Dir, _ uint64, below string) error {
@@ -104,7 +104,7 @@ func (s *safelist) check(d *cgroupfs.Dir, at string) error {
 func (s *safelist) byProcess(at string, pids []int) error {
 	for _, pid := range pids {
 		if pid == 0 {
-			return refusal(fmt.Sprintf("%s has processes outside of the guard's pid namespace: who they are cannot be known", at))
+			return refusal(at + " has processes outside of the guard's pid namespace: who they are cannot be known")
 		}
 		if s.pids.has(pid) {
 			return refusal(fmt.Sprintf("%s holds process %d, which is protected", at, pid))

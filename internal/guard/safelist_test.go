@@ -83,9 +83,16 @@ func TestProtectedByProcess(t *testing.T) {
 		uid       int
 		protected bool
 	}{
-		{"sshd-session", 0, true}, {"containerd-shim", 0, true}, {"kubelet", 0, true}, {"calico-node", 0, true},
-		{"systemd-journal", 0, true}, {"reflexguard", 0, true}, {"multipathd", 0, true},
-		{"sshd", 1000, false}, {"payment", 0, false}, {"systemd", 0, false},
+		{"sshd-session", 0, true},
+		{"containerd-shim", 0, true},
+		{"kubelet", 0, true},
+		{"calico-node", 0, true},
+		{"systemd-journal", 0, true},
+		{"reflexguard", 0, true},
+		{"multipathd", 0, true},
+		{"sshd", 1000, false},
+		{"payment", 0, false},
+		{"systemd", 0, false},
 	} {
 		for _, where := range []string{"a", "a/inner/most"} {
 			t.Run(fmt.Sprintf("%s of uid %d in %s", c.name, c.uid, where), func(t *testing.T) {

@@ -23,7 +23,7 @@ var ErrLocked = errors.New("another guard is at work")
 // Lock makes this process the one guard of a socket, before it restores
 // anything: two guards would take each other for another owner of the knobs.
 // The kernel drops the lock with the process, however it ends.
-func Lock(socket string) (unlock func() error, err error) {
+func Lock(socket string) (unlock func(), err error) {
 	name := socket + ".lock"
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
@@ -33,32 +33,32 @@ func Lock(socket string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
+		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = ErrLocked
 		}
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
-	return f.Close, nil
+	return func() { _ = f.Close() }, nil
 }
 
 // SelfTest grants, moves, releases, loses and restores leases on a cgroup made
 // of plain files in a temporary directory below dir. A guard that passes it
 // works, and the pages it needs for that are in memory: locked there
 // afterwards, applying and releasing need no disk.
-func SelfTest(dir string) error {
+func SelfTest(ctx context.Context, dir string) error {
 	top, err := os.MkdirTemp(dir, "reflex-selftest-")
 	if err != nil {
 		return fmt.Errorf("self-test: %w", err)
 	}
-	defer os.RemoveAll(top)
-	if err := selfTest(top); err != nil {
+	defer func() { _ = os.RemoveAll(top) }()
+	if err := selfTest(ctx, top); err != nil {
 		return fmt.Errorf("self-test: %w", err)
 	}
 	return nil
 }
 
-func selfTest(top string) error {
+func selfTest(ctx context.Context, top string) error {
 	target := filepath.Join(top, "target")
 	if err := os.Mkdir(target, 0o700); err != nil {
 		return err
@@ -80,7 +80,7 @@ func selfTest(top string) error {
 	if err != nil {
 		return err
 	}
-	defer g.Close()
+	defer func() { _ = g.Close() }()
 	d, err := g.root.OpenPath("/target")
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func selfTest(top string) error {
 	} {
 		now += int64(step.after)
 		var out arc.Outcome
-		if err := g.Act(context.Background(), step.order, &out); err != nil {
+		if err := g.Act(ctx, step.order, &out); err != nil {
 			return err
 		}
 		if out.Verdict != step.want {

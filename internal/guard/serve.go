@@ -50,7 +50,7 @@ func serve(ctx context.Context, g *Guard, l net.Listener, uid int) error {
 		return errors.Join(fmt.Errorf("serve guard: %w", err), l.Close())
 	}
 	server.RegisterService(serviceName, service(g))
-	stop := context.AfterFunc(ctx, func() { server.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(ctx, l); err != nil && !errors.Is(err, ttrpc.ErrServerClosed) {
 		return fmt.Errorf("serve guard: %w", err)
@@ -115,7 +115,7 @@ func listen(socket string, uid int) (net.Listener, error) {
 			return nil, fmt.Errorf("%s exists and is no socket", socket)
 		}
 		if c, err := net.DialTimeout("unix", socket, time.Second); err == nil {
-			c.Close()
+			_ = c.Close()
 			return nil, fmt.Errorf("%s: %w", socket, ErrBusySocket)
 		} else if !errors.Is(err, unix.ECONNREFUSED) {
 			return nil, fmt.Errorf("%s: who answers cannot be known: %w", socket, err)

@@ -22,11 +22,11 @@ import (
 )
 
 // serving serves g until the test ends or stop is called.
-func serving(t testing.TB, g *Guard, socket string) (stop func()) {
-	t.Helper()
+func serving(tb testing.TB, g *Guard, socket string) (stop func()) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l, err := listen(socket, os.Geteuid())
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	done := make(chan error, 1)
 	go func() { done <- serve(ctx, g, l, os.Geteuid()) }()
 	stopped := false
@@ -34,19 +34,19 @@ func serving(t testing.TB, g *Guard, socket string) (stop func()) {
 		if !stopped {
 			stopped = true
 			cancel()
-			assert.NoError(t, <-done)
+			assert.NoError(tb, <-done)
 		}
 	}
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return stop
 }
 
 // socketPath is short: a unix socket's name has 108 bytes at most.
-func socketPath(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "reflex")
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
+func socketPath(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "reflex") //nolint:usetesting // its names are too long
+	require.NoError(tb, err)
+	tb.Cleanup(func() { os.RemoveAll(dir) })
 	return filepath.Join(dir, "run", "guard.sock")
 }
 
@@ -226,10 +226,10 @@ func TestOneGuardASocket(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Lock(socket)
 	require.ErrorIs(t, err, ErrLocked)
-	require.NoError(t, unlock())
+	unlock()
 	unlock, err = Lock(socket)
 	require.NoError(t, err)
-	require.NoError(t, unlock())
+	unlock()
 }
 
 func TestRunEndsLeasesOnTheKernelsClock(t *testing.T) {
@@ -264,4 +264,20 @@ func TestRequirementsSayWhatIsMissingAndHowToGetIt(t *testing.T) {
 		}
 	}
 	assert.Empty(t, newMachine(t).guard(t).Requirements(), "nothing to need over plain files")
+}
+
+func TestTheSocketBelongsToTheCollectorsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a file away needs root")
+	}
+	socket := socketPath(t)
+	l, err := listen(socket, 12345)
+	require.NoError(t, err)
+	defer l.Close()
+	var st unix.Stat_t
+	require.NoError(t, unix.Stat(socket, &st))
+	assert.Equal(t, uint32(12345), st.Uid)
+	assert.Equal(t, uint32(0o600), st.Mode&0o777)
+	require.NoError(t, unix.Stat(filepath.Dir(socket), &st))
+	assert.Equal(t, uint32(0o755), st.Mode&0o777)
 }
