@@ -18,7 +18,7 @@ import (
 // options are the flags that say where a guard acts and who may ask it to.
 type options struct {
 	socket     string
-	uid        int
+	uid        owner
 	root       string
 	protect    []string
 	killSwitch string
@@ -38,7 +38,7 @@ func main() {
 }
 
 func command() *cobra.Command {
-	var o options
+	o := options{uid: owner(os.Geteuid())}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	root := &cobra.Command{
 		Use:           "reflexguard",
@@ -48,7 +48,7 @@ func command() *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.socket, "socket", guard.DefaultSocket, "unix socket on which orders are taken")
-	flags.IntVar(&o.uid, "uid", os.Geteuid(), "user id of the collector: owns the socket and, with root, may give orders")
+	flags.Var(&o.uid, "uid", "user of the collector, by id or name: owns the socket and, with root, may give orders")
 	flags.StringVar(&o.root, "cgroup-root", "", "cgroup v2 directory to act below (default: the machine's)")
 	flags.StringSliceVar(&o.protect, "protect", nil, "pattern of cgroups never to touch, a component (db-*) or a path (/batch/db-*); may be repeated")
 	flags.StringVar(&o.killSwitch, "kill-switch", guard.DefaultKillSwitch, "file whose presence releases everything and refuses everything")

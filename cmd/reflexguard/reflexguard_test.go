@@ -63,7 +63,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Skipf("trusted attributes need CAP_SYS_ADMIN and a file system that has them: %v", err)
 	}
 	return &fixture{id: d.ID(), o: options{
-		socket: filepath.Join(dir, "guard.sock"), uid: os.Geteuid(), root: root, killSwitch: filepath.Join(dir, "off"),
+		socket: filepath.Join(dir, "guard.sock"), uid: owner(os.Geteuid()), root: root, killSwitch: filepath.Join(dir, "off"),
 	}}
 }
 

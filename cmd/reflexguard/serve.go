@@ -61,8 +61,8 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 	ctx, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { _ = g.Run(ctx) })
-	log.Info("taking orders", "socket", o.socket, "uid", o.uid, "cgroup_root", g.Status().Root)
-	err = guard.Serve(ctx, g, o.socket, o.uid)
+	log.Info("taking orders", "socket", o.socket, "uid", int(o.uid), "cgroup_root", g.Status().Root)
+	err = guard.Serve(ctx, g, o.socket, int(o.uid))
 	stop()
 	running.Wait()
 	return errors.Join(err, g.Close())
