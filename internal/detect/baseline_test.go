@@ -88,18 +88,20 @@ func TestBaselineLearnsMeanAndCovariance(t *testing.T) {
 }
 
 func TestUpdatedFactorFollowsTheCovariance(t *testing.T) {
-	b, draw := learned(3, 8, 5000) // refactorised 512 observations apart by now
-	for b.updates != refactorise-1 {
+	b, draw := NewBaseline(floors(8, 2), 1e-3), correlated(3, 8)
+	for b.count < 999 || b.updates != 240 { // just before it is factorised afresh
 		x := draw()
 		b.Learn(x, b.Score(x), 100)
 	}
-	x := draw()
-	for j := range x {
+	for j := range 8 {
+		x := draw()
 		x[j] += 20
+		updated := b.Score(x)
+		fresh := *b
+		fresh.factor = newCholesky(8)
+		fresh.refactor()
+		assert.InEpsilon(t, fresh.Score(x), updated, 0.02, "away along dimension %d", j)
 	}
-	updated := b.Score(x)
-	b.refactor()
-	assert.InEpsilon(t, b.Score(x), updated, 0.02)
 }
 
 func TestScoreDoesNotDependOnUnits(t *testing.T) {

@@ -168,12 +168,16 @@ func TestNothingIsLearnedWhileControlForbidsIt(t *testing.T) {
 			m, e := newMachine(1), NewEngine(Config{RelearnAfter: time.Minute})
 			calm(m, e, 600, arc.Control{})
 			before := append([]float64(nil), e.detector.base.mean...)
+			assert.True(t, calm(m, e, 50, c).Frozen)
+			assert.Equal(t, before, e.detector.base.mean, "without an alarm too")
 			m.leak = 50e6
 			j := calm(m, e, 1200, c)
 			assert.True(t, j.Frozen)
 			assert.True(t, j.Ready, "control dominates: no relearning after two minutes of alarm")
 			assert.True(t, j.Anomalous)
 			assert.Equal(t, before, e.detector.base.mean)
+			assert.True(t, calm(m, e, 500, arc.Control{}).Ready, "patience starts again when control ends")
+			assert.False(t, calm(m, e, 150, arc.Control{}).Ready)
 		})
 	}
 }
@@ -245,4 +249,15 @@ func TestAPassingSpikeIsLearned(t *testing.T) {
 	}
 	assert.Greater(t, scores[0], 1.0)
 	assert.Less(t, scores[3], 1.0, "the fourth of its kind is not news: %v", scores)
+}
+
+func TestTheLimitRisesToWhatAHealthyMachineShows(t *testing.T) {
+	raised := 0
+	for seed := range uint64(10) {
+		m, e := newMachine(seed), NewEngine(Config{Warmup: time.Minute})
+		if j := calm(m, e, 590, arc.Control{}); j.Limit > e.detector.theory.limit {
+			raised++
+		}
+	}
+	assert.GreaterOrEqual(t, raised, 4, "bursts seen while warming up count, though nothing is judged yet")
 }

@@ -26,8 +26,8 @@ type theory struct {
 }
 
 // at returns the limit for p effective dimensions known from m effective
-// observations. It is recomputed when either has changed by 5 %, so its cost
-// vanishes with time.
+// observations. It is recomputed when either has changed by a tenth, which
+// moves it by a few per cent at most, so its cost vanishes with time.
 func (t *theory) at(q, p, m float64) float64 {
 	p = max(p, 1)
 	// Near p observations the factor's pole makes the limit meaningless.
@@ -58,4 +58,4 @@ func upperF(q, d1, d2 float64) float64 {
 	return math.Exp(hi)
 }
 
-func near(a, b float64) bool { return a < b*1.05 && a > b*0.95 }
+func near(a, b float64) bool { return a < b*1.1 && a > b*0.9 }

@@ -93,3 +93,16 @@ func TestTrendOfAParabolaIsItsCurvature(t *testing.T) {
 	tr.Update(5, 0)
 	assert.False(t, math.IsNaN(tr.Value()))
 }
+
+func TestTrendFollowsAChangeAfterALongRest(t *testing.T) {
+	tr := NewTrend(20, 0.05)
+	for range 6000 {
+		tr.Update(0, 0.1)
+	}
+	for k := range 30 {
+		s := float64(k) * 0.1
+		tr.Update(2*s*s, 0.1)
+	}
+	assert.InDelta(t, 4, tr.Acceleration(), 1)
+	assert.InDelta(t, 12, tr.Velocity(), 2)
+}

@@ -65,9 +65,9 @@ func (t *tail) observe(r float64) {
 	t.seen++
 	// Multiplicative stochastic approximation of the quantile (Robbins and Monro
 	// 1951): scale-free, and it keeps following a slow drift.
-	gain := max(0.01, 1/math.Pow(t.seen, 0.6))
-	if t.seen > 1e4 {
-		gain = 0.01
+	gain := 0.01
+	if t.seen < 2000 {
+		gain = 1 / math.Pow(t.seen, 0.6)
 	}
 	if r > t.threshold {
 		t.threshold *= 1 + gain*body

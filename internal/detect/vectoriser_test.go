@@ -149,6 +149,15 @@ func TestTransformsInvert(t *testing.T) {
 	}
 }
 
+func TestAbsurdValuesStaySquarable(t *testing.T) {
+	for _, tf := range []Transform{Identity, Asinh, Log1p} {
+		d := Dimension{Transform: tf, Scale: 1e-3}.withDefaults()
+		for _, v := range []float64{1e300, -1e300} {
+			assert.LessOrEqual(t, math.Abs(d.forward(v)), huge)
+		}
+	}
+}
+
 func FuzzVectoriser(f *testing.F) {
 	f.Add([]byte("0123456789abcdef0123456789abcdef0123456789abcdef"))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -305,18 +305,28 @@ func TestStreamsAreBounded(t *testing.T) {
 	assert.Len(t, s.byResource, 1, "b and c are gone")
 }
 
-func TestDeltaSumsAreAccumulated(t *testing.T) {
-	v := newVocabulary(&Config{Preset: presetCustom, Dimensions: []DimensionConfig{{Metric: "requests", Kind: "counter"}}})
-	raw, total, found := []float64{0}, []float64{0}, []bool{false}
+func TestDataPointsThatMatchAreAddedUp(t *testing.T) {
+	v := newVocabulary(&Config{Preset: presetCustom, Dimensions: []DimensionConfig{
+		{Metric: "requests", Kind: "counter", Attributes: map[string]string{"route": "/pay"}}, {Metric: "requests", Kind: "counter"},
+	}})
 	m := pmetric.NewMetric()
 	m.SetName("requests")
-	m.SetEmptySum().SetAggregationTemporality(pmetric.AggregationTemporalityDelta)
-	m.Sum().DataPoints().AppendEmpty().SetIntValue(5)
-	m.Sum().DataPoints().AppendEmpty().SetDoubleValue(2)
-	m.Sum().DataPoints().AppendEmpty().SetFlags(pmetric.DefaultDataPointFlags.WithNoRecordedValue(true))
+	m.SetEmptySum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	for i, route := range []string{"/pay", "/pay", "/refund", "/pay"} {
+		p := m.Sum().DataPoints().AppendEmpty()
+		p.SetIntValue(int64(10 + i))
+		p.Attributes().PutStr("route", route)
+		p.SetTimestamp(pcommon.Timestamp(i + 1))
+		p.SetFlags(p.Flags().WithNoRecordedValue(i == 3))
+	}
+	raw, total, found := make([]float64, 2), make([]float64, 2), make([]bool, 2)
+	assert.Equal(t, int64(3), v.read(m, raw, total, found))
+	assert.Equal(t, []float64{21, 33}, raw)
+
+	m.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityDelta)
 	v.read(m, raw, total, found)
 	v.read(m, raw, total, found)
-	assert.Equal(t, 14.0, raw[0])
+	assert.Equal(t, []float64{42, 66}, raw, "differences are accumulated")
 }
 
 func TestConcurrentUse(t *testing.T) {
