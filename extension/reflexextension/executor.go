@@ -23,8 +23,9 @@ const actWithin = time.Second
 // executor carries orders to the guard, one at a time, and their outcomes back.
 // Nothing it waits for is waited for by the sampling goroutine.
 type executor struct {
-	r    *reflex
-	link link
+	r      *reflex
+	link   link
+	within time.Duration
 	// held is the executor's own: the cgroups on which the guard holds a real
 	// lease for us.
 	held map[uint64]bool
@@ -40,7 +41,7 @@ type reach struct {
 }
 
 func newExecutor(r *reflex, way link) *executor {
-	e := &executor{r: r, link: way, held: map[uint64]bool{}}
+	e := &executor{r: r, link: way, within: actWithin, held: map[uint64]bool{}}
 	e.reached.Store(&reach{cause: "not asked yet"})
 	for v := range e.byName {
 		e.byName[v] = metric.WithAttributeSet(attribute.NewSet(attribute.String("reflex.verdict", arc.Verdict(v).String())))
@@ -71,7 +72,7 @@ func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
 	if e.link == nil {
 		out = e.shadow(o, "no guard is configured")
 	} else {
-		within, cancel := context.WithTimeout(ctx, actWithin)
+		within, cancel := context.WithTimeout(ctx, e.within)
 		err := e.link.Act(within, o, &out)
 		cancel()
 		e.reachable(err)
@@ -129,7 +130,7 @@ func (e *executor) probe(ctx context.Context) {
 	if e.link == nil {
 		return
 	}
-	within, cancel := context.WithTimeout(ctx, actWithin)
+	within, cancel := context.WithTimeout(ctx, e.within)
 	defer cancel()
 	if err := e.link.Reach(within); ctx.Err() == nil {
 		e.reachable(err)

@@ -109,8 +109,8 @@ func (r *reflex) Start(_ context.Context, host component.Host) error {
 	r.host = host
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
-	if err := r.start(ctx); err != nil {
-		r.stop(context.Background())
+	if err := r.start(ctx); err != nil { //nolint:contextcheck // background work outlives the context of Start
+		r.stop(context.Background()) //nolint:contextcheck // as above
 		return err
 	}
 	return nil
@@ -175,7 +175,7 @@ func (r *reflex) stop(ctx context.Context) {
 		}
 		var errs []error
 		if r.page != nil {
-			errs = append(errs, r.page.close())
+			errs = append(errs, r.page.close()) //nolint:contextcheck // bounded by itself
 		}
 		if r.insp != nil {
 			errs = append(errs, r.insp.Close())

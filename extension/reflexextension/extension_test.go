@@ -181,6 +181,18 @@ func TestBlockedGuardDoesNotSlowObserve(t *testing.T) {
 	eventually(t, "the order arrives when the guard is back", func() bool { b.tick(); return len(b.wire.got()) > 0 })
 }
 
+func TestAnOrderThatHangsIsGivenUp(t *testing.T) {
+	b := newBench(t, enforce)
+	b.assemble()
+	assert.Equal(t, actWithin, b.r.executor.within)
+	b.r.executor.within = time.Millisecond
+	b.wire.block = make(chan struct{})
+	o := arc.Order{Cgroup: 5, Action: arc.ActionMemoryHigh, Parameter: 7}
+	assert.Equal(t, arc.VerdictObserved, b.r.executor.act(t.Context(), o).Verdict, "nothing is held: nothing was written")
+	b.r.executor.held[5] = true
+	assert.Equal(t, arc.VerdictFailed, b.r.executor.act(t.Context(), o).Verdict, "what is held may still be")
+}
+
 func TestRegister(t *testing.T) {
 	b := newBench(t, nil)
 	release, err := b.r.Register("ebpf", "mahalanobis/a", b.alarm)

@@ -154,8 +154,9 @@ type bench struct {
 
 // newBench makes an extension that has not started. Its guard is b.wire unless
 // the configuration says none.
-func newBench(t testing.TB, change func(*Config)) *bench {
-	b := &bench{t: t, wire: newWire(), alarm: &alarm{}, host: &watcher{}, dir: t.TempDir(), usage: 1300 * mb, limit: 2 << 30}
+func newBench(tb testing.TB, change func(*Config)) *bench {
+	tb.Helper()
+	b := &bench{t: tb, wire: newWire(), alarm: &alarm{}, host: &watcher{}, dir: tb.TempDir(), usage: 1300 * mb, limit: 2 << 30}
 	b.now.Store(1e12)
 	cfg := createDefaultConfig().(*Config)
 	cfg.Status.Endpoint = "127.0.0.1:0"
@@ -163,10 +164,10 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 	if change != nil {
 		change(cfg)
 	}
-	require.NoError(t, cfg.Validate())
+	require.NoError(tb, cfg.Validate())
 	b.leaker = b.makeCgroup("payment.service")
 	r, err := newReflex(extensiontest.NewNopSettings(metadata.Type), cfg)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	b.r = r
 	r.clock = b.now.Load
 	if cfg.Guard != guardNone {
@@ -176,7 +177,7 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 		b.sample.Node[i] = math.NaN()
 	}
 	b.sample.Source = "ebpf"
-	t.Cleanup(func() { require.NoError(t, r.Shutdown(context.Background())) })
+	tb.Cleanup(func() { require.NoError(tb, r.Shutdown(context.Background())) })
 	return b
 }
 
@@ -268,11 +269,11 @@ func (b *bench) leak() {
 }
 
 // eventually polls a condition.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, cond func() bool) {
+	tb.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !cond(); {
 		if time.Now().After(deadline) {
-			require.Fail(t, "never happened", what)
+			require.Fail(tb, "never happened", what)
 		}
 		time.Sleep(time.Millisecond)
 	}

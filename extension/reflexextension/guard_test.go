@@ -146,7 +146,7 @@ func TestGuardBehindItsSocket(t *testing.T) {
 }
 
 func TestMissingRequirementsAreNamedWithTheirRemedy(t *testing.T) {
-	assert.NoError(t, lacking([]guard.Requirement{{Name: "CAP_BPF", Present: true}}))
+	require.NoError(t, lacking([]guard.Requirement{{Name: "CAP_BPF", Present: true}}))
 	err := lacking([]guard.Requirement{
 		{Name: "cgroup v2", Present: true},
 		{Name: "CAP_SYS_ADMIN", Cause: "the process does not have it", Remedy: "give it CAP_SYS_ADMIN"},
@@ -167,8 +167,8 @@ func TestEmbeddedGuardOnThisMachine(t *testing.T) {
 	err := b.r.Start(context.Background(), b.host)
 	require.ErrorContains(t, err, "guard: ")
 	for _, m := range missing {
-		assert.ErrorContains(t, err, m.Name)
-		assert.ErrorContains(t, err, m.Remedy)
+		require.ErrorContains(t, err, m.Name)
+		require.ErrorContains(t, err, m.Remedy)
 	}
 }
 

@@ -197,7 +197,7 @@ func (i *inspector) identify(o *opened, now int64) error {
 		return nil
 	}
 	if i.pids, err = o.dir.Processes(i.pids[:0]); err != nil {
-		return nil // threaded or empty: the age stays unknown
+		return nil //nolint:nilerr // threaded or empty: the age stays unknown
 	}
 	for k, pid := range i.pids {
 		if k == oldestOf {

@@ -13,8 +13,9 @@ import (
 )
 
 // thousand is a tick with 1,000 cgroups that all move a little.
-func thousand(t testing.TB) (*bench, func()) {
-	b := newBench(t, nil)
+func thousand(tb testing.TB) (*bench, func()) {
+	tb.Helper()
+	b := newBench(tb, nil)
 	b.assemble()
 	s := &b.sample
 	for id := uint64(1); id <= 1000; id++ {

@@ -147,8 +147,10 @@ func (r *reflex) status() Status {
 		out.Episode = &EpisodeStatus{ID: episode.FormatID(s.Episode), OpenFor: seconds(now - s.Opened)}
 	}
 	for _, l := range s.Leases {
-		out.Leases = append(out.Leases, LeaseStatus{Cgroup: l.Cgroup, Path: l.Path, Phase: l.Phase, Verdict: l.Verdict,
-			Ceiling: l.Ceiling, HeldFor: l.Held.Seconds(), ExpireIn: seconds(l.Deadline - now), Reason: l.Reason})
+		out.Leases = append(out.Leases, LeaseStatus{
+			Cgroup: l.Cgroup, Path: l.Path, Phase: l.Phase, Verdict: l.Verdict,
+			Ceiling: l.Ceiling, HeldFor: l.Held.Seconds(), ExpireIn: seconds(l.Deadline - now), Reason: l.Reason,
+		})
 	}
 	if s.Harm.Kind != policy.HarmNone {
 		h := HarmStatus{Kind: s.Harm.Kind.String(), Available: s.Harm.Available, Limit: s.Harm.Limit, Growth: s.Harm.Growth, Stall: s.Harm.Stall}
@@ -158,9 +160,11 @@ func (r *reflex) status() Status {
 		out.Harm = &h
 	}
 	j := &s.Judgement
-	out.Judgement = &JudgementStatus{Sequence: j.Sequence, Ready: j.Ready, Anomalous: j.Anomalous, Frozen: j.Frozen,
+	out.Judgement = &JudgementStatus{
+		Sequence: j.Sequence, Ready: j.Ready, Anomalous: j.Anomalous, Frozen: j.Frozen,
 		Score: finite(j.Score), Limit: finite(j.Limit), Distance: finite(j.Distance), Velocity: finite(j.Velocity),
-		Acceleration: finite(j.Acceleration), Confidence: finite(j.Confidence), Contributions: []ContributionStatus{}}
+		Acceleration: finite(j.Acceleration), Confidence: finite(j.Confidence), Contributions: []ContributionStatus{},
+	}
 	for _, c := range j.Contributions[:j.NumContributions] {
 		out.Judgement.Contributions = append(out.Judgement.Contributions,
 			ContributionStatus{Dimension: c.Dimension, Share: finite(c.Share), Value: finite(c.Value), Usual: finite(c.Usual)})

@@ -129,9 +129,11 @@ func (p *Policy) keep(s *arc.Sample) {
 func (p *Policy) keepOne(l *lease, s *arc.Sample) bool {
 	now := s.Taken
 	if now > l.deadline {
-		p.event(Event{Kind: Answered, Cgroup: l.cgroup, Path: l.path, Harm: l.harm, Order: p.past(l, s),
+		p.event(Event{
+			Kind: Answered, Cgroup: l.cgroup, Path: l.path, Harm: l.harm, Order: p.past(l, s),
 			Outcome: arc.Outcome{Verdict: arc.VerdictFailed, Deadline: l.deadline, Cause: "not answered within its life: the guard has ended it by itself"},
-			Reason:  "the lease on " + l.path + " ran out unanswered"})
+			Reason:  "the lease on " + l.path + " ran out unanswered",
+		})
 		p.history.of(l.cgroup, "", now).retreat(now, time.Second, time.Minute)
 		return false
 	}
@@ -200,8 +202,10 @@ func (p *Policy) move(l *lease, slot int32, s *arc.Sample) {
 	}
 	if pressing && l.ending == 0 && l.spent(usage, available) {
 		l.ending = now
-		p.event(Event{Kind: Announced, Cgroup: l.cgroup, Path: l.path, Harm: p.growth.project(slot, p.growth.rate(slot), s), Order: p.past(l, s),
-			Reason: fmt.Sprintf("headroom of %s is spent after %s of containment; ending: %s", l.path, time.Duration(now-l.granted).Round(time.Second), p.cfg.Ending)})
+		p.event(Event{
+			Kind: Announced, Cgroup: l.cgroup, Path: l.path, Harm: p.growth.project(slot, p.growth.rate(slot), s), Order: p.past(l, s),
+			Reason: fmt.Sprintf("headroom of %s is spent after %s of containment; ending: %s", l.path, time.Duration(now-l.granted).Round(time.Second), p.cfg.Ending),
+		})
 	} else if l.ending != 0 && p.cfg.Ending == EndingRelease {
 		p.history.of(l.cgroup, "", now).banned = p.episode
 		p.release(l, s, "headroom is spent")
@@ -230,6 +234,8 @@ func (p *Policy) release(l *lease, s *arc.Sample, why string) {
 
 // past is the order a lease stands for, for an event that sends none.
 func (p *Policy) past(l *lease, s *arc.Sample) arc.Order {
-	return arc.Order{Cgroup: l.cgroup, Action: arc.ActionMemoryHigh, Observe: p.cfg.Observe, Parameter: l.ceiling,
-		TTL: int64(p.cfg.TTL), Generation: l.generation, Scheduled: s.Scheduled, Reason: l.reason}
+	return arc.Order{
+		Cgroup: l.cgroup, Action: arc.ActionMemoryHigh, Observe: p.cfg.Observe, Parameter: l.ceiling,
+		TTL: int64(p.cfg.TTL), Generation: l.generation, Scheduled: s.Scheduled, Reason: l.reason,
+	}
 }

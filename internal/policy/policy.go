@@ -331,8 +331,10 @@ var phaseNames = [...]string{"asked", "held", "releasing"}
 func (p *Policy) Leases(into []Lease) []Lease {
 	for i := range p.leases {
 		l := &p.leases[i]
-		into = append(into, Lease{Cgroup: l.cgroup, Path: l.path, Phase: phaseNames[l.phase], Verdict: l.verdict.String(),
-			Ceiling: l.ceiling, Headroom: l.headroom, Deadline: l.deadline, Reason: l.reason, Held: time.Duration(p.last - l.granted)})
+		into = append(into, Lease{
+			Cgroup: l.cgroup, Path: l.path, Phase: phaseNames[l.phase], Verdict: l.verdict.String(),
+			Ceiling: l.ceiling, Headroom: l.headroom, Deadline: l.deadline, Reason: l.reason, Held: time.Duration(p.last - l.granted),
+		})
 	}
 	return into
 }
@@ -341,8 +343,10 @@ func (p *Policy) Leases(into []Lease) []Lease {
 func (p *Policy) ReleaseAll(into []arc.Order) []arc.Order {
 	for i := range p.leases {
 		l := &p.leases[i]
-		into = append(into, arc.Order{Cgroup: l.cgroup, Action: arc.ActionMemoryHigh, Verb: arc.Release, Observe: p.cfg.Observe,
-			TTL: int64(p.cfg.TTL), Generation: l.generation, Scheduled: p.last, Reason: "released: the collector shuts down"})
+		into = append(into, arc.Order{
+			Cgroup: l.cgroup, Action: arc.ActionMemoryHigh, Verb: arc.Release, Observe: p.cfg.Observe,
+			TTL: int64(p.cfg.TTL), Generation: l.generation, Scheduled: p.last, Reason: "released: the collector shuts down",
+		})
 	}
 	return into
 }

@@ -18,7 +18,8 @@ import (
 
 // drawWorld makes a random node: a tree of cgroups, some limited, some leaking
 // in pulses, some protected, with an engine that alarms at random.
-func drawWorld(t *rapid.T, tb testing.TB, cfg Config) *world {
+func drawWorld(tb testing.TB, t *rapid.T, cfg Config) *world {
+	tb.Helper()
 	n := rapid.IntRange(1, 12).Draw(t, "cgroups")
 	groups := []*group{
 		{id: 2, path: "/system.slice"},
@@ -73,7 +74,7 @@ func TestWhateverHappensTheRulesHold(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		cfg := DefaultConfig()
 		cfg.Observe = rapid.Bool().Draw(rt, "observe")
-		w := drawWorld(rt, t, cfg)
+		w := drawWorld(t, rt, cfg)
 		highest := map[uint64]uint64{} // by generation
 		for w.since() < 12*time.Second {
 			usage := map[uint64]uint64{}
@@ -86,7 +87,7 @@ func TestWhateverHappensTheRulesHold(t *testing.T) {
 			if w.policy.generation > before {
 				require.True(t, anomalous, "no order without an anomaly that persists")
 				l := w.policy.leases[len(w.policy.leases)-1]
-				require.True(t, l.harm.Kind != HarmNone, "no order without harm")
+				require.NotEqual(t, HarmNone, l.harm.Kind, "no order without harm")
 				require.GreaterOrEqual(t, l.ceiling, usage[l.cgroup], "never below usage at grant")
 			}
 			require.LessOrEqual(t, len(w.policy.leases), cfg.MaxLeases)

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -25,7 +26,7 @@ func NewSafelist(patterns []string, own string) (*Safelist, error) {
 	s := &Safelist{own: own}
 	for _, p := range patterns {
 		if p == "" {
-			return nil, fmt.Errorf("an empty pattern protects nothing")
+			return nil, errors.New("an empty pattern protects nothing")
 		}
 		if _, err := path.Match(p, ""); err != nil {
 			return nil, fmt.Errorf("pattern %q: %w", p, err)

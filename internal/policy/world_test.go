@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,8 +37,7 @@ type group struct {
 	leak func(t time.Duration) float64
 	read func(t time.Duration) float64
 
-	ceiling  uint64 // what the guard holds; Unlimited for nothing
-	original bool
+	ceiling uint64 // what the guard holds; Unlimited for nothing
 }
 
 // world is a node, an engine and a guard, all simulated, with a policy between.
@@ -67,10 +67,11 @@ type world struct {
 	mostOrders          int
 }
 
-func newWorld(t testing.TB, cfg Config, groups ...*group) *world {
+func newWorld(tb testing.TB, cfg Config, groups ...*group) *world {
+	tb.Helper()
 	safelist, err := NewSafelist([]string{"/system.slice/sshd.service", "kubelet.service"}, "/reflex.slice/collector.service")
-	require.NoError(t, err)
-	w := &world{t: t, policy: New(cfg, safelist), total: 16 * gb, free: 12 * gb, start: 1e12, now: 1e12, velocity: 1}
+	require.NoError(tb, err)
+	w := &world{t: tb, policy: New(cfg, safelist), total: 16 * gb, free: 12 * gb, start: 1e12, now: 1e12, velocity: 1}
 	w.decided = w.now
 	w.sample.Source = "test"
 	w.groups = append([]*group{{id: 1, path: "/", born: 1}}, groups...)
@@ -292,11 +293,11 @@ func (w *world) declined(c Cause) []Event {
 }
 
 func (w *world) story() string {
-	s := ""
+	var s strings.Builder
 	for _, e := range w.events {
-		s += fmt.Sprintf("\n  %s level %d: %s", e.Kind, e.Level, e.Reason)
+		fmt.Fprintf(&s, "\n  %s level %d: %s", e.Kind, e.Level, e.Reason)
 	}
-	return s
+	return s.String()
 }
 
 func abs(i int) int { return max(i, -i) }

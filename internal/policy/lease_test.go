@@ -1,0 +1,126 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+func TestReleaseGoesDownStepByStepAndTheEpisodeCloses(t *testing.T) {
+	g := payment()
+	g.leak = between(10*time.Second, 20*time.Second, 50*mb)
+	w := newWorld(t, DefaultConfig(), g)
+	w.anomalous = func(t time.Duration) bool { return t > 10*time.Second && t < 25*time.Second }
+	w.run(120 * time.Second)
+	assert.Equal(t, []int{1, 2, 1, 0}, w.levels, w.story())
+	assert.Equal(t, arc.Unlimited, g.ceiling)
+	assert.Len(t, w.of(Closed), 1)
+	c := w.policy.decision.Control
+	assert.Zero(t, c.Interval)
+	assert.False(t, c.LeaseHeld)
+	w.run(200 * time.Second)
+	assert.False(t, w.policy.decision.Control.Frozen(w.now), "learning goes on after the cool-off")
+}
+
+func TestHoldTimeDoublesOnRecurrence(t *testing.T) {
+	g := payment()
+	leaks := func(t time.Duration) bool {
+		return t > 10*time.Second && t < 15*time.Second || t > 90*time.Second && t < 95*time.Second
+	}
+	g.leak = func(t time.Duration) float64 {
+		if leaks(t) {
+			return 50 * mb
+		}
+		return 0
+	}
+	g.limit, g.anon = 1<<30, 500*mb
+	w := newWorld(t, DefaultConfig(), g)
+	w.anomalous = leaks
+	w.run(200 * time.Second)
+	var granted, released []int64
+	for _, o := range w.of(Answered) {
+		switch o.Outcome.Verdict {
+		case arc.VerdictGranted:
+			granted = append(granted, o.Order.Scheduled)
+		case arc.VerdictReleased:
+			released = append(released, o.Order.Scheduled)
+		}
+	}
+	require.Len(t, granted, 2, w.story())
+	require.Len(t, released, 2, w.story())
+	first, second := released[0]-granted[0], released[1]-granted[1]
+	assert.Greater(t, second-first, int64(25*time.Second), "held for %s, then for %s", time.Duration(first), time.Duration(second))
+}
+
+func TestCulpritThatIsGoneIsReleased(t *testing.T) {
+	g := payment()
+	w := newWorld(t, DefaultConfig(), g)
+	w.anomalous = after(10 * time.Second)
+	w.runUntil(15*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	w.run(w.since() + time.Second)
+	g.gone = true
+	w.runUntil(20*time.Second, func(d *Decision) bool { return d.Level == LevelWatchful })
+	assert.Equal(t, arc.Release, w.orders[len(w.orders)-1].Verb)
+}
+
+func TestLostLeaseIsNotFoughtFor(t *testing.T) {
+	w := newWorld(t, DefaultConfig(), payment())
+	w.anomalous = after(10 * time.Second)
+	w.runUntil(15*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	w.refuse = func(o arc.Order) (arc.Outcome, bool) {
+		return arc.Outcome{Verdict: arc.VerdictLost, Cause: "memory.high was rewritten"}, true
+	}
+	w.runUntil(15*time.Second, func(d *Decision) bool { return d.Level == LevelWatchful })
+	n := len(w.orders)
+	w.refuse = nil
+	w.group(10).ceiling = arc.Unlimited
+	w.run(w.since() + 3*time.Second)
+	assert.Len(t, w.orders, n, "not again in this episode")
+	assert.Len(t, w.declined(CauseGivenUp), 1)
+	m := w.policy.history.find(10)
+	require.NotNil(t, m)
+	m.lost, m.banned = 2, 0
+	w.policy.leases = w.policy.leases[:0]
+	w.run(w.since() + 3*time.Second)
+	assert.Len(t, w.orders, n, "lost twice: never again")
+}
+
+func TestRefusalIsRecordedOnceAndRetriedSlowly(t *testing.T) {
+	g := payment()
+	g.limit = 4 << 30
+	w := newWorld(t, DefaultConfig(), g)
+	w.anomalous = after(10 * time.Second)
+	w.refuse = func(arc.Order) (arc.Outcome, bool) {
+		return arc.Outcome{Verdict: arc.VerdictRefused, Cause: "kill switch"}, true
+	}
+	w.run(50 * time.Second)
+	assert.Len(t, w.of(Answered), 1)
+	assert.LessOrEqual(t, len(w.orders), 4)
+	assert.Greater(t, len(w.orders), 1, "retried all the same")
+	assert.Equal(t, LevelWatchful, w.policy.level)
+}
+
+func TestFailingRenewalsEndTheLeaseAtItsDeadline(t *testing.T) {
+	g := payment()
+	g.leak = from(10*time.Second, 40*mb)
+	g.limit = 3 << 30
+	w := newWorld(t, DefaultConfig(), g)
+	w.anomalous = after(10 * time.Second)
+	w.runUntil(15*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	w.run(w.since() + time.Second)
+	w.refuse = func(arc.Order) (arc.Outcome, bool) {
+		return arc.Outcome{Verdict: arc.VerdictFailed, Cause: "connection refused"}, true
+	}
+	n := len(w.orders)
+	at := w.since()
+	w.runUntil(60*time.Second, func(d *Decision) bool { return d.Level == LevelWatchful })
+	assert.InDelta(t, 15, (w.since() - at).Seconds(), 1)
+	assert.Less(t, len(w.orders)-n, 12, "no storm")
+}
