@@ -266,7 +266,7 @@ func TestEveryCommandHelpsAndCompletes(t *testing.T) {
 	for _, c := range command().Commands() {
 		assert.NotEmpty(t, c.Short, c.Name())
 		_, err := run(c.Name(), "--help")
-		assert.NoError(t, err)
+		require.NoError(t, err)
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		text, err := run("completion", shell)
@@ -277,7 +277,7 @@ func TestEveryCommandHelpsAndCompletes(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, text, "table\njson\n")
 	_, err = run("journal", "--every", "1ms")
-	assert.ErrorContains(t, err, "--every")
+	require.ErrorContains(t, err, "--every")
 	_, err = run("status", "extra")
 	assert.Error(t, err)
 }

@@ -65,7 +65,7 @@ func newReceiver(cfg *Config, set receiver.Settings) (*reflexReceiver, error) {
 // Start finds the journal and begins to deliver. Only the first of the calls
 // that the pipelines sharing the receiver make does anything.
 func (r *reflexReceiver) Start(_ context.Context, host component.Host) error {
-	r.start.Do(func() {
+	r.start.Do(func() { //nolint:contextcheck // delivery outlives the context of Start
 		var journal *episode.Journal
 		if journal, r.startErr = findJournal(host, r.config.Reflex); r.startErr != nil {
 			return

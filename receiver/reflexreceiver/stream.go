@@ -121,12 +121,12 @@ func (s *stream) done(ctx context.Context, err error) {
 // flush tells what is left once, without trying again.
 func (s *stream) flush(ctx context.Context) {
 	for s.load(ctx) {
-		if err := s.teller.tell(ctx); err != nil && !consumererror.IsPermanent(err) {
+		err := s.teller.tell(ctx)
+		if err != nil && !consumererror.IsPermanent(err) {
 			s.logger.Warn("the last episodes could not be delivered", zap.Error(err))
 			return
-		} else {
-			s.done(ctx, err)
 		}
+		s.done(ctx, err)
 	}
 	s.teller.finish()
 	if err := s.teller.tell(ctx); err != nil {
