@@ -189,10 +189,10 @@ static long add_cpu(u32 cpu, struct walk *walk)
 		 * Up to 2^32 ns have gathered since the kernel's last flush; a
 		 * weight in units of 8 us keeps 4096 CPUs below 2^64.
 		 */
-		weight = (times.now[NONIDLE] - times.flushed[NONIDLE]) >> 13;
+		weight = psi_since(times.now[NONIDLE], times.flushed[NONIDLE]) >> 13;
 		walk->weight += weight;
 		for (int i = 0; i < STALLS; i++)
-			walk->weighted[i] += (u32)(times.now[i] - times.flushed[i]) * weight;
+			walk->weighted[i] += psi_since(times.now[i], times.flushed[i]) * weight;
 	}
 	return 0;
 }
@@ -302,6 +302,8 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 	}
 	row->cpu = cgrp->bstat.cputime.sum_exec_runtime;
 	row->cpu_unpropagated = row->cpu - cgrp->last_bstat.cputime.sum_exec_runtime;
+	if ((s64)row->cpu_unpropagated < 0)
+		row->cpu_unpropagated = 0; /* added up between the two reads */
 	/* Read as numbers: the verifier allows no sums of a typed pointer. */
 	if (bpf_core_field_exists(cgrp->rstat_base_cpu))
 		read_kernel(&walk.rstat, &cgrp->rstat_base_cpu);

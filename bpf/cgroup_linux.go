@@ -90,7 +90,7 @@ func (c *Cgroups) attach(root string, max int) error {
 	}
 	spec.Maps["rows"].MaxEntries = uint32(max)
 	spec.Maps["distances"].MaxEntries = uint32(cpus)
-	if err := spec.LoadAndAssign(&c.objects, nil); err != nil {
+	if err := spec.LoadAndAssign(&c.objects, coreOptions(kernel)); err != nil {
 		return fmt.Errorf("load the cgroup program: %w", classify(err))
 	}
 	if c.rows, err = mapArray[cgroupCgroupRow](c.objects.Rows); err != nil {

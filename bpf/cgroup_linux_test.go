@@ -149,6 +149,7 @@ func TestSweepSeesCPUTimeBeforeTheKernelAddsItUp(t *testing.T) {
 	c := openCgroups(t, root, 0)
 	var s arc.Sweep
 	const span = 300 * time.Millisecond
+	const late = 20e6 // the end of a task's exit may be charged after its parent knows
 	for range 2 { // the second time, part of it has been added up before
 		before := cpuTime(t, child)
 		require.NoError(t, startIn(t, child, span).Wait())
@@ -156,13 +157,13 @@ func TestSweepSeesCPUTimeBeforeTheKernelAddsItUp(t *testing.T) {
 		live := row(t, &s, child, arc.CgroupCPUTime)
 		lives := row(t, &s, parent, arc.CgroupCPUTime)
 		after := cpuTime(t, child)
-		assert.Greater(t, live-before, uint64(span.Nanoseconds()/4))
-		assert.InDelta(t, after, live, 1e6, "as the kernel counts it, flushed")
-		assert.InDelta(t, live, lives, 1e6, "the parent's time includes the child's")
-		assert.InDelta(t, live, row(t, &s, root, arc.CgroupCPUTime), 1e6)
+		assert.Greater(t, live-before, uint64(span.Nanoseconds()*9/10))
+		assert.InDelta(t, after, live, late, "as the kernel counts it, flushed")
+		assert.InDelta(t, live, lives, late, "the parent's time includes the child's")
+		assert.InDelta(t, live, row(t, &s, root, arc.CgroupCPUTime), late)
 	}
 	require.NoError(t, c.Sweep(&s))
-	assert.InDelta(t, cpuTime(t, root), row(t, &s, root, arc.CgroupCPUTime), 1e6, "not counted twice once flushed")
+	assert.InDelta(t, cpuTime(t, root), row(t, &s, root, arc.CgroupCPUTime), late, "not counted twice once flushed")
 }
 
 func TestSweepSeesPressureLive(t *testing.T) {
@@ -173,7 +174,7 @@ func TestSweepSeesPressureLive(t *testing.T) {
 	pressed, idle := newCgroup(t, root, "pressed"), newCgroup(t, root, "idle")
 	c := openCgroups(t, root, 0)
 	const span = 700 * time.Millisecond
-	load := []*exec.Cmd{startIn(t, pressed, span), startIn(t, pressed, span)}
+	load := []*exec.Cmd{startIn(t, pressed, 20*time.Second), startIn(t, pressed, 20*time.Second)}
 	var s arc.Sweep
 	total := func() uint64 {
 		text, err := os.ReadFile(filepath.Join(pressed, "cpu.pressure"))
@@ -197,7 +198,7 @@ func TestSweepSeesPressureLive(t *testing.T) {
 	}
 	kernel := total()
 	for _, l := range load {
-		require.NoError(t, l.Wait())
+		stop(t, l)
 	}
 	t.Logf("kernel %d, here %d to %d ns", kernel, early, last)
 	assert.Greater(t, last-early, uint64(100*time.Millisecond), "the kernel adds up every 2 s only")
@@ -270,6 +271,17 @@ func thousand(t testing.TB) (root string, all []string) {
 		}
 	}
 	return root, all
+}
+
+func TestSweepNeverGoesBack(t *testing.T) {
+	root := newTree(t)
+	c := openCgroups(t, root, 0)
+	var s arc.Sweep
+	require.NoError(t, c.Sweep(&s))
+	const ahead = uint64(1e9) // as if the last sweep had estimated more
+	c.history.values[0][0] = ahead
+	require.NoError(t, c.Sweep(&s))
+	assert.Equal(t, ahead, s.Value(counters[0], 0))
 }
 
 func TestSweepFollowsComingAndGoing(t *testing.T) {

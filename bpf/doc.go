@@ -16,8 +16,9 @@
 // caller left it, and no path, process or container name is looked at: a cgroup
 // is its id. It never writes to the kernel's state and pins nothing.
 //
-// The programs are compiled in (see gen.go), need BTF, CAP_BPF and CAP_PERFMON,
-// and run from Linux 6.1 on; the node's part from 5.17.
+// The programs are compiled in (see gen.go) and need BTF, CAP_BPF and
+// CAP_PERFMON: the node from Linux 5.19 on, the sweep of cgroups from 6.1. What
+// they find by computed address is compared with /proc once, when it is opened.
 //
 // What is read goes into an arc.Sample; its next stop is the ebpf receiver.
 package bpf

@@ -8,9 +8,13 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -20,7 +24,7 @@ import (
 type events struct {
 	counts *ebpf.Map
 	memory mapping[eventsEventCounts]
-	closer []interface{ Close() error }
+	links  []io.Closer
 	// attached says which probes run.
 	attached [len(probes)]bool
 	sum      eventsEventCounts // over CPUs; here because it would not stay on the stack
@@ -58,80 +62,87 @@ var probes = [...]probe{
 	}},
 }
 
-// open attaches every probe it can and returns one requirement a program, and
-// what kept the last one out.
-func (e *events) open() ([]Requirement, error) {
-	spec, err := loadEvents()
-	if err != nil {
-		return nil, fmt.Errorf("read the event programs: %w", err)
+// open attaches every probe of spec it can and returns one requirement a
+// program, and what kept the last one out.
+func (e *events) open(spec *ebpf.CollectionSpec, kernel *btf.Spec) ([]Requirement, error) {
+	if err := e.create(spec); err != nil {
+		return nil, err
 	}
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return nil, fmt.Errorf("count CPUs: %w", err)
+	// All at once, because every collection reads the kernel's BTF again; one
+	// by one only if that fails.
+	all, err := e.load(spec, kernel, slices.Collect(maps.Keys(spec.Programs)))
+	if err == nil {
+		defer all.Close() // links hold the programs, and programs the maps
 	}
-	spec.Maps["counts"].MaxEntries = uint32(cpus)
-
 	var requirements []Requirement
 	var last error
 	for i, p := range probes {
-		err := e.openProbe(spec, p)
+		err := e.openProbe(spec, kernel, all, p)
 		e.attached[i] = err == nil
 		if err != nil {
 			last = err
 		}
 		for _, name := range p.programs {
-			section := spec.Programs[name].SectionName
+			r := Requirement{Name: spec.Programs[name].SectionName, Present: true}
 			if err != nil {
-				requirements = append(requirements, failed(section, err))
-				continue
+				r = failed(r.Name, err)
 			}
-			requirements = append(requirements, Requirement{Name: section, Present: true})
+			requirements = append(requirements, r)
 		}
 	}
 	return requirements, last
 }
 
-// openProbe loads and attaches the programs of one probe, or none of them.
-func (e *events) openProbe(spec *ebpf.CollectionSpec, p probe) (err error) {
-	if e.counts == nil {
-		counts, err := ebpf.NewMap(spec.Maps["counts"])
-		if err != nil {
-			return fmt.Errorf("create the event counters: %w", classify(err))
-		}
-		if e.memory, err = mapArray[eventsEventCounts](counts); err != nil {
-			return errors.Join(err, counts.Close())
-		}
-		e.counts = counts
-	}
-	some := spec.Copy()
-	clear(some.Programs)
-	for _, name := range p.programs {
-		some.Programs[name] = spec.Programs[name].Copy()
-	}
-	if len(p.programs) == 1 {
-		delete(some.Maps, "reclaiming") // only the pair has something to remember
-	}
-	collection, err := ebpf.NewCollectionWithOptions(some, ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{"counts": e.counts},
-	})
+// create makes the counters, which all programs share.
+func (e *events) create(spec *ebpf.CollectionSpec) error {
+	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
-		return fmt.Errorf("load %v: %w", p.programs, classify(err))
+		return fmt.Errorf("count CPUs: %w", err)
 	}
-	// Links hold the programs, and programs the maps.
-	defer collection.Close()
+	spec.Maps["counts"].MaxEntries = uint32(cpus)
+	if e.counts, err = ebpf.NewMap(spec.Maps["counts"]); err != nil {
+		return fmt.Errorf("create the event counters: %w", classify(err))
+	}
+	e.memory, err = mapArray[eventsEventCounts](e.counts)
+	return err
+}
 
-	var links []interface{ Close() error }
-	for _, name := range p.programs {
-		l, err := link.AttachTracing(link.TracingOptions{Program: collection.Programs[name]})
+// load loads some programs of spec.
+func (e *events) load(spec *ebpf.CollectionSpec, kernel *btf.Spec, programs []string) (*ebpf.Collection, error) {
+	some := spec.Copy()
+	maps.DeleteFunc(some.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
+		return !slices.Contains(programs, name)
+	})
+	return ebpf.NewCollectionWithOptions(some, ebpf.CollectionOptions{
+		MapReplacements: map[string]*ebpf.Map{"counts": e.counts},
+		Programs:        ebpf.ProgramOptions{KernelTypes: kernel},
+	})
+}
+
+// openProbe attaches the programs of one probe, or none of them; from loaded,
+// unless that is nil.
+func (e *events) openProbe(spec *ebpf.CollectionSpec, kernel *btf.Spec, loaded *ebpf.Collection, p probe) error {
+	if loaded == nil {
+		own, err := e.load(spec, kernel, p.programs)
 		if err != nil {
+			return fmt.Errorf("load %v: %w", p.programs, classify(err))
+		}
+		defer own.Close()
+		loaded = own
+	}
+	var links []io.Closer
+	for _, name := range p.programs {
+		l, err := link.AttachTracing(link.TracingOptions{Program: loaded.Programs[name]})
+		if err != nil {
+			err = fmt.Errorf("attach %s: %w", name, classify(err))
 			for _, l := range links {
 				err = errors.Join(err, l.Close())
 			}
-			return fmt.Errorf("attach %s: %w", name, classify(err))
+			return err
 		}
 		links = append(links, l)
 	}
-	e.closer = append(e.closer, links...)
+	e.links = append(e.links, links...)
 	return nil
 }
 
@@ -167,10 +178,10 @@ func (e *events) read(into *arc.Node) {
 
 func (e *events) close() error {
 	var errs []error
-	for _, c := range e.closer {
+	for _, c := range e.links {
 		errs = append(errs, c.Close())
 	}
-	e.closer, e.attached = nil, [len(probes)]bool{}
+	e.links, e.attached = nil, [len(probes)]bool{}
 	errs = append(errs, e.memory.close())
 	if e.counts != nil {
 		errs = append(errs, e.counts.Close())

@@ -65,8 +65,8 @@ struct tick {
 };
 
 /*
- * The per-CPU times are u32 nanoseconds: beyond 2^31 forward and backward look
- * alike. Two seconds is also how often the kernel itself looks.
+ * The per-CPU times are u32 nanoseconds (see psi_since): longer gaps cannot be
+ * told. Two seconds is also how often the kernel itself looks.
  */
 #define MAX_GAP 2000000000ULL
 
@@ -147,11 +147,8 @@ static long add_pressure(u32 cpu, struct tick *tick)
 	if (!psi_read(section + system_group_pcpu, section, tick->sum.clock, &times))
 		return 0;
 	for (int i = 0; i < STATES; i++) {
-		delta[i] = times.now[i] - last->state[i];
-		/* The clock is another CPU's: it may lag behind the last run's. */
-		if ((__s32)delta[i] < 0 && !tick->broken)
-			delta[i] = 0;
-		else
+		delta[i] = psi_since(times.now[i], last->state[i]);
+		if (delta[i] || tick->broken)
 			last->state[i] = times.now[i];
 	}
 	weight = delta[NONIDLE] >> 10;

@@ -63,12 +63,24 @@ func (n *Node) open() error {
 	if sampler == nil {
 		n.requireParts()
 	}
-	attached, err := n.events.open()
-	n.requirements = append(n.requirements, attached...)
+	err = n.openEvents(kernel)
 	if sampler != nil && !n.events.any() {
 		return errors.Join(sampler, err)
 	}
 	return nil
+}
+
+func (n *Node) openEvents(kernel *btf.Spec) error {
+	spec, err := loadEvents()
+	if err != nil {
+		return fmt.Errorf("read the event programs: %w", err)
+	}
+	attached, err := n.events.open(spec, kernel)
+	if attached == nil {
+		n.require("tp_btf", err)
+	}
+	n.requirements = append(n.requirements, attached...)
+	return err
 }
 
 func (n *Node) require(name string, err error) {
@@ -92,7 +104,7 @@ func (n *Node) openSampler(kernel *btf.Spec) error {
 		return fmt.Errorf("count CPUs: %w", err)
 	}
 	spec.Maps["previous"].MaxEntries = uint32(cpus)
-	if err := spec.LoadAndAssign(&n.objects, nil); err != nil {
+	if err := spec.LoadAndAssign(&n.objects, coreOptions(kernel)); err != nil {
 		return fmt.Errorf("load the node program: %w", classify(err))
 	}
 	if n.sample, err = mapArray[nodeNodeSample](n.objects.Sample); err != nil {

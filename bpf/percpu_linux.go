@@ -39,3 +39,8 @@ func placeVariables(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
 	}
 	return nil
 }
+
+// coreOptions relocates against kernel, which is slow to read a second time.
+func coreOptions(kernel *btf.Spec) *ebpf.CollectionOptions {
+	return &ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: kernel}}
+}

@@ -20,7 +20,7 @@ import (
 
 const (
 	remedyBTF        = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
-	remedyKernel     = "boot a newer kernel: the node needs 5.17, the sweep of cgroups 6.1"
+	remedyKernel     = "boot a newer kernel: the node needs 5.19, the sweep of cgroups 6.1"
 	remedyCapability = "run with CAP_BPF and CAP_PERFMON: setcap cap_bpf,cap_perfmon+ep on the binary, AmbientCapabilities=CAP_BPF CAP_PERFMON in the unit, or securityContext.capabilities.add: [BPF, PERFMON]"
 	remedyForbidden  = "the capabilities are there: allow the bpf system call in the seccomp or AppArmor profile, and boot without lockdown=confidentiality"
 	remedyPSI        = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
@@ -29,6 +29,17 @@ const (
 	remedyMemory     = "give the memory controller to cgroup v2: boot with cgroup_no_v1=memory"
 	remedyReport     = "report this, with the kernel's release, as a bug of Reflex"
 )
+
+// missing returns the requirements that are not met.
+func missing(all []Requirement) []Requirement {
+	var out []Requirement
+	for _, r := range all {
+		if !r.Present {
+			out = append(out, r)
+		}
+	}
+	return out
+}
 
 // Probe tries everything that [OpenNode] and [OpenCgroups] use and says what is
 // there, without leaving anything attached.

@@ -6,6 +6,7 @@
 package bpf
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"os"
@@ -23,22 +24,55 @@ import (
 )
 
 // TestMain lets the test binary be its own workload: with REFLEX_TEST_SPIN set
-// it keeps a CPU busy for that long and exits.
+// it uses that much CPU time and exits, and so on.
 func TestMain(m *testing.M) {
 	if span, err := time.ParseDuration(os.Getenv("REFLEX_TEST_SPIN")); err == nil {
 		spin(span)
 		return
 	}
+	if os.Getenv("REFLEX_TEST_PROBE") != "" {
+		_, node := OpenNode()
+		_ = json.NewEncoder(os.Stdout).Encode(probed{Probe(), errors.Is(node, os.ErrPermission), errors.Is(node, ErrUnsupported)})
+		return
+	}
+	if os.Getenv("REFLEX_TEST_EXHAUST") == "child" {
+		exhaust()
+		return
+	}
 	os.Exit(m.Run())
 }
 
-// spin keeps the first CPU busy, so that several spinners wait for each other.
+// probed is what a process finds.
+type probed struct {
+	Requirements []Requirement
+	Permission   bool // OpenNode fails for want of privilege
+	Unsupported  bool // OpenNode fails for want of a kernel
+}
+
+// exhaust takes memory until the kernel kills this process.
+func exhaust() {
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
+	for {
+		memory := make([]byte, 16<<20)
+		for i := 0; i < len(memory); i += 4096 {
+			memory[i] = 1
+		}
+		held = append(held, memory)
+	}
+}
+
+var held [][]byte
+
+// spin uses CPU time of the first CPU, so that several spinners wait for each
+// other. How long that takes depends on what else runs.
 func spin(span time.Duration) {
 	runtime.LockOSThread()
 	var first unix.CPUSet
 	first.Set(0)
 	_ = unix.SchedSetaffinity(0, &first)
-	for end := time.Now().Add(span); time.Now().Before(end); {
+	var used unix.Rusage
+	for end := time.Now().Add(time.Minute); time.Now().Before(end) && used.Utime.Nano()+used.Stime.Nano() < span.Nanoseconds(); {
+		_ = unix.Getrusage(unix.RUSAGE_THREAD, &used)
 	}
 }
 
@@ -53,6 +87,13 @@ func startSpinner(t testing.TB, span time.Duration, directory int) *exec.Cmd {
 	}
 	require.NoError(t, command.Start())
 	return command
+}
+
+// stop ends a spinner early.
+func stop(t testing.TB, command *exec.Cmd) {
+	t.Helper()
+	require.NoError(t, command.Process.Kill())
+	require.ErrorContains(t, command.Wait(), "killed")
 }
 
 // unable skips the test where kernel or privilege does not suffice, and fails

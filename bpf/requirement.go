@@ -21,14 +21,3 @@ type Requirement struct {
 	// Remedy says what to do about it; empty when present.
 	Remedy string
 }
-
-// missing returns the requirements that are not met.
-func missing(all []Requirement) []Requirement {
-	var out []Requirement
-	for _, r := range all {
-		if !r.Present {
-			out = append(out, r)
-		}
-	}
-	return out
-}

@@ -47,6 +47,18 @@ struct psi_times {
 	})
 
 /*
+ * psi_since is the time from before to now. The clock used for a running stall
+ * is the latest of any CPU's and may lag behind the one used before: a quarter
+ * of the range of u32 is taken for that, three quarters (3.2 s) for progress.
+ */
+static __always_inline u32 psi_since(u32 now, u32 before)
+{
+	u32 since = now - before;
+
+	return since < 3U << 30 ? since : 0;
+}
+
+/*
  * psi_read takes a consistent copy of the times at address, of the CPU whose
  * per-CPU section is at section. False when the kernel was writing at every
  * attempt.

@@ -127,7 +127,7 @@ var CgroupFields = [NumCgroupFields]Field{
 	CgroupMemoryUsage:        {"cgroup.memory.usage", "By", Gauge, +1, "memory charged to the cgroup and its descendants, live"},
 	CgroupMemoryHigh:         {"cgroup.memory.high", "By", Gauge, 0, "memory.high of the cgroup"},
 	CgroupMemoryMax:          {"cgroup.memory.limit", "By", Gauge, 0, "memory.max of the cgroup"},
-	CgroupCPUTime:            {"cgroup.cpu.time", "s", Counter, +1, "CPU time of the cgroup and its descendants; the kernel refreshes it about every 2 s"},
+	CgroupCPUTime:            {"cgroup.cpu.time", "s", Counter, +1, "CPU time of the cgroup and its descendants"},
 	CgroupPressureCPUSome:    {"cgroup.pressure.cpu.some", "s", Counter, +1, "time in which at least one task of the cgroup waited for a CPU (PSI)"},
 	CgroupPressureMemorySome: {"cgroup.pressure.memory.some", "s", Counter, +1, "time in which at least one task of the cgroup was stalled on memory (PSI)"},
 	CgroupPressureMemoryFull: {"cgroup.pressure.memory.full", "s", Counter, +1, "time in which all non-idle tasks of the cgroup were stalled on memory (PSI)"},

@@ -178,7 +178,7 @@ type metricCgroupCPUTime struct {
 // init fills cgroup.cpu.time metric with initial data.
 func (m *metricCgroupCPUTime) init() {
 	m.data.SetName("cgroup.cpu.time")
-	m.data.SetDescription("CPU time of the cgroup and its descendants; the kernel refreshes it about every 2 s.")
+	m.data.SetDescription("CPU time of the cgroup and its descendants.")
 	m.data.SetUnit("s")
 	m.data.SetEmptySum()
 	m.data.Sum().SetIsMonotonic(true)

@@ -210,7 +210,7 @@ func TestMetricsBuilder(t *testing.T) {
 					validatedMetrics["cgroup.cpu.time"] = true
 					assert.Equal(t, pmetric.MetricTypeSum, mi.Type())
 					assert.Equal(t, 1, mi.Sum().DataPoints().Len())
-					assert.Equal(t, "CPU time of the cgroup and its descendants; the kernel refreshes it about every 2 s.", mi.Description())
+					assert.Equal(t, "CPU time of the cgroup and its descendants.", mi.Description())
 					assert.Equal(t, "s", mi.Unit())
 					assert.True(t, mi.Sum().IsMonotonic())
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, mi.Sum().AggregationTemporality())

@@ -1,6 +1,8 @@
 // Copyright The Reflex Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build amd64 || arm64
+
 package bpf
 
 import "github.com/otelcol-reflex/reflex/internal/arc"
