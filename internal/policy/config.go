@@ -86,10 +86,12 @@ type Config struct {
 	// eightfold, and halves again every GraceLost.
 	ReleaseAfter time.Duration
 	// Settle is how long a release takes to show (the kernel's residual sleep is
-	// up to 2 s): no new lease on that cgroup before.
+	// up to 2 s): no new lease on that cgroup before. A grant is given as long to
+	// show before sampling slows down again.
 	Settle time.Duration
 
-	// WatchInterval is the sampling interval asked for from level 1.
+	// WatchInterval is the sampling interval asked for from level 1, until what
+	// is contained has settled.
 	WatchInterval time.Duration
 	// CloseAfter is how long scores must stay below the limit, with no lease,
 	// before an episode closes.

@@ -59,6 +59,33 @@ func TestHoldTimeDoublesOnRecurrence(t *testing.T) {
 	assert.Greater(t, second-first, int64(25*time.Second), "held for %s, then for %s", time.Duration(first), time.Duration(second))
 }
 
+func TestSamplingSlowsDownOnceContainmentHasSettled(t *testing.T) {
+	g, second := payment(), payment()
+	second.id, second.path = g.id+1, "/second.service"
+	second.leak = func(t time.Duration) float64 {
+		if t > 30*time.Second {
+			return 50 * mb
+		}
+		return 0
+	}
+	w := newWorld(t, DefaultConfig(), g, second)
+	w.anomalous = after(10 * time.Second)
+	w.runUntil(15*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	assert.Equal(t, int64(10*time.Millisecond), w.policy.decision.Control.Interval, "while the grant cannot have shown yet")
+
+	w.run(w.since() + 4*time.Second)
+	require.Equal(t, LevelContainment, w.policy.decision.Level, w.story())
+	assert.Zero(t, w.policy.decision.Control.Interval, "the ceiling needs no faster samples")
+	assert.True(t, w.policy.decision.Control.Frozen(w.now), "and still nothing is learned")
+
+	fast := false
+	w.runUntil(35*time.Second, func(d *Decision) bool {
+		fast = fast || d.Control.Interval != 0
+		return fast
+	})
+	assert.True(t, fast, "somebody else does harm: %s", w.story())
+}
+
 func TestCulpritThatIsGoneIsReleased(t *testing.T) {
 	g := payment()
 	w := newWorld(t, DefaultConfig(), g)

@@ -306,10 +306,26 @@ func (p *Policy) control(now int64) {
 	if p.level > LevelNormal {
 		c.Harm = p.harm.Exhaustion <= p.cfg.Horizon || p.stalled > p.cfg.StallBudget
 		if now-p.harmful < int64(p.cfg.Habituation) {
-			c.Interval, c.FrozenUntil = int64(p.cfg.WatchInterval), arc.Forever
+			c.FrozenUntil = arc.Forever
+			if !p.settled(now) {
+				c.Interval = int64(p.cfg.WatchInterval)
+			}
 		}
 	}
 	p.decision.Control = c
+}
+
+// settled says that what is contained is contained, and that nobody else does
+// harm: fast sampling has done its work. The ceilings move at StepEvery, which
+// the sampler's own interval serves, and a machine in trouble has better uses
+// for the time.
+func (p *Policy) settled(now int64) bool {
+	for i := range p.leases {
+		if l := &p.leases[i]; l.phase != held || now-l.granted < int64(p.cfg.Settle) {
+			return false
+		}
+	}
+	return len(p.leases) > 0 && p.harm.Exhaustion > p.cfg.Horizon
 }
 
 // Lease describes one lease for a status page.
