@@ -21,13 +21,13 @@ import (
 // each kernel of the matrix: what passes on the kernel that happens to run here
 // need not load on another.
 func TestBPFProgramsOnDebianKernels(t *testing.T) {
-	binary := compileTests(t, "../..", "./bpf")
+	binary, cat := compileTests(t, "../..", "./bpf"), buildGuest(t, "./internal/guestprobe")
 	for _, name := range kernels {
 		t.Run(name, func(t *testing.T) {
 			var output bytes.Buffer
 			m := &Machine{
 				Kernel:  fetch(t, name),
-				Files:   []File{{Guest: "/bin/tests", Host: binary}},
+				Files:   []File{{Guest: "/bin/tests", Host: binary}, {Guest: "/bin/cat", Host: cat}},
 				Command: []string{"/bin/tests", "-test.v", "-test.timeout=150s"},
 				Env:     []string{"REFLEX_REQUIRE_BPF=1"},
 				Output:  &output, Timeout: 3 * time.Minute,

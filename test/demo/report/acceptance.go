@@ -58,7 +58,7 @@ func Acceptance(r *Report) []Check {
 		},
 		{
 			"the episode is told", "log events, metrics and one trace of the episode that contained the leak",
-			episodeText(r), r.OTLP.Logs > 0,
+			episodeText(r), r.OTLP.Logs > 0 && r.OTLP.Metrics > 0 && r.OTLP.Spans > 0,
 		},
 		{
 			"the ceiling is given back", "memory.high is max once Reflex has stopped",

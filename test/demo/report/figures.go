@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"html/template"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
@@ -59,12 +58,11 @@ func (f *figures) frame(label string) chart.Chart {
 
 func (f *figures) score() Figure {
 	c := f.frame("Mahalanobis distance of the node and its limit over time")
-	c.Log, c.Floor = true, 1
+	c.Log, c.Floor = true, 0.1
 	arm := f.in.Arms[recording.With]
 	var distance, limit []chart.Point
 	for _, s := range f.scores() {
 		t := arm.WallSeconds(s.Time)
-		// The flight recorder is dense, calm is not: no gap is meant by either.
 		if !math.IsNaN(s.Distance) {
 			distance = append(distance, chart.Point{X: t, Y: s.Distance})
 		}
@@ -79,7 +77,7 @@ func (f *figures) score() Figure {
 	return Figure{
 		"How unusual the node is",
 		"The Mahalanobis distance D_M of the node from its learned baseline, on a logarithmic axis, and the limit above which it counts as an anomaly; " +
-			"from the OTLP that the collector exported. In calm it exports one value in ten seconds, around an anomaly all of them. " +
+			"from the OTLP that the collector exported; it begins when enough is learned to judge. " +
 			"The shades are the levels: the darker, the higher.",
 		c.SVG(),
 	}
@@ -101,7 +99,10 @@ func (f *figures) scores() []telemetry.Score {
 
 const gibibyte = 1 << 30
 
-func gibText(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) + " GiB" }
+func gibText(v float64) string { return plain(v) + " GiB" }
+
+// plain formats v with at most three decimals and no exponent.
+func plain(v float64) string { return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64) }
 
 // used is the memory of the payment service in GiB.
 func used(a *recording.Arm) (points []chart.Point) {
@@ -218,7 +219,7 @@ func (f *figures) answers() Figure {
 func (f *figures) latency() Figure {
 	const length = 5 * time.Second
 	c := f.frame("99th percentile of the neighbour's latency in both arms")
-	c.Value = func(v float64) string { return strconv.FormatFloat(v, 'g', 3, 64) + " ms" }
+	c.Value = func(v float64) string { return plain(v) + " ms" }
 	series := func(name string) (points []chart.Point) {
 		a := f.in.Arms[name]
 		for i, p99 := range windows(f.in.Answers[name], recording.Neighbour, a.Calm, a.End, length) {
@@ -236,41 +237,4 @@ func (f *figures) latency() Figure {
 		"The 99th percentile over five seconds. The neighbour is innocent: it must feel neither the leak nor the cure.",
 		c.SVG(),
 	}
-}
-
-// reasons are the sentences of the episode in order of time, renewals left out.
-func reasons(in *Input, r *Report) []Sentence {
-	arm := in.Arms[recording.With]
-	var sentences []Sentence
-	for _, l := range r.Levels {
-		sentences = append(sentences, Sentence{l.Time, fmt.Sprintf("level %d → %d %s", l.Previous, l.Level, l.Name), l.Reason})
-	}
-	if in.Story != nil {
-		for _, a := range in.Story.Actions {
-			if a.Verdict == "held" {
-				continue
-			}
-			what := "memory.high " + a.Verdict
-			if a.Value > 0 {
-				what += fmt.Sprintf(" at %.2f GiB", float64(a.Value)/(1<<30))
-			}
-			sentences = append(sentences, Sentence{arm.WallSeconds(a.Time), what + " on " + a.Cgroup, a.Reason})
-		}
-	}
-	slices.SortStableFunc(sentences, func(a, b Sentence) int {
-		switch {
-		case a.Time < b.Time:
-			return -1
-		case a.Time > b.Time:
-			return 1
-		}
-		return 0
-	})
-	return sentences
-}
-
-// Sentence is one line of the story.
-type Sentence struct {
-	Time       float64
-	What, Said string
 }

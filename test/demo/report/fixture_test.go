@@ -96,8 +96,8 @@ func story() *telemetry.Story {
 			{Time: wall + onset + 590_000_000, Level: 2, Previous: 1, Name: "containment", Reason: "payment.service exhausts its memory in 16 s", Episode: id},
 		},
 		Actions: []telemetry.Action{
-			{Time: wall + onset + 601_000_000, Verdict: "granted", Cgroup: "/payment.service", Value: 1_340_000_000, Episode: id, TickToKnob: 0.0031, Reason: "grows by 50 MB/s"},
-			{Time: wall + onset + 701_000_000, Verdict: "held", Cgroup: "/payment.service", Value: 1_341_000_000, Episode: id},
+			{Time: wall + onset + 601_000_000, Name: "memory.high", Verdict: "granted", Cgroup: "/payment.service", Value: 1_340_000_000, Episode: id, TickToKnob: 0.0031, Reason: "grows by 50 MB/s"},
+			{Time: wall + onset + 701_000_000, Name: "memory.high", Verdict: "held", Cgroup: "/payment.service", Value: 1_341_000_000, Episode: id},
 		},
 		Total:    telemetry.Counts{Logs: 20, Metrics: 4000, Spans: 5},
 		Episodes: map[string]telemetry.Counts{id: {Logs: 14, Metrics: 60, Spans: 4}},

@@ -56,7 +56,7 @@ func Write(dir string, in *Input, r *Report) error {
 func WriteHTML(w io.Writer, in *Input, r *Report) error {
 	arm := in.Arms["with"]
 	err := page.Execute(w, map[string]any{
-		"R": r, "Figures": Figures(in, r), "Story": reasons(in, r),
+		"R": r, "Figures": Figures(in, r), "Story": said(in, r),
 		"LimitBytes": arm.Limit, "Share": 100 * float64(arm.Resident) / float64(arm.Limit),
 		"Rate": arm.LeakRate / 1_000_000,
 	})

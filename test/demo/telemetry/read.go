@@ -161,7 +161,7 @@ func (s *Story) takeEvent(r plog.LogRecord) {
 	s.events = append(s.events, event{r.EventName(), episode, at})
 	if verdict, ok := strings.CutPrefix(r.EventName(), actionPrefix); ok {
 		s.Actions = append(s.Actions, Action{
-			Time: at, Verdict: verdict, Episode: episode,
+			Time: at, Name: text(a, "reflex.action"), Verdict: verdict, Episode: episode,
 			Cgroup: text(a, "reflex.cgroup.path"), Reason: text(a, "reflex.reason"),
 			Value: uint64(number(a, "reflex.action.value")), TickToKnob: decimal(a, "reflex.tick_to_knob"),
 		})

@@ -41,8 +41,9 @@ type LevelChange struct {
 
 // Action is one log event of an order that was answered.
 type Action struct {
-	Time    int64
-	Verdict string
+	Time int64
+	// Name is the action's, "none" where there was nothing to do.
+	Name, Verdict string
 	// Cgroup is the path of the cgroup it was about.
 	Cgroup  string
 	Value   uint64

@@ -36,8 +36,8 @@ func TestTheStoryIsRead(t *testing.T) {
 		{at(10.2), 2, 1, "containment", "payment.service exhausts its memory in 16 s", contained},
 	}, s.Levels, "in order of time")
 	assert.Equal(t, []Action{
-		{at(10.25), "granted", "/payment.service", 1_340_000_000, "grows by 50 MB/s", contained, 0.003},
-		{at(15.25), "held", "/payment.service", 1_370_000_000, "", contained, 0},
+		{at(10.25), "memory.high", "granted", "/payment.service", 1_340_000_000, "grows by 50 MB/s", contained, 0.003},
+		{at(15.25), "memory.high", "held", "/payment.service", 1_370_000_000, "", contained, 0},
 	}, s.Actions, "a delivery that came twice counts once")
 
 	require.Len(t, s.Scores, 3, "the score of a cgroup is not the node's")

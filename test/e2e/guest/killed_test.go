@@ -11,8 +11,9 @@ import (
 )
 
 // containWithin is how long after the onset of a leak the suite waits for its
-// containment. What is promised natively is less; here instructions are emulated.
-const containWithin = 10 * time.Second
+// containment. It is no measure of Reflex: instructions are emulated, and whoever
+// else uses the host's cores takes them from the machine.
+const containWithin = 20 * time.Second
 
 // contain lets the shop leak and returns when its memory.high was first lowered.
 func contain(t *testing.T, shop *Shop) (contained time.Time) {
@@ -23,33 +24,52 @@ func contain(t *testing.T, shop *Shop) (contained time.Time) {
 	return contained
 }
 
-// TestKilledWhileContained kills the parts of Reflex that hold a limit on a
-// workload, and expects the workload's own limit back in time.
-func TestKilledWhileContained(t *testing.T) {
-	for name, kill := range map[string]func(t *testing.T, c *Collector, g *Guard){
-		"collector": func(t *testing.T, c *Collector, _ *Guard) { t.Helper(); c.Kill(t) },
-		"guard":     func(t *testing.T, _ *Collector, g *Guard) { t.Helper(); g.KillChild(t) },
-		"both": func(t *testing.T, c *Collector, g *Guard) {
-			t.Helper()
-			g.KillChild(t)
-			c.Kill(t)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			shop, guard := openGuarded(t)
-			collector := StartCollector(t, Setup{})
-			collector.AwaitReady(t)
-			contain(t, shop)
+// within expects the workload's own limit back in time after a death.
+func within(t *testing.T, shop *Shop, killed time.Time) {
+	t.Helper()
+	back := shop.PaymentWatch.Await(t, "the original", killed, leaseTTL+restoreWithin, isOriginal)
+	t.Logf("original back %.2f s after the death, TTL %v", back.Sub(killed).Seconds(), leaseTTL)
+}
 
-			killed := time.Now()
-			kill(t, collector, guard)
-			back := shop.PaymentWatch.Await(t, "the original", killed, leaseTTL+restoreWithin, isOriginal)
-			t.Logf("original back %.2f s after the death, TTL %v", back.Sub(killed).Seconds(), leaseTTL)
-			if name != "guard" { // else the collector, alive, contains again
-				Eventually(t, restoreWithin, func() error { return none(Records(t)) })
-				assert.Equal(t, original, shop.Payment.Get(t, "memory.high"))
-			}
-			shop.Close(t)
-		})
-	}
+// stays expects that nobody took the limit away again and nothing is left behind.
+func stays(t *testing.T, shop *Shop) {
+	t.Helper()
+	Eventually(t, restoreWithin, func() error { return none(Records(t)) })
+	assert.Equal(t, original, shop.Payment.Get(t, "memory.high"))
+}
+
+// TestKilledWhileContained kills the parts of Reflex that hold a limit on a
+// workload, by SIGKILL: the guard, then the collector that went on without it, and
+// both at once.
+func TestKilledWhileContained(t *testing.T) {
+	t.Run("guard, then collector", func(t *testing.T) {
+		shop, guard := openGuarded(t)
+		collector := StartCollector(t, Setup{})
+		collector.AwaitReady(t)
+		contain(t, shop)
+
+		killed := guard.KillChild(t)
+		within(t, shop, killed)
+		restored := time.Now()
+		again := shop.PaymentWatch.Await(t, "containment by the new guard", restored, containWithin, isLowered)
+		t.Logf("contained again %.2f s after the guard's death", again.Sub(killed).Seconds())
+
+		killed = time.Now()
+		collector.Kill(t)
+		within(t, shop, killed)
+		stays(t, shop)
+		shop.Close(t)
+	})
+	t.Run("both", func(t *testing.T) {
+		shop, guard := openGuarded(t)
+		collector := StartCollector(t, Setup{})
+		collector.AwaitReady(t)
+		contain(t, shop)
+
+		killed := guard.KillChild(t)
+		collector.Kill(t)
+		within(t, shop, killed)
+		stays(t, shop)
+		shop.Close(t)
+	})
 }
