@@ -78,6 +78,7 @@ func service(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("service", flag.ContinueOnError)
 	flags.IntVar(&s.Resident, "resident", 0, "working set in bytes")
 	flags.IntVar(&s.Work, "work", 0, "bytes of the working set that a request reads")
+	flags.DurationVar(&s.Wait, "wait", 0, "how long a request then waits")
 	flags.IntVar(&s.LeakRate, "leak-rate", 0, "leak in bytes a second, once ordered")
 	flags.StringVar(&s.OnsetFile, "onset-file", "", "`file` that receives the moment the leak starts")
 	if err := flags.Parse(args); err != nil {
@@ -89,7 +90,7 @@ func service(ctx context.Context, args []string) error {
 // client asks until told to end, tells each second on standard output, and
 // leaves its answers in a file.
 func client(ctx context.Context, args []string) error {
-	c := workload.Client{Connections: 32}
+	c := workload.Client{Connections: 64}
 	flags := flag.NewFlagSet("client", flag.ContinueOnError)
 	payment := flags.String("payment", "", "`address` of the payment service")
 	neighbour := flags.String("neighbour", "", "`address` of the neighbour")

@@ -87,6 +87,11 @@ type Arm struct {
 	Resident uint64 `json:"resident"`
 	// LeakRate is in bytes a second.
 	LeakRate uint64 `json:"leak_rate"`
+	// RequestRate is in requests a second to each service; each reads Work bytes
+	// and then waits Wait seconds.
+	RequestRate float64 `json:"request_rate"`
+	Work        int     `json:"work"`
+	Wait        float64 `json:"wait_s"`
 
 	Samples []Sample `json:"samples"`
 	// Ceilings starts with the value before the arm; then every change that an

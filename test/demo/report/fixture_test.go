@@ -49,6 +49,7 @@ func arm(name string) *recording.Arm {
 	a := &recording.Arm{
 		Name: name, Seed: 2, Calm: calm, Onset: onset, End: end, OnsetWall: wall + onset,
 		Limit: limit, Resident: resident, LeakRate: 50_000_000,
+		RequestRate: 100, Work: 16 << 10, Wait: 0.05,
 		Ceilings: []recording.Ceiling{{Time: calm - second, Value: recording.Unlimited}},
 	}
 	used := func(at int64) uint64 { return resident + uint64(max(0, at-onset)*50/1000) }

@@ -58,7 +58,8 @@ func WriteHTML(w io.Writer, in *Input, r *Report) error {
 	err := page.Execute(w, map[string]any{
 		"R": r, "Figures": Figures(in, r), "Story": said(in, r),
 		"LimitBytes": arm.Limit, "Share": 100 * float64(arm.Resident) / float64(arm.Limit),
-		"Rate": arm.LeakRate / 1_000_000,
+		"Rate": arm.LeakRate / 1_000_000, "Requests": arm.RequestRate,
+		"WorkKiB": arm.Work >> 10, "WaitMS": arm.Wait * 1000,
 	})
 	if err != nil {
 		return fmt.Errorf("write the page: %w", err)

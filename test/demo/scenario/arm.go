@@ -42,7 +42,8 @@ type Stream = recording.Stream
 // when it returns.
 func runArm(ctx context.Context, s *Settings, name string, stream *Stream) (err error) {
 	a := &arm{Settings: s, stream: stream, onsetFile: filepath.Join(s.Out, name+".onset")}
-	a.rec = recording.Arm{Name: name, Seed: s.Seed, Limit: s.Limit, LeakRate: s.LeakRate}
+	a.rec = recording.Arm{Name: name, Seed: s.Seed, Limit: s.Limit, LeakRate: s.LeakRate,
+		RequestRate: s.RequestRate, Work: s.Work, Wait: s.Wait.Seconds()}
 	defer func() { err = errors.Join(err, a.cleanUp()) }()
 
 	a.phase(recording.PhasePrepare, 0)
@@ -85,13 +86,13 @@ func (a *arm) prepare(ctx context.Context) error {
 	}
 	log := func(name string) string { return a.rec.Name + "-" + name }
 	a.payment, err = start(log("payment"), payments, a.logs(), nil, a.Guest, "service",
-		"-resident", strconv.Itoa(int(float64(a.Limit)*a.Resident)), "-work", strconv.Itoa(a.Work),
+		"-resident", strconv.Itoa(int(float64(a.Limit)*a.Resident)), "-work", strconv.Itoa(a.Work), "-wait", a.Wait.String(),
 		"-leak-rate", strconv.FormatUint(a.LeakRate, 10), "-onset-file", a.onsetFile)
 	if err != nil {
 		return err
 	}
 	a.neighbour, err = start(log("neighbour"), neighbours, a.logs(), nil, a.Guest, "service",
-		"-resident", strconv.FormatUint(a.NeighbourResident, 10), "-work", strconv.Itoa(a.Work))
+		"-resident", strconv.FormatUint(a.NeighbourResident, 10), "-work", strconv.Itoa(a.Work), "-wait", a.Wait.String())
 	if err != nil {
 		return err
 	}

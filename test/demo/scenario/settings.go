@@ -34,8 +34,11 @@ type Settings struct {
 	LeakRate uint64
 	// NeighbourResident is the neighbour's working set in bytes.
 	NeighbourResident uint64
-	// Work is how many bytes of its working set a request reads.
+	// Work is how many bytes of its working set a request reads, Wait how long it
+	// then waits, as for a database. A service that waits for nothing would show
+	// its clients the scheduler of an emulated machine and little else.
 	Work int
+	Wait time.Duration
 	// RequestRate is in requests a second to each service, Deadline the longest
 	// wait for an answer.
 	RequestRate float64
@@ -52,6 +55,7 @@ func Default() Settings {
 		Limit: 2 << 30, Resident: 0.61, LeakRate: 50_000_000,
 		NeighbourResident: 128 << 20,
 		Work:              16 << 10,
+		Wait:              50 * time.Millisecond,
 		RequestRate:       100, Deadline: time.Second,
 	}
 }
@@ -65,8 +69,8 @@ func (s *Settings) Check() error {
 	if s.Resident <= 0 || s.Resident >= 1 {
 		errs = append(errs, fmt.Errorf("resident is %g, want a share between 0 and 1", s.Resident))
 	}
-	if s.Calm <= 0 || s.Leak <= 0 || s.Deadline <= 0 || s.RequestRate <= 0 {
-		errs = append(errs, errors.New("calm, leak, deadline and rate must be positive"))
+	if s.Calm <= 0 || s.Leak <= 0 || s.Deadline <= s.Wait || s.RequestRate <= 0 {
+		errs = append(errs, errors.New("calm, leak and rate must be positive, and the deadline longer than the wait"))
 	}
 	return errors.Join(errs...)
 }

@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // FrameSize is the length of a request and of an answer in bytes: the first
@@ -31,6 +32,8 @@ type Service struct {
 	Resident int
 	// Work is how many bytes of the working set a request reads.
 	Work int
+	// Wait is how long a request then waits, as for an answer of somebody else.
+	Wait time.Duration
 	// LeakRate is in bytes a second, once told to leak.
 	LeakRate int
 	// OnsetFile receives "<boottime ns> <wall ns>\n" as the leak starts.
@@ -72,7 +75,7 @@ func (s *Service) Run(ctx context.Context, orders io.Reader, ready io.Writer) er
 		case err != nil:
 			return fmt.Errorf("accept: %w", err)
 		}
-		go answer(conn, set, s.Work)
+		go s.answer(conn, set)
 	}
 }
 
@@ -102,15 +105,16 @@ func (s *Service) obey(orders io.Reader) {
 }
 
 // answer serves one connection until its client leaves.
-func answer(conn net.Conn, set []byte, work int) {
+func (s *Service) answer(conn net.Conn, set []byte) {
 	defer conn.Close()
 	frame := make([]byte, FrameSize)
 	for {
 		if _, err := io.ReadFull(conn, frame); err != nil {
 			return
 		}
-		digest := sha256.Sum256(piece(set, work, binary.LittleEndian.Uint64(frame)))
+		digest := sha256.Sum256(piece(set, s.Work, binary.LittleEndian.Uint64(frame)))
 		copy(frame[8:], digest[:])
+		time.Sleep(s.Wait)
 		if _, err := conn.Write(frame); err != nil {
 			return
 		}
