@@ -53,6 +53,7 @@ func arm(name string) *recording.Arm {
 		Ceilings: []recording.Ceiling{{Time: calm - second, Value: recording.Unlimited}},
 	}
 	used := func(at int64) uint64 { return resident + uint64(max(0, at-onset)*50/1000) }
+	a.Costs = map[string]recording.Cost{"payment.service": {CPUCalm: 0.2, CPULeak: 0.4, MemoryCalm: 1 << 30, MemoryLeak: 3 << 29}}
 	if name == recording.Without {
 		a.PaymentKilled, a.OOMKills = onset+16_700_000_000, 1
 	} else {

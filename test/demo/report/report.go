@@ -104,6 +104,9 @@ type Report struct {
 	// stopped: "max" if it was given back.
 	CeilingAfter string `json:"memory_high_after"`
 
+	// Costs is what each cgroup used in the arm with Reflex.
+	Costs map[string]recording.Cost `json:"costs"`
+
 	Levels []Level `json:"levels"`
 	// OTLP counts the telemetry of the episode that contained the leak,
 	// OTLPTotal everything the collector exported.

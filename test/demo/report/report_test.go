@@ -204,6 +204,17 @@ func TestTheHeadlineHidesNothing(t *testing.T) {
 	assert.Contains(t, h, "did not survive")
 }
 
+func TestABusyMachineIsNamed(t *testing.T) {
+	in := recorded(t)
+	in.Arms[recording.With].LatenessLeak = busy
+	assert.Empty(t, Analyse(in).Trouble)
+	in.Arms[recording.With].LatenessLeak = 22
+	r := Analyse(in)
+	require.Len(t, r.Trouble, 1)
+	assert.Contains(t, r.Trouble[0], "with: the machine was busy")
+	assert.True(t, r.Passed, "it is said, not held against the arc")
+}
+
 func TestThousands(t *testing.T) {
 	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
 		assert.Equal(t, want, thousands(n))

@@ -22,6 +22,8 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"signed":    func(t float64) string { return fmt.Sprintf("%+.2f s", t) },
 	"ms":        func(v float64) string { return fmt.Sprintf("%.2f ms", v) },
 	"gib":       func(b uint64) string { return fmt.Sprintf("%.1f GiB", float64(b)/(1<<30)) },
+	"mib":       func(b uint64) string { return fmt.Sprintf("%.0f MiB", float64(b)/(1<<20)) },
+	"percent":   func(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) },
 	"counts":    countsText,
 	"milli":     func(t *float64) float64 { return *t * 1000 },
 }).Parse(pageText))

@@ -93,7 +93,7 @@ func TestGuardRestoresWheneverItDies(t *testing.T) {
 		})
 		child, since := guard.Child(t), time.Now()
 		died := make(chan struct{})
-		time.AfterFunc(time.Duration(i)*4*time.Millisecond, func() {
+		time.AfterFunc(time.Duration(i)*8*time.Millisecond, func() {
 			killNow(child)
 			close(died)
 		})

@@ -32,7 +32,7 @@ type Watch struct {
 
 // watchEvery is short against the time that a guard needs to come back, so that
 // an original that is restored and soon replaced is still seen.
-const watchEvery = 2 * time.Millisecond
+const watchEvery = 5 * time.Millisecond
 
 // WatchHigh starts to watch; the first entry is the value of the moment.
 func WatchHigh(t testing.TB, c Cgroup) *Watch {
