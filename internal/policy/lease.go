@@ -30,6 +30,7 @@ type lease struct {
 	verdict    arc.Verdict // of the last answer
 
 	ceiling  uint64
+	sent     uint64  // the ceiling last ordered
 	headroom uint64  // at grant: h0
 	fastest  float64 // growth of the ceiling at grant: r0, bytes a second
 	owed     float64 // growth not yet ordered, bytes
@@ -47,6 +48,14 @@ type lease struct {
 }
 
 const page = 4096
+
+// leastMove is the part of a ceiling, as a shift, below which a move is not
+// worth a write. The kernel makes a task above memory.high sleep only from about
+// 1.25 % above it (64·overage² s for a full charge batch must exceed 10 ms:
+// calculate_high_delay in mm/memcontrol.c), so a cgroup that presses sits that
+// far above its ceiling, and every write to memory.high first tries to reclaim
+// the difference. 1/512 is a sixth of it.
+const leastMove = 9
 
 // roundUp rounds to a whole page.
 func roundUp(b uint64) uint64 { return (b + page - 1) &^ uint64(page-1) }
@@ -83,6 +92,9 @@ func (l *lease) spent(usage, available uint64) bool {
 // order makes the order for a lease.
 func (p *Policy) order(l *lease, verb arc.Verb, s *arc.Sample) {
 	l.ordered = s.Taken
+	if verb == arc.Hold {
+		l.sent = l.ceiling
+	}
 	p.decision.Orders = append(p.decision.Orders, arc.Order{
 		Cgroup:     l.cgroup,
 		Action:     arc.ActionMemoryHigh,
@@ -185,7 +197,6 @@ func (p *Policy) move(l *lease, slot int32, s *arc.Sample) {
 		return
 	}
 	available, _, _ := p.growth.headroom(slot, s)
-	before := l.ceiling
 	pressing := usage+l.slack() >= l.ceiling || p.growth.rate(slot) > max(l.fastest, p.cfg.GrowthBudget)
 	if usage+l.slack() >= l.ceiling {
 		l.raise(dt, usage, available)
@@ -211,7 +222,7 @@ func (p *Policy) move(l *lease, slot int32, s *arc.Sample) {
 		p.release(l, s, "headroom is spent")
 		return
 	}
-	if l.ceiling != before {
+	if l.ceiling-l.sent >= max(l.ceiling>>leastMove, page) {
 		p.order(l, arc.Hold, s)
 		return
 	}

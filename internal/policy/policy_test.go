@@ -44,17 +44,23 @@ func TestCeilingOnlyRisesAndNotMoreOftenThanItsStep(t *testing.T) {
 	w := newWorld(t, DefaultConfig(), payment())
 	w.anomalous = after(10 * time.Second)
 	w.run(60 * time.Second)
-	require.Greater(t, len(w.orders), 100)
+	require.Greater(t, len(w.orders), 60)
 	for i := 1; i < len(w.orders); i++ {
 		assert.GreaterOrEqual(t, w.orders[i].Parameter, w.orders[i-1].Parameter)
 		assert.GreaterOrEqual(t, w.orders[i].Scheduled-w.orders[i-1].Scheduled, int64(95*time.Millisecond))
 		assert.Equal(t, w.orders[0].Generation, w.orders[i].Generation)
 		assert.Less(t, w.orders[i].Parameter, uint64(2<<30), "never at the limit")
+		if w.orders[i].Scheduled-w.orders[i-1].Scheduled < int64(DefaultConfig().Renew) {
+			assert.GreaterOrEqual(t, w.orders[i].Parameter-w.orders[i-1].Parameter, w.orders[i-1].Parameter>>leastMove, "worth a write")
+		}
 	}
-	growth := float64(w.orders[50].Parameter-w.orders[0].Parameter) / (float64(w.orders[50].Scheduled-w.orders[0].Scheduled) / 1e9)
+	rate := func(from, to arc.Order) float64 {
+		return float64(to.Parameter-from.Parameter) / (float64(to.Scheduled-from.Scheduled) / 1e9)
+	}
+	last := len(w.orders) - 1
+	growth := rate(w.orders[0], w.orders[20])
 	assert.InDelta(t, 6.5*mb, growth, 0.7*mb, "generous at first")
-	late := float64(w.orders[len(w.orders)-1].Parameter-w.orders[len(w.orders)-51].Parameter) /
-		(float64(w.orders[len(w.orders)-1].Scheduled-w.orders[len(w.orders)-51].Scheduled) / 1e9)
+	late := rate(w.orders[last-20], w.orders[last])
 	assert.Less(t, late, 0.8*growth, "tighter as headroom goes")
 }
 
