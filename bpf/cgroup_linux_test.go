@@ -28,18 +28,18 @@ import (
 var trees atomic.Int32
 
 // newTree makes a cgroup of the test's own, removed with what is in it.
-func newTree(t testing.TB) string {
-	t.Helper()
+func newTree(tb testing.TB) string {
+	tb.Helper()
 	mount, err := unifiedMount()
-	unable(t, err)
+	unable(tb, err)
 	root := filepath.Join(mount, fmt.Sprintf("reflex-test-%d-%d", os.Getpid(), trees.Add(1)))
 	if err := os.Mkdir(root, 0o755); err != nil {
 		if mustRun() {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		t.Skip(err)
+		tb.Skip(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		var all []string
 		_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
@@ -49,24 +49,24 @@ func newTree(t testing.TB) string {
 		})
 		slices.Reverse(all) // children first
 		for _, path := range all {
-			assert.NoError(t, unix.Rmdir(path))
+			assert.NoError(tb, unix.Rmdir(path))
 		}
 	})
 	return root
 }
 
-func newCgroup(t testing.TB, parent, name string) string {
-	t.Helper()
+func newCgroup(tb testing.TB, parent, name string) string {
+	tb.Helper()
 	path := filepath.Join(parent, name)
-	require.NoError(t, os.Mkdir(path, 0o755))
+	require.NoError(tb, os.Mkdir(path, 0o755))
 	return path
 }
 
-func openCgroups(t testing.TB, root string, max int) *Cgroups {
-	t.Helper()
+func openCgroups(tb testing.TB, root string, max int) *Cgroups {
+	tb.Helper()
 	c, err := OpenCgroups(root, max)
-	unable(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	unable(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, c.Close()) })
 	return c
 }
 
@@ -150,7 +150,7 @@ func TestSweepSeesCPUTimeBeforeTheKernelAddsItUp(t *testing.T) {
 	var s arc.Sweep
 	const span = 300 * time.Millisecond
 	const late = 20e6 // the end of a task's exit may be charged after its parent knows
-	for range 2 { // the second time, part of it has been added up before
+	for range 2 {     // the second time, part of it has been added up before
 		before := cpuTime(t, child)
 		require.NoError(t, startIn(t, child, span).Wait())
 		require.NoError(t, c.Sweep(&s))
@@ -262,6 +262,7 @@ func TestSweepOfAThousandCgroupsIsOnePass(t *testing.T) {
 
 // thousand makes 40 cgroups with 25 in each.
 func thousand(t testing.TB) (root string, all []string) {
+	t.Helper()
 	root = newTree(t)
 	for i := range 40 {
 		pod := newCgroup(t, root, fmt.Sprint("pod", i))
@@ -329,6 +330,7 @@ func TestSweepDoesNotAllocate(t *testing.T) {
 // reportCPU reports the CPU time of the process between now and its result's
 // call, which a busy machine changes less than the time on the clock.
 func reportCPU(b *testing.B) func() {
+	b.Helper()
 	used := func() int64 {
 		var u unix.Rusage
 		require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &u))

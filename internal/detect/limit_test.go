@@ -40,10 +40,14 @@ func TestTailFindsTheReturnLevel(t *testing.T) {
 		draw func(*rand.Rand) float64
 		want func(n float64) float64
 	}{
-		{"exponential", func(r *rand.Rand) float64 { return 0.3 + 0.15*r.ExpFloat64() },
-			func(n float64) float64 { return 0.3 + 0.15*math.Log(n) }},
-		{"generalised Pareto, shape 0.2", func(r *rand.Rand) float64 { return 0.3 + 0.15/0.2*(math.Pow(r.Float64(), -0.2)-1) },
-			func(n float64) float64 { return 0.3 + 0.15/0.2*(math.Pow(n, 0.2)-1) }},
+		{
+			"exponential", func(r *rand.Rand) float64 { return 0.3 + 0.15*r.ExpFloat64() },
+			func(n float64) float64 { return 0.3 + 0.15*math.Log(n) },
+		},
+		{
+			"generalised Pareto, shape 0.2", func(r *rand.Rand) float64 { return 0.3 + 0.15/0.2*(math.Pow(r.Float64(), -0.2)-1) },
+			func(n float64) float64 { return 0.3 + 0.15/0.2*(math.Pow(n, 0.2)-1) },
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(4, 4))

@@ -51,8 +51,10 @@ func TestVectoriser(t *testing.T) {
 			{0, 0, 100, 50, TickNone, 0}, {100, 100, 100, 3, TickDecision, nan}, {200, 200, 100, 4, TickDecision, 10},
 		}},
 		{"missing is missing and not zero", Rate, []push{
-			{0, 0, 100, 50, TickNone, 0}, {100, 100, 100, nan, TickDecision, nan},
-			{200, 200, 100, 60, TickDecision, nan}, {300, 300, 100, 61, TickDecision, 10},
+			{0, 0, 100, 50, TickNone, 0},
+			{100, 100, 100, nan, TickDecision, nan},
+			{200, 200, 100, 60, TickDecision, nan},
+			{300, 300, 100, 61, TickDecision, 10},
 		}},
 		{"infinite is missing", Level, []push{
 			{0, 0, 100, 5, TickNone, 0}, {100, 100, 100, math.Inf(1), TickDecision, nan},
@@ -73,7 +75,9 @@ func TestVectoriser(t *testing.T) {
 			{0, 50, 100, 0, TickNone, 0}, {100, 50, 100, 30, TickDecision, nan},
 		}},
 		{"slower input sets its own period", Rate, []push{
-			{0, 0, 0, 0, TickNone, 0}, {10_000, 10_000, 0, 50, TickDecision, 5}, {20_500, 20_500, 0, 155, TickDecision, 10},
+			{0, 0, 0, 0, TickNone, 0},
+			{10_000, 10_000, 0, 50, TickDecision, 5},
+			{20_500, 20_500, 0, 155, TickDecision, 10},
 			{30_000, 30_000, 0, 155, TickDecision, 0},
 		}},
 		{"late ticks keep their place on the grid", Rate, []push{
@@ -162,7 +166,8 @@ func FuzzVectoriser(f *testing.F) {
 	f.Add([]byte("0123456789abcdef0123456789abcdef0123456789abcdef"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		v := NewVectoriser([]Dimension{
-			{Kind: Rate, Transform: Log1p}, {Kind: Level, Transform: Identity, Scale: 1e-300},
+			{Kind: Rate, Transform: Log1p},
+			{Kind: Level, Transform: Identity, Scale: 1e-300},
 			{Kind: Growth, Transform: Asinh},
 		}, 100*time.Millisecond)
 		for len(data) >= 20 {

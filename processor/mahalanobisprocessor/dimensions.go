@@ -5,6 +5,7 @@ package mahalanobisprocessor
 
 import (
 	"slices"
+	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -74,9 +75,11 @@ func (d *DimensionConfig) name() string {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
+	var nameSb77 strings.Builder
 	for _, k := range keys {
-		name += "." + d.Attributes[k]
+		nameSb77.WriteString("." + d.Attributes[k])
 	}
+	name += nameSb77.String()
 	if d.Kind == "growth" {
 		name += detect.GrowthSuffix
 	}

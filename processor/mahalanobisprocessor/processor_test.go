@@ -349,5 +349,5 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 	require.NoError(t, p.Shutdown(context.Background()))
-	assert.Equal(t, 400, len(sink.AllMetrics()))
+	assert.Len(t, sink.AllMetrics(), 400)
 }

@@ -4,6 +4,7 @@
 package mahalanobisprocessor
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -24,7 +25,6 @@ type registration struct {
 
 	starts  sync.Mutex // start and stop
 	users   int
-	meeting arc.Meeting
 	release func()
 
 	mu   sync.Mutex // the ring
@@ -99,7 +99,7 @@ func findMeeting(extensions map[component.ID]component.Component, id *component.
 			continue
 		}
 		if found != nil {
-			return nil, fmt.Errorf("reflex: several reflex extensions are configured, name one")
+			return nil, errors.New("reflex: several reflex extensions are configured, name one")
 		}
 		found = meeting
 	}

@@ -20,7 +20,9 @@ type host map[component.ID]component.Component
 func (h host) GetExtensions() map[component.ID]component.Component { return h }
 
 // extension is an extension that has nothing to do with the arc.
-type extension struct{ name string }
+type extension struct {
+	_ byte // so that two of them have two addresses
+}
 
 func (*extension) Start(context.Context, component.Host) error { return nil }
 func (*extension) Shutdown(context.Context) error              { return nil }

@@ -105,7 +105,7 @@ func (r *ebpfReceiver) Start(_ context.Context, host component.Host) error {
 	r.logger.Info("sampling", zap.String("source", r.id.String()), zap.Duration("interval", r.cfg.Interval),
 		zap.Bool("cgroups", src.cgroups != nil), zap.Bool("arc", meeting != nil))
 	r.started = true
-	r.run(src, meeting)
+	r.run(src, meeting) //nolint:contextcheck // Start's context ends with Start; what runs on has its own
 	return nil
 }
 

@@ -24,7 +24,10 @@ type tree struct {
 	now  int64
 }
 
-func newTree(t testing.TB) *tree { return &tree{t: t, root: t.TempDir()} }
+func newTree(t testing.TB) *tree {
+	t.Helper()
+	return &tree{t: t, root: t.TempDir()}
+}
 
 func (f *tree) clock() int64 { return f.now }
 

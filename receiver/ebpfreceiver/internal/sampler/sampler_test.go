@@ -67,10 +67,9 @@ func (c *fakeCgroups) Sweep(into *arc.Sweep) error {
 
 // fakeArc records what it is shown and asks for what it is told to.
 type fakeArc struct {
-	seen     []arc.Sample
-	sequence uint64
-	asks     map[uint64]int64 // from this sequence on
-	control  arc.ControlWord
+	seen    []arc.Sample
+	asks    map[uint64]int64 // from this sequence on
+	control arc.ControlWord
 }
 
 func (a *fakeArc) Observe(s *arc.Sample, j *arc.Judgement) {
