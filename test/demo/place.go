@@ -56,7 +56,7 @@ func ThisMachine() (Machine, error) {
 	if err := unix.Sysinfo(&info); err != nil {
 		return Machine{}, fmt.Errorf("sysinfo: %w", err)
 	}
-	m.Free = (uint64(info.Freeram) + uint64(info.Bufferram)) * uint64(info.Unit)
+	m.Free = (uint64(info.Freeram) + uint64(info.Bufferram)) * uint64(info.Unit) //nolint:unconvert // narrower on 32-bit machines
 	return m, nil
 }
 

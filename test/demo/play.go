@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -141,7 +142,7 @@ func arguments(o Options, base, out, dist string) []string {
 	args := []string{
 		"run", "-base", base, "-out", out, "-arms", strings.Join(s.Arms, ","),
 		"-calm", s.Calm.String(), "-leak", s.Leak.String(),
-		"-seed", fmt.Sprint(s.Seed), "-limit", fmt.Sprint(s.Limit),
+		"-seed", strconv.FormatUint(s.Seed, 10), "-limit", strconv.FormatUint(s.Limit, 10),
 	}
 	if len(binaries(s.Arms)) > 0 {
 		args = append(args, "-collector", filepath.Join(dist, "otelcol-reflex"), "-guard", filepath.Join(dist, "reflexguard"))

@@ -29,12 +29,11 @@ func EnsureQEMU(ctx context.Context, notice io.Writer) error {
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		return cmd.CombinedOutput()
 	}
-	out, err := install()
-	if err != nil { // a fresh machine has no package lists yet
+	if _, err := install(); err != nil { // a fresh machine has no package lists yet
 		if out, err := exec.CommandContext(ctx, apt, "update").CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: apt-get update: %w\n%s", vmtest.ErrNoQEMU, err, out)
 		}
-		if out, err = install(); err != nil {
+		if out, err := install(); err != nil {
 			return fmt.Errorf("%w: apt-get install: %w\n%s", vmtest.ErrNoQEMU, err, out)
 		}
 	}

@@ -5,6 +5,7 @@ package vmtest
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func write(t *testing.T, files ...File) ([]string, error) {
 	r := cpio.EOFReader{RecordReader: cpio.Newc.Reader(bytes.NewReader(out.Bytes()))}
 	for {
 		record, err := r.ReadRecord()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return names, nil
 		}
 		require.NoError(t, err)

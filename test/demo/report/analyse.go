@@ -5,6 +5,7 @@ package report
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
@@ -152,5 +153,5 @@ func ceilingText(v uint64) string {
 	case recording.Unlimited:
 		return "max"
 	}
-	return fmt.Sprint(v)
+	return strconv.FormatUint(v, 10)
 }

@@ -42,8 +42,10 @@ type Stream = recording.Stream
 // when it returns.
 func runArm(ctx context.Context, s *Settings, name string, stream *Stream) (err error) {
 	a := &arm{Settings: s, stream: stream, onsetFile: filepath.Join(s.Out, name+".onset")}
-	a.rec = recording.Arm{Name: name, Seed: s.Seed, Limit: s.Limit, LeakRate: s.LeakRate,
-		RequestRate: s.RequestRate, Work: s.Work, Wait: s.Wait.Seconds()}
+	a.rec = recording.Arm{
+		Name: name, Seed: s.Seed, Limit: s.Limit, LeakRate: s.LeakRate,
+		RequestRate: s.RequestRate, Work: s.Work, Wait: s.Wait.Seconds(),
+	}
 	defer func() { err = errors.Join(err, a.cleanUp()) }()
 
 	a.phase(recording.PhasePrepare, 0)

@@ -30,7 +30,7 @@ func newCgroup(parent, name string, settings ...[2]string) (*cgroup, error) {
 	for _, s := range settings {
 		file, optional := strings.CutSuffix(s[0], "?")
 		err := c.write(file, s[1])
-		if err != nil && !(optional && errors.Is(err, os.ErrNotExist)) {
+		if err != nil && (!optional || !errors.Is(err, os.ErrNotExist)) {
 			return nil, errors.Join(err, c.remove())
 		}
 	}

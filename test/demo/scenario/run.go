@@ -62,8 +62,8 @@ func environment(s *Settings) recording.Environment {
 	}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		e.MemoryBytes = uint64(info.Totalram) * uint64(info.Unit)
-		e.SwapBytes = uint64(info.Totalswap) * uint64(info.Unit)
+		e.MemoryBytes = uint64(info.Totalram) * uint64(info.Unit) //nolint:unconvert // narrower on 32-bit machines
+		e.SwapBytes = uint64(info.Totalswap) * uint64(info.Unit)  //nolint:unconvert // narrower on 32-bit machines
 	}
 	if s.Collector != "" {
 		if out, err := exec.Command(s.Collector, "--version").Output(); err == nil {

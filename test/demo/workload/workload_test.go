@@ -100,7 +100,8 @@ func TestTheScheduleIsThatOfTheSeed(t *testing.T) {
 		}
 		return gaps
 	}
-	assert.Equal(t, gaps(7), gaps(7))
+	first, again := gaps(7), gaps(7)
+	assert.Equal(t, first, again)
 	assert.NotEqual(t, gaps(7), gaps(8))
 }
 
