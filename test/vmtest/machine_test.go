@@ -99,10 +99,8 @@ func TestMachineThatTakesTooLongIsStoppedAndReports(t *testing.T) {
 		Files:   []File{{Guest: "/bin/guestprobe", Host: buildGuest(t, "./internal/guestprobe")}},
 		Command: []string{"/bin/guestprobe", "hang", "0"}, Output: &output, Timeout: 12 * time.Second,
 	}
-	began := time.Now()
 	_, err := m.Run(context.Background(), "")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Less(t, time.Since(began), 40*time.Second)
 	assert.Contains(t, output.String(), "hanging")
 	assert.Contains(t, output.String(), "SIGQUIT", "the guest's goroutines are shown")
 }

@@ -5,6 +5,7 @@ package guest
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -56,8 +57,46 @@ func TestWithoutGuardItObservesUntilThereIsOne(t *testing.T) {
 	})
 }
 
+const nobody = 65534
+
+// TestProbeNamesWhatIsMissing compares what reflexctl probe says where everything
+// is there and where one thing is not.
+func TestProbeNamesWhatIsMissing(t *testing.T) {
+	const incomplete = 3 // probe's exit code
+	for name, tc := range map[string]struct {
+		uid    uint32
+		role   string
+		exit   int
+		lacks  []string
+		remedy string
+	}{
+		"nothing":    {exit: 0},
+		"privilege":  {uid: nobody, exit: incomplete, lacks: []string{"CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"}, remedy: "cap_bpf"},
+		"BTF":        {role: "hiding:/sys/kernel/btf:", exit: incomplete, lacks: []string{"BTF"}, remedy: "CONFIG_DEBUG_INFO_BTF"},
+		"cgroup v2":  {role: "hiding:/sys/fs/cgroup:", exit: incomplete, lacks: []string{"cgroup v2"}, remedy: "mount"},
+		"capability": {role: "without:21:", exit: incomplete, lacks: []string{"CAP_SYS_ADMIN"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			argv, env := []string{"/bin/reflexctl", "probe", "--mode", "enforce"}, []string(nil)
+			if tc.role != "" {
+				argv, env = os.Args[:1], []string{roleEnv + "=" + tc.role + strings.Join(argv, " ")}
+			}
+			probe := StartAs(t, "probe", MakeCgroup(t, "/probe"), tc.uid, env, argv...)
+			select {
+			case <-probe.Ended():
+			case <-time.After(40 * time.Second):
+				t.Fatal("probe does not end")
+			}
+			assert.Equal(t, tc.exit, probe.ExitCode(), "%s", probe.Output())
+			for _, what := range tc.lacks {
+				assert.Regexp(t, `(?m)^ *✗ `+what+`\b`, probe.Output())
+			}
+			assert.Contains(t, probe.Output(), tc.remedy)
+		})
+	}
+}
+
 func TestWithoutPrivilegeItReadsWhatAnybodyMay(t *testing.T) {
-	const nobody = 65534
 	collector := StartCollector(t, Setup{Mode: "observe", Guard: "none", UID: nobody})
 	sampling(t, collector)
 	said(t, collector, "CAP_BPF")

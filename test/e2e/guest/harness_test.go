@@ -5,7 +5,6 @@ package guest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -59,7 +58,7 @@ func TestHarnessBackendAcceptsAndNeverAnswers(t *testing.T) {
 	if err == nil {
 		response.Body.Close()
 	}
-	require.True(t, errors.Is(err, context.DeadlineExceeded), "%v", err)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.Equal(t, 1, silent.Accepted())
 }
 

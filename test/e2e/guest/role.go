@@ -175,7 +175,9 @@ func show() error {
 	if err != nil {
 		return err
 	}
-	_, err = os.Stdout.Write(status)
+	if _, err := os.Stdout.Write(status); err != nil {
+		return err
+	}
 	os.Exit(0)
-	return err
+	return nil
 }
