@@ -14,6 +14,7 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 
+	"github.com/otelcol-reflex/reflex/internal/guard"
 	"github.com/otelcol-reflex/reflex/internal/policy"
 )
 
@@ -188,8 +189,8 @@ func (c *PolicyConfig) validate(refuse func(key, format string, args ...any)) {
 	if _, err := policy.ParseEnding(c.Ending); err != nil {
 		refuse("policy::ending", "%v", err)
 	}
-	if c.MaxLeases < 1 || c.MaxLeases > 16 {
-		refuse("policy::max_leases", "must be 1 to 16, is %d", c.MaxLeases)
+	if c.MaxLeases < 1 || c.MaxLeases > guard.DefaultMaxLeases { // the guard refuses more
+		refuse("policy::max_leases", "must be 1 to %d, is %d", guard.DefaultMaxLeases, c.MaxLeases)
 	}
 }
 

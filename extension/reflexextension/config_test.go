@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/otelcol-reflex/reflex/internal/guard"
 	"github.com/otelcol-reflex/reflex/internal/policy"
 )
 
@@ -74,6 +75,8 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		{"cgroup_root:", func(c *Config) { c.CgroupRoot = "sys/fs/cgroup" }},
 		{"safelist[1]:", func(c *Config) { c.Safelist = []string{"ok", "[bad"} }},
 		{"safelist[0]:", func(c *Config) { c.Safelist = []string{""} }},
+		{"safelist[0]: pattern \"a/b\"", func(c *Config) { c.Safelist = []string{"a/b"} }},
+		{"safelist[0]: pattern \"/a/\"", func(c *Config) { c.Safelist = []string{"/a/"} }},
 		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "0.0.0.0:13134" }},
 		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "127.0.0.1" }},
 		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "127.0.0.1:" }},
@@ -92,6 +95,7 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		{"policy::cool_off:", func(c *Config) { c.Policy.CoolOff = -1 }},
 		{"policy::habituation:", func(c *Config) { c.Policy.Habituation = time.Second }},
 		{"policy::max_leases:", func(c *Config) { c.Policy.MaxLeases = 0 }},
+		{"policy::max_leases: must be 1 to 8", func(c *Config) { c.Policy.MaxLeases = 9 }},
 		{"lease::ttl:", func(c *Config) { c.Lease.TTL = 500 * time.Millisecond }},
 		{"lease::ttl:", func(c *Config) { c.Lease.TTL = 2 * time.Minute }},
 		{"lease::renew:", func(c *Config) { c.Lease.Renew = c.Lease.TTL / 2 }},
@@ -101,6 +105,12 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		tt.change(c)
 		assert.ErrorContains(t, c.Validate(), tt.key)
 	}
+}
+
+func TestAsManyLeasesAsTheGuardHoldsAreAccepted(t *testing.T) {
+	c := createDefaultConfig().(*Config)
+	c.Policy.MaxLeases = guard.DefaultMaxLeases
+	require.NoError(t, c.Validate())
 }
 
 func TestLoopbackAddressesAreAccepted(t *testing.T) {

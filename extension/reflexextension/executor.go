@@ -5,8 +5,10 @@ package reflexextension
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -36,8 +38,9 @@ type executor struct {
 
 // reach is what is known of the guard.
 type reach struct {
-	ok    bool
-	cause string
+	ok     bool
+	denied bool // there is a socket, and this user may not connect to it
+	cause  string
 }
 
 func newExecutor(r *reflex, way link) *executor {
@@ -118,7 +121,7 @@ func (e *executor) shadow(o arc.Order, cause string) arc.Outcome {
 func (e *executor) reachable(err error) {
 	now := reach{ok: err == nil}
 	if err != nil {
-		now.cause = err.Error()
+		now.cause, now.denied = err.Error(), errors.Is(err, syscall.EACCES)
 	}
 	if *e.reached.Load() != now {
 		e.reached.Store(&now)

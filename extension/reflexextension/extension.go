@@ -27,6 +27,7 @@ const releaseWithin = 2 * time.Second
 var (
 	_ extension.Extension = (*reflex)(nil)
 	_ arc.Meeting         = (*reflex)(nil)
+	_ arc.Reporter        = (*reflex)(nil)
 )
 
 // reflex is the extension. Its fields fall into three groups: what Start makes
@@ -54,6 +55,9 @@ type reflex struct {
 	seats   atomic.Pointer[map[string]*seat]
 	leading atomic.Pointer[string] // the source whose judgements become levels
 
+	reports  reports
+	unjudged unjudged
+
 	mu      sync.Mutex // held for a whole tick; nobody but Shutdown contends
 	policy  *policy.Policy
 	closing bool
@@ -76,8 +80,9 @@ type reflex struct {
 
 // seat is a source's place at the meeting.
 type seat struct {
-	owner  string
-	engine arc.Engine
+	owner   string
+	engine  arc.Engine
+	sampled atomic.Bool // a sample has come for it
 }
 
 func newReflex(set extension.Settings, cfg *Config) (*reflex, error) {
@@ -207,6 +212,7 @@ func (r *reflex) Register(source, owner string, engine arc.Engine) (release func
 	}
 	mine := &seat{owner: owner, engine: engine}
 	r.reseat(func(seats map[string]*seat) { seats[source] = mine })
+	r.unjudged.forget(source)
 	if r.leading.Load() == nil {
 		r.leading.Store(&source)
 	} else {

@@ -19,6 +19,11 @@ func (r *reflex) Observe(s *arc.Sample, j *arc.Judgement) {
 	*j = arc.Judgement{Sequence: s.Sequence}
 	if sat := (*r.seats.Load())[s.Source]; sat != nil {
 		sat.engine.Judge(s, r.control.Load(), j)
+		if !sat.sampled.Load() {
+			sat.sampled.Store(true)
+		}
+	} else {
+		r.unjudged.note(s.Source)
 	}
 	if !r.leads(s.Source) {
 		return

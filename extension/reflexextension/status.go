@@ -4,7 +4,11 @@
 package reflexextension
 
 import (
+	"fmt"
+	"maps"
 	"math"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/episode"
@@ -172,24 +176,33 @@ func (r *reflex) status() Status {
 	return out
 }
 
-// missing lists what keeps the arc from its full function.
+// missing lists what keeps the arc from its full function, the sources' reports
+// included.
 func (r *reflex) missing() []need {
 	out := []need{}
 	if r.insp == nil {
 		out = append(out, need{"cgroup v2", "no cgroup can be inspected", "mount cgroup v2, or set cgroup_root to where it is mounted"})
 	}
-	seats := *r.seats.Load()
-	if len(seats) == 0 {
+	unjudged := r.unjudgedNeeds()
+	if len(unjudged) == 0 && len(*r.seats.Load()) == 0 {
 		out = append(out, need{"engine", "no processor has registered an engine", "add the mahalanobis processor to the pipeline of the ebpf receiver"})
 	}
-	if r.observed.Load() == 0 {
+	for _, source := range slices.Sorted(maps.Keys(unjudged)) {
+		out = append(out, unjudged[source])
+	}
+	if r.observed.Load() == 0 && len(unjudged) == 0 {
 		out = append(out, need{"input", "no sample has arrived", "add the ebpf receiver to a pipeline"})
 	}
+	out = append(out, r.reports.needs()...)
 	if r.executor.link == nil {
 		return out
 	}
 	if reached := r.executor.reached.Load(); !reached.ok && r.cfg.Guard != guardEmbedded {
-		out = append(out, need{"reflexguard", reached.cause, "run reflexguard supervise and let its socket be " + r.cfg.Guard})
+		remedy := "run reflexguard supervise and let its socket be " + r.cfg.Guard
+		if reached.denied {
+			remedy = fmt.Sprintf("start reflexguard with --uid=%d", os.Geteuid())
+		}
+		out = append(out, need{"reflexguard", reached.cause, remedy})
 	}
 	return append(out, r.executor.link.Missing()...)
 }

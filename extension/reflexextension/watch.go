@@ -55,6 +55,7 @@ type watchdog struct {
 	told      string
 	toldOnce  bool
 	durations []int64
+	strange   map[string]int // looks at which a source had no judge
 }
 
 // look does what the watchdog does at each of its ticks.
@@ -70,6 +71,21 @@ func (w *watchdog) look(ctx context.Context) {
 		r.tel.ReflexObserveDuration.Record(ctx, float64(ns)/1e9)
 	}
 	w.tell(ctx)
+	w.tellUnjudged()
+}
+
+// tellUnjudged warns, once each, of sources that nobody judges. It waits for a
+// second look: a processor may start after the receiver of another pipeline.
+func (w *watchdog) tellUnjudged() {
+	for source, n := range w.r.unjudgedNeeds() {
+		if w.strange == nil {
+			w.strange = map[string]int{}
+		}
+		if w.strange[source]++; w.strange[source] == 2 {
+			w.r.logger.Warn("a source is sampled and not judged", zap.String("source", source),
+				zap.String("cause", n.Cause), zap.String("remedy", n.Remedy))
+		}
+	}
 }
 
 // tell reports a change of what is wrong to log and host.

@@ -18,3 +18,17 @@ type Meeting interface {
 	// Control returns what the policy asks of sampler and engines now.
 	Control() Control
 }
+
+// Requirement is one thing that a part of the arc needs and lacks, why it does,
+// and what to do about it.
+type Requirement struct{ Name, Cause, Remedy string }
+
+// Reporter is what a [Meeting] may also be: the place where the parts of the arc
+// say what they lack. Who has one reports at Start, and again whenever it
+// changes.
+type Reporter interface {
+	// Missing says what source lacks from now on; what it said before is
+	// forgotten, and nothing missing is nil. The callee copies the slice. It is
+	// not for the sampling goroutine: the callee may block for a moment.
+	Missing(source string, missing []Requirement)
+}

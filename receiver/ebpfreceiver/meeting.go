@@ -43,3 +43,16 @@ func findMeeting(host component.Host, named *component.ID) (arc.Meeting, error) 
 	}
 	return only, nil
 }
+
+// report tells the meeting what this source lacks, if it wants to know.
+func report(meeting arc.Meeting, source string, missing []requirement) {
+	reporter, ok := meeting.(arc.Reporter)
+	if !ok {
+		return
+	}
+	all := make([]arc.Requirement, 0, len(missing))
+	for _, m := range missing {
+		all = append(all, arc.Requirement{Name: m.name, Cause: m.cause, Remedy: m.remedy})
+	}
+	reporter.Missing(source, all)
+}

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/receiver"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
@@ -33,6 +35,7 @@ type meeting struct {
 	observed atomic.Uint64 // sequence of the latest sample
 	source   atomic.Pointer[string]
 	control  arc.ControlWord
+	missing  atomic.Pointer[[]arc.Requirement] // of the latest report
 }
 
 func (*meeting) Register(string, string, arc.Engine) (func(), error) { return func() {}, nil }
@@ -44,6 +47,11 @@ func (m *meeting) Observe(s *arc.Sample, j *arc.Judgement) {
 	}
 	m.observed.Store(s.Sequence)
 	j.Sequence = s.Sequence
+}
+
+func (m *meeting) Missing(source string, missing []arc.Requirement) {
+	m.source.Store(&source)
+	m.missing.Store(&missing)
 }
 
 func (m *meeting) Control() arc.Control { return m.control.Load() }
@@ -83,4 +91,26 @@ func TestFindMeeting(t *testing.T) {
 			assert.Same(t, tt.want, got)
 		})
 	}
+}
+
+func TestWhatIsMissingIsReportedToTheMeeting(t *testing.T) {
+	m := &meeting{}
+	id := component.MustNewIDWithName("ebpf", "node")
+	r := newFake(t, &fakeKernel{}, consumertest.NewNop(), func(_ *Config, set *receiver.Settings) { set.ID = id })
+	r.open = (&fakeKernel{}).open(requirement{"BTF", "no vmlinux", "use another kernel"}, requirement{"CAP_BPF", "dropped", "give it"})
+	require.NoError(t, r.Start(t.Context(), host{component.MustNewID("reflex"): m}))
+	defer func() { require.NoError(t, r.Shutdown(context.Background())) }()
+	require.NotNil(t, m.missing.Load())
+	assert.Equal(t, "ebpf/node", *m.source.Load())
+	assert.Equal(t, []arc.Requirement{{Name: "BTF", Cause: "no vmlinux", Remedy: "use another kernel"}, {Name: "CAP_BPF", Cause: "dropped", Remedy: "give it"}},
+		*m.missing.Load())
+}
+
+// deaf is a meeting that takes no reports.
+type deaf struct{ arc.Meeting }
+
+func TestAMeetingNeedNotTakeReports(t *testing.T) {
+	missing := []requirement{{"BTF", "", ""}}
+	assert.NotPanics(t, func() { report(deaf{&meeting{}}, "ebpf", missing) })
+	assert.NotPanics(t, func() { report(nil, "ebpf", missing) })
 }

@@ -102,6 +102,7 @@ func (r *ebpfReceiver) Start(_ context.Context, host component.Host) error {
 		r.logger.Warn("missing; going on with what there is",
 			zap.String("requirement", m.name), zap.String("cause", m.cause), zap.String("remedy", m.remedy))
 	}
+	report(meeting, r.id.String(), src.missing)
 	r.logger.Info("sampling", zap.String("source", r.id.String()), zap.Duration("interval", r.cfg.Interval),
 		zap.Bool("cgroups", src.cgroups != nil), zap.Bool("arc", meeting != nil))
 	r.started = true

@@ -97,6 +97,9 @@ func TestWithoutTheIteratorCgroupsAreReadFromFiles(t *testing.T) {
 		names[m.name] = true
 		assert.NotEmpty(t, m.cause)
 		assert.NotEmpty(t, m.remedy)
+		if m.name == "memory controller" {
+			assert.Contains(t, m.remedy, "nobody can be contained")
+		}
 	}
 	assert.True(t, names["iter/cgroup"])
 	assert.True(t, names["memory controller"])
