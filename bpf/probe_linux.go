@@ -16,6 +16,8 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 const (
@@ -26,9 +28,11 @@ const (
 	remedyPSI        = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
 	remedySchedstats = "boot a kernel built with CONFIG_SCHEDSTATS=y"
 	remedyCgroup     = "mount the unified hierarchy: systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup"
-	remedyMemory     = "give the memory controller to cgroup v2: boot with cgroup_no_v1=memory"
 	remedyReport     = "report this, with the kernel's release, as a bug of Reflex"
 )
+
+// remedyMemory is decided by how the machine was booted: once is enough.
+var remedyMemory = cgroupfs.MemoryRemedy("")
 
 // missing returns the requirements that are not met.
 func missing(all []Requirement) []Requirement {
@@ -125,18 +129,26 @@ func unifiedMount() (string, error) {
 }
 
 // failed is the requirement that err leaves unmet.
-func failed(name string, err error) Requirement {
+func failed(name string, err error) Requirement { return failedAs(name, err, privileged()) }
+
+func failedAs(name string, err error, privileged bool) Requirement {
 	r := Requirement{Name: name, Cause: cause(err), Remedy: remedyReport}
 	switch {
-	case errors.Is(err, os.ErrPermission) && !privileged():
+	case errors.Is(err, ErrUnsupported) && !errors.Is(err, os.ErrPermission):
+		r.Remedy = remedyKernel
+	case !privileged:
+		// Whatever else it looks like: without CAP_PERFMON the verifier refuses
+		// good programs, and the library suspects the limit on locked memory.
 		r.Remedy = remedyCapability
+		r.Cause = strings.ReplaceAll(r.Cause, suspectedLimit, "")
 	case errors.Is(err, os.ErrPermission):
 		r.Remedy = remedyForbidden
-	case errors.Is(err, ErrUnsupported):
-		r.Remedy = remedyKernel
 	}
 	return r
 }
+
+// suspectedLimit is how the library explains a lacking privilege.
+const suspectedLimit = " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)"
 
 // cause is err in one line.
 func cause(err error) string {

@@ -170,7 +170,7 @@ func (m machine) facts(c *cgroup) []requirement {
 	memory := requirement{Name: "memory controller", Present: cgroupfs.HasController(root, "memory")}
 	if !memory.Present {
 		memory.Cause = "cgroup.controllers in " + root + " does not list memory"
-		memory.Remedy = "boot without cgroup_disable=memory, and with systemd.unified_cgroup_hierarchy=1 where cgroup v1 holds the controller"
+		memory.Remedy = cgroupfs.MemoryRemedy(root)
 	}
 	out = append(out, memory)
 	walk := requirement{Name: "readable cgroups"}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otelcol-reflex/reflex/bpf"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/guard"
 )
 
@@ -104,6 +105,15 @@ func withoutAdmin(m *machine) {
 	m.acting = func() []guard.Requirement {
 		return []guard.Requirement{{Name: "CAP_SYS_ADMIN", Cause: "not effective", Remedy: "give it"}}
 	}
+}
+
+func TestTheRemedyForMemoryIsEveryones(t *testing.T) {
+	m := fakeMachine(t)
+	root, _ := m.root()
+	require.NoError(t, os.WriteFile(filepath.Join(root, "cgroup.controllers"), []byte("cpu\n"), 0o600))
+	text, _ := probeText(t, m)
+	assert.Contains(t, text, "→ "+cgroupfs.MemoryRemedy(root))
+	assert.NotContains(t, text, "\uFFFD")
 }
 
 func TestProbeForPrograms(t *testing.T) {

@@ -116,6 +116,20 @@ func TestStatusForPeople(t *testing.T) {
 	assert.NotContains(t, text, "\x1b", "a cgroup's name does not steer the terminal")
 }
 
+func TestHeadingsStandBelowAnEmptyLine(t *testing.T) {
+	s := busy()
+	require.NoError(t, json.Unmarshal([]byte(`[{"name":"PSI","cause":"it is off","remedy":"boot with psi=1"}]`), &s.Missing))
+	require.NotEmpty(t, s.Leases)
+	for i := range s.Leases {
+		s.Leases[i].Path = "/payment"
+	}
+	text, err := run("status", "--endpoint", serve(t, &extension{journal: episode.NewJournal(4), status: s}))
+	require.NoError(t, err)
+	assert.Contains(t, text, "\n\nCGROUP ")
+	assert.Contains(t, text, "\n\nmissing\n")
+	assert.NotContains(t, text, "\uFFFD")
+}
+
 func TestStatusBeforeAnythingHappened(t *testing.T) {
 	s := reflexextension.Status{LevelName: "normal", Guard: reflexextension.GuardStatus{Link: "embedded", Reachable: true}}
 	text, err := run("status", "--endpoint", serve(t, &extension{journal: episode.NewJournal(4), status: s}))

@@ -147,7 +147,8 @@ func (s *status) table(to io.Writer) error {
 		return err
 	}
 	if len(s.Leases) > 0 {
-		w.line("\nCGROUP\tPHASE\tVERDICT\tCEILING\tHELD\tENDS IN\tREASON")
+		w.line("")
+		w.line("CGROUP\tPHASE\tVERDICT\tCEILING\tHELD\tENDS IN\tREASON")
 		for _, l := range s.Leases {
 			w.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Path, l.Phase, l.Verdict, size(l.Ceiling), duration(l.HeldFor), duration(l.ExpireIn), l.Reason)
 		}
@@ -156,7 +157,8 @@ func (s *status) table(to io.Writer) error {
 		}
 	}
 	if len(s.Missing) > 0 {
-		w.line("\nmissing")
+		w.line("")
+		w.line("missing")
 		for _, q := range s.Missing {
 			w.line("  ✗ %s\t%s", q.Name, q.Cause)
 			w.line("  \t→ %s", q.Remedy)

@@ -50,7 +50,9 @@ func command() *cobra.Command {
 	flags.StringVar(&o.socket, "socket", guard.DefaultSocket, "unix socket on which orders are taken")
 	flags.Var(&o.uid, "uid", "user of the collector, by id or name: owns the socket and, with root, may give orders")
 	flags.StringVar(&o.root, "cgroup-root", "", "cgroup v2 directory to act below (default: the machine's)")
-	flags.StringSliceVar(&o.protect, "protect", nil, "pattern of cgroups never to touch, a component (db-*) or a path (/batch/db-*); may be repeated")
+	// Not a slice, which takes '' for no pattern and a comma, legal in a cgroup's
+	// name, for the next one.
+	flags.StringArrayVar(&o.protect, "protect", nil, "pattern of cgroups never to touch, a component (db-*) or a path (/batch/db-*); may be repeated")
 	flags.StringVar(&o.killSwitch, "kill-switch", guard.DefaultKillSwitch, "file whose presence releases everything and refuses everything")
 	root.AddCommand(superviseCommand(&o, log), serveCommand(&o, log), statusCommand(&o), restoreCommand(&o, log), versionCommand())
 	return root

@@ -30,7 +30,7 @@ const asGuard = "REFLEXGUARD_TEST_BINARY"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asGuard) != "" {
-		main()
+		asTold()
 		return
 	}
 	os.Exit(m.Run())
@@ -101,8 +101,8 @@ func (f *fixture) run(t *testing.T, hung time.Duration) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := supervisor{
-		path: os.Args[0], args: append([]string{"serve"}, f.o.args()...), env: []string{asGuard + "=1"},
-		hung: hung, log: slog.New(slog.DiscardHandler),
+		path: os.Args[0], flags: f.o.args(), env: []string{asGuard + "=1"},
+		hung: hung, within: time.Second, log: slog.New(slog.DiscardHandler),
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx) }()
@@ -207,9 +207,25 @@ func TestStatusAndVersionAnswer(t *testing.T) {
 }
 
 func TestRapidFailuresAreStartedAgainEverMoreSlowly(t *testing.T) {
-	for failures, want := range map[int]time.Duration{0: 0, 1: 0, 2: 0, 3: 50 * time.Millisecond, 4: 100 * time.Millisecond, 9: 3200 * time.Millisecond, 10: maxPause, 1000: maxPause} {
+	for failures, want := range map[int]time.Duration{0: 0, 1: 0, 2: 0, 3: 50 * time.Millisecond, 4: 100 * time.Millisecond, 6: 400 * time.Millisecond, 7: 500 * time.Millisecond, 1000: 500 * time.Millisecond} {
 		assert.Equal(t, want, pause(failures), "%d", failures)
 	}
+}
+
+func TestPausesLeaveTimeToRestoreWithinASecondOfTheShortestLeasesEnd(t *testing.T) {
+	for failures := range 100 {
+		assert.LessOrEqual(t, pause(failures), guard.MinTTL/2, "%d", failures)
+	}
+}
+
+func TestPatternsReachTheGuardAsTheyAreGiven(t *testing.T) {
+	for _, want := range []string{"", "a/b", "/a/"} {
+		o := options{socket: filepath.Join(t.TempDir(), "s"), root: t.TempDir(), killSwitch: "/nowhere", protect: []string{"db-*", want}}
+		f := fixture{o: o}
+		require.ErrorContains(t, f.command(t, "restore"), "protect[1]: "+strconv.Quote(want))
+	}
+	f := fixture{o: options{socket: filepath.Join(t.TempDir(), "s"), root: t.TempDir(), killSwitch: "/nowhere", protect: []string{"a,["}}}
+	require.ErrorContains(t, f.command(t, "restore"), `protect[0]: "a,["`)
 }
 
 func TestTheServiceManagerIsToldWhenTheGuardServes(t *testing.T) {

@@ -38,22 +38,21 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	spareFromOOM(log)
-	if err := selfTest(ctx); err != nil {
-		return err
-	}
-	lockMemory(log)
-
-	unlock, err := lock(ctx, o.socket)
+	unlock, err := patiently(ctx, func() (func(), error) { return guard.Lock(o.socket) })
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	config := o.config(log)
 	config.OnPatrol = heartbeat()
-	g, err := guard.New(config)
+	g, err := patiently(ctx, func() (*guard.Guard, error) { return guard.New(config) }) // it restores, and nothing comes before that
 	if err != nil {
 		return err
 	}
+	if err := selfTest(ctx, log, selfTestDirs()); err != nil {
+		return errors.Join(err, g.Close())
+	}
+	lockMemory(log)
 	for _, r := range guard.Missing(g.Requirements()) {
 		log.Warn("missing: orders will fail", "requirement", r.Name, "cause", r.Cause, "remedy", r.Remedy)
 	}
@@ -68,31 +67,49 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 	return errors.Join(err, g.Close())
 }
 
-// lock waits a little for the lock: a guard that was killed holds it until the
-// last of its threads is gone.
-func lock(ctx context.Context, socket string) (unlock func(), err error) {
+// patiently waits a little for a lock: a guard that was killed holds it until
+// the last of its threads is gone.
+func patiently[T any](ctx context.Context, try func() (T, error)) (T, error) {
 	for wait := time.Millisecond; ; wait *= 2 {
-		unlock, err = guard.Lock(socket)
+		got, err := try()
 		if !errors.Is(err, guard.ErrLocked) || wait > time.Second {
-			return unlock, err
+			return got, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return got, err
 		case <-time.After(wait):
 		}
 	}
 }
 
-// selfTest runs where there is a directory to write to; a guard without one is
-// none the worse for it.
-func selfTest(ctx context.Context) error {
-	for _, dir := range []string{"/run", os.TempDir(), "/dev/shm"} {
-		if unix.Access(dir, unix.W_OK|unix.X_OK) == nil {
-			return guard.SelfTest(ctx, dir)
+// selfTestDirs are where the self-test may write; replaced in tests.
+var selfTestDirs = func() []string { return []string{"/run", os.TempDir(), "/dev/shm"} }
+
+// selfTest runs in the first directory that can be written to. One that is full
+// or read-only says nothing of the guard, and neither does having none.
+func selfTest(ctx context.Context, log *slog.Logger, dirs []string) error {
+	for _, dir := range dirs {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if err == nil {
+			if err = guard.SelfTest(ctx, dir); err == nil || !unwritable(err) {
+				return err
+			}
+		}
+		log.Warn("no self-test in this directory", "directory", dir, "cause", err)
+	}
+	log.Warn("the guard was not tested: no directory can be written to")
+	return nil
+}
+
+// unwritable reports whether an error is of the directory, not of the guard.
+func unwritable(err error) bool {
+	for _, cause := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EACCES} {
+		if errors.Is(err, cause) {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 // heartbeatFD is the environment variable by which the supervisor hands its

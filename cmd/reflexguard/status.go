@@ -62,6 +62,9 @@ func printStatus(to io.Writer, s *guard.Status) error {
 	for _, d := range s.Damaged {
 		w.line("damaged      %s %s: %s; set the knob and remove its record by hand", d.Path, d.Knob, d.Cause)
 	}
+	for _, u := range s.Unread {
+		w.line("unread       %s: %s; trying again", u.Path, u.Cause)
+	}
 	for _, l := range s.Losses {
 		w.line("lost         cgroup %d, %d times, hands off: %v", l.Cgroup, l.Times, l.HandsOff)
 	}
@@ -97,17 +100,14 @@ func restoreCommand(o *options, log *slog.Logger) *cobra.Command {
 		Short: "Give every original back now; for when no guard is at work",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			unlock, err := lock(c.Context(), o.socket)
-			if errors.Is(err, guard.ErrLocked) {
-				return fmt.Errorf("%w: it restores when it is stopped, or when the kill switch %s appears", err, o.killSwitch)
-			}
+			unlock, err := patiently(c.Context(), func() (func(), error) { return guard.Lock(o.socket) })
 			if err != nil {
-				return err
+				return busy(err, o)
 			}
 			defer unlock()
-			g, err := guard.New(o.config(log))
+			g, err := patiently(c.Context(), func() (*guard.Guard, error) { return guard.New(o.config(log)) })
 			if err != nil {
-				return err
+				return busy(err, o)
 			}
 			s := g.Status()
 			for _, e := range s.Audit {
@@ -118,9 +118,20 @@ func restoreCommand(o *options, log *slog.Logger) *cobra.Command {
 			if n := len(s.Damaged); n > 0 {
 				err = fmt.Errorf("%d lease records cannot be read; their knobs were left alone", n)
 			}
-			return errors.Join(err, g.Close())
+			for _, r := range guard.Missing(s.Requirements) {
+				err = errors.Join(err, fmt.Errorf("what is left cannot be known: %s is missing (%s): %s", r.Name, r.Cause, r.Remedy))
+			}
+			return errors.Join(err, g.Close()) // which tells of what could not be read or given back
 		},
 	}
+}
+
+// busy says what to do where another guard is at work.
+func busy(err error, o *options) error {
+	if errors.Is(err, guard.ErrLocked) {
+		return fmt.Errorf("%w: it restores when it is stopped, or when the kill switch %s appears", err, o.killSwitch)
+	}
+	return err
 }
 
 // version is set by the linker; without that the build knows what it was made

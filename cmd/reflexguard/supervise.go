@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,12 +26,17 @@ const (
 	hungAfter = 3 * time.Second
 	// A child that lives shorter than settled failed at once; it is started
 	// again without delay twice, then after a pause that doubles up to maxPause.
+	// That is short: a child may have written a lease before it died. A lease
+	// lives at least one second, and the original must be back one second after
+	// its end at the latest.
 	settled    = time.Second
 	patience   = 2
 	firstPause = 50 * time.Millisecond
-	maxPause   = 5 * time.Second
+	maxPause   = 500 * time.Millisecond
 	// stopWithin is how long a child may take to release everything.
 	stopWithin = 10 * time.Second
+	// restoreWithin is how long the restore after a failed child may take.
+	restoreWithin = 10 * time.Second
 )
 
 func superviseCommand(o *options, log *slog.Logger) *cobra.Command {
@@ -41,7 +47,7 @@ func superviseCommand(o *options, log *slog.Logger) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			spareFromOOM(log)
 			lockMemory(log)
-			s := supervisor{path: "/proc/self/exe", args: append([]string{"serve"}, o.args()...), hung: hungAfter, log: log}
+			s := supervisor{path: "/proc/self/exe", flags: o.args(), hung: hungAfter, within: stopWithin, log: log}
 			return s.run(c.Context())
 		},
 	}
@@ -58,14 +64,16 @@ func (o *options) args() []string {
 
 // supervisor keeps one child alive.
 type supervisor struct {
-	path string
-	args []string
-	env  []string
-	hung time.Duration // hungAfter
-	log  *slog.Logger
+	path   string
+	flags  []string // of serve, and of restore
+	env    []string
+	hung   time.Duration // hungAfter
+	within time.Duration // stopWithin
+	log    *slog.Logger
 }
 
-// run returns when ctx is done and the child has stopped.
+// run returns when ctx is done and the child has stopped. Where the last one
+// did not stop by itself, run gives back what it held.
 func (s *supervisor) run(ctx context.Context) error {
 	// A child gets its parent's-death signal when the thread that started it
 	// ends: this one must not.
@@ -75,7 +83,7 @@ func (s *supervisor) run(ctx context.Context) error {
 		started := time.Now()
 		err := s.child(ctx)
 		if ctx.Err() != nil {
-			return err
+			return s.end(err)
 		}
 		if time.Since(started) < settled {
 			failures++
@@ -86,10 +94,32 @@ func (s *supervisor) run(ctx context.Context) error {
 		s.log.Error("guard ended, starting it again", "cause", err, "after", wait)
 		select {
 		case <-ctx.Done():
-			return nil
+			return s.end(cmp.Or(err, errEnded))
 		case <-time.After(wait):
 		}
 	}
+}
+
+// errEnded says that a child ended without having been told to.
+var errEnded = errors.New("guard ended by itself")
+
+// end restores once after a child that failed: nobody else will.
+func (s *supervisor) end(child error) error {
+	if child == nil {
+		return nil
+	}
+	s.log.Warn("guard did not stop by itself, restoring for it", "cause", child)
+	ctx, cancel := context.WithTimeout(context.Background(), restoreWithin)
+	defer cancel()
+	c := exec.CommandContext(ctx, s.path, append([]string{"restore"}, s.flags...)...)
+	c.Args[0] = "reflexguard"
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	c.Env = append(os.Environ(), s.env...)
+	c.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if err := c.Run(); err != nil {
+		return errors.Join(child, fmt.Errorf("restore: %w", err))
+	}
+	return nil
 }
 
 // pause is the wait before the next start after so many failures in a row.
@@ -107,7 +137,7 @@ func (s *supervisor) child(ctx context.Context) error {
 		return fmt.Errorf("heartbeat pipe: %w", err)
 	}
 	defer r.Close()
-	c := exec.Command(s.path, s.args...)
+	c := exec.Command(s.path, append([]string{"serve"}, s.flags...)...)
 	c.Args[0] = "reflexguard"
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	c.Env = append(append(os.Environ(), heartbeatFD+"=3"), s.env...)
@@ -121,6 +151,9 @@ func (s *supervisor) child(ctx context.Context) error {
 	ended := make(chan struct{})
 	var hung atomic.Bool
 	go listen(r, s.hung, func() {
+		if ctx.Err() != nil {
+			return // it releases instead of patrolling, and has stopWithin for it
+		}
 		hung.Store(true)
 		_ = c.Process.Kill()
 	})
@@ -134,7 +167,7 @@ func (s *supervisor) child(ctx context.Context) error {
 		_ = c.Process.Signal(unix.SIGTERM)
 		select {
 		case <-ended:
-		case <-time.After(stopWithin):
+		case <-time.After(s.within):
 			_ = c.Process.Kill()
 		}
 	}()

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -79,6 +81,9 @@ func (c *Client) call(ctx context.Context, method string, request, answer any) e
 	}
 	for attempt := 0; ; attempt++ {
 		conn, err := c.connect(ctx)
+		if errors.Is(err, unix.EACCES) { // the socket is its owner's alone
+			return fmt.Errorf("guard is not reachable at %s: %w: start reflexguard with --uid=%d", c.socket, err, os.Geteuid())
+		}
 		if err != nil {
 			return fmt.Errorf("guard is not reachable at %s: %w", c.socket, err)
 		}

@@ -28,8 +28,10 @@ const (
 	// MaxReason bounds the reason of an order, in bytes.
 	MaxReason = 256
 
+	// DefaultMaxLeases is how many leases a guard holds at a time.
+	DefaultMaxLeases = 8
+
 	defaultMargin          = 16 << 20
-	defaultMaxLeases       = 8
 	defaultGrantsPerMinute = 20
 	// writeSpacing keeps a ceiling from rising more often than 200 times a
 	// second.
@@ -55,7 +57,7 @@ type Config struct {
 	// Margin is kept free above memory that cannot be reclaimed, in bytes; 0 is
 	// 16 MiB.
 	Margin uint64
-	// MaxLeases bounds the leases held at a time; 0 is 8.
+	// MaxLeases bounds the leases held at a time; 0 is [DefaultMaxLeases].
 	MaxLeases int
 	// GrantsPerMinute bounds new leases; 0 is 20.
 	GrantsPerMinute int
@@ -108,7 +110,7 @@ func (c *Config) complete() error {
 		c.Margin = defaultMargin
 	}
 	if c.MaxLeases == 0 {
-		c.MaxLeases = defaultMaxLeases
+		c.MaxLeases = DefaultMaxLeases
 	}
 	if c.GrantsPerMinute == 0 {
 		c.GrantsPerMinute = defaultGrantsPerMinute

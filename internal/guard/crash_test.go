@@ -29,6 +29,7 @@ func abandon(g *Guard) {
 	g.closed, g.books = true, [2]map[leaseKey]*lease{{}, {}}
 	g.mu.Unlock()
 	g.root.Close()
+	g.unlock()
 }
 
 func TestAGuardKilledAtAnyStepLeavesNothingBehindForTheNext(t *testing.T) {

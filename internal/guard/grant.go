@@ -4,6 +4,7 @@
 package guard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,11 +15,15 @@ import (
 
 // grant makes a new lease, or says why not. Everything but the last writes is
 // the same for an order that only observes.
-func (g *Guard) grant(k knob, o *arc.Order, out *arc.Outcome) (path string) {
+func (g *Guard) grant(ctx context.Context, k knob, o *arc.Order, out *arc.Outcome) (path string) {
 	g.granting.Lock()
 	defer g.granting.Unlock()
 	if g.stopping() {
 		refuse(out, errStopping)
+		return ""
+	}
+	if err := g.overtaken(ctx, o); err != nil {
+		refuse(out, err)
 		return ""
 	}
 	d, err := g.root.Open(o.Cgroup)
@@ -38,12 +43,24 @@ func (g *Guard) grant(k knob, o *arc.Order, out *arc.Outcome) (path string) {
 		g.enter(l)
 		return l.path
 	}
+	if err := g.overtaken(ctx, o); err != nil { // planning takes a while
+		d.Close()
+		refuse(out, err)
+		*out = arc.Outcome{Verdict: out.Verdict, Cause: out.Cause}
+		return l.path
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g.enter(l) // before the first write: whatever happens now, Run ends it
 	if err := g.begin(l); err != nil {
 		refuse(out, err)
 		out.Value = out.Original
+		var other rewritten
+		if errors.As(err, &other) { // nothing of ours was written but the record
+			out.Value, l.lost = uint64(other), true
+			g.forget(l, out)
+			return l.path
+		}
 		g.undo(l, out) // if that fails as well, Run goes on trying
 		return l.path
 	}
@@ -146,6 +163,10 @@ func (g *Guard) hold(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended {
+		if l.released && o.Generation <= l.record.Generation {
+			refuse(out, errOvertaken)
+			return true
+		}
 		return false
 	}
 	out.Original, out.Value = uint64(l.record.Original), l.value
@@ -230,7 +251,13 @@ func (g *Guard) move(l *lease, o *arc.Order, now int64, out *arc.Outcome) {
 	}
 	l.record = r
 	if next != l.value && !l.observed {
-		if err := g.turn(l, next); err != nil {
+		err := g.turnFrom(l, l.value, next)
+		var other rewritten
+		if errors.As(err, &other) {
+			g.lose(l, uint64(other), out)
+			return
+		}
+		if err != nil {
 			refuse(out, err)
 			out.Deadline = l.deadline
 			return

@@ -20,6 +20,7 @@ import (
 type Guard struct {
 	config Config
 	root   *cgroupfs.Root
+	unlock func() // lets another guard have the root
 	safe   *safelist
 
 	// granting serialises grants: they are rare and count against budgets.
@@ -31,6 +32,8 @@ type Guard struct {
 	books  [2]map[leaseKey]*lease
 	losses map[uint64]int
 	damage map[leaseKey]Damage
+	unread map[uint64]Damage // by cgroup: what could not be looked at, see retry
+	early  [2]overtaken      // releases that came before their hold
 
 	log audit
 
@@ -47,7 +50,8 @@ func bookOf(observe bool) int {
 }
 
 // New returns a guard, after giving back every original that a former guard
-// left turned below the root.
+// left turned below the root. It returns [ErrLocked] while another one is at
+// work there: each would take the other for another owner of the knobs.
 func New(config Config) (*Guard, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
@@ -67,12 +71,18 @@ func New(config Config) (*Guard, error) {
 		books:  [2]map[leaseKey]*lease{{}, {}},
 		losses: map[uint64]int{},
 		damage: map[leaseKey]Damage{},
+		unread: map[uint64]Damage{},
 	}
 	for i := range g.grants {
 		g.grants[i] = bucket{size: int64(config.GrantsPerMinute), per: int64(time.Minute)}
 	}
+	if g.unlock, err = lockRoot(config.Root); err != nil {
+		root.Close()
+		return nil, fmt.Errorf("start guard: %w", err)
+	}
 	if err := g.restoreLeftovers(); err != nil {
 		root.Close()
+		g.unlock()
 		return nil, fmt.Errorf("restore what a former guard left: %w", err)
 	}
 	return g, nil
@@ -85,13 +95,13 @@ func (g *Guard) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error {
 		return fmt.Errorf("order about cgroup %d: %w", o.Cgroup, err)
 	}
 	*out = arc.Outcome{}
-	path := g.act(&o, out)
+	path := g.act(ctx, &o, out)
 	g.log.add(g.config.Clock(), path, &o, out)
 	return nil
 }
 
 // act returns the path of the cgroup, where it came to know it.
-func (g *Guard) act(o *arc.Order, out *arc.Outcome) string {
+func (g *Guard) act(ctx context.Context, o *arc.Order, out *arc.Outcome) string {
 	k, err := g.validate(o)
 	if err != nil {
 		refuse(out, err)
@@ -117,7 +127,7 @@ func (g *Guard) act(o *arc.Order, out *arc.Outcome) string {
 			return l.path
 		}
 	}
-	return g.grant(k, o, out)
+	return g.grant(ctx, k, o, out)
 }
 
 // validate checks what can be checked without looking at the machine.
@@ -236,5 +246,7 @@ func (g *Guard) Close() error {
 	g.granting.Lock() // a grant under way is in its book, or was never made
 	defer g.granting.Unlock()
 	err := g.ReleaseAll("the guard is stopping")
-	return errors.Join(err, g.root.Close())
+	g.readAgain(maxUnread)
+	defer g.unlock()
+	return errors.Join(err, g.unreadable(), g.root.Close())
 }

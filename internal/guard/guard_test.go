@@ -5,6 +5,7 @@ package guard
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -259,9 +260,13 @@ func TestBudgets(t *testing.T) {
 		m.change = func(c *Config) { c.GrantsPerMinute = 3 }
 		id := m.cgroup(t, "a")
 		g := m.guard(t)
+		generation := uint64(0)
 		once := func() arc.Verdict {
-			defer act(t, g, releaseOf(id))
-			return act(t, g, hold(id, 130*mib)).Verdict
+			generation++
+			grant, release := hold(id, 130*mib), releaseOf(id)
+			grant.Generation, release.Generation = generation, generation
+			defer act(t, g, release)
+			return act(t, g, grant).Verdict
 		}
 		o := hold(id, 130*mib)
 		o.Observe = true
@@ -516,6 +521,15 @@ func TestBadConfigurationNamesItsKey(t *testing.T) {
 		_, err := New(m.config())
 		require.ErrorContains(t, err, key)
 	}
+}
+
+func TestPatternsThatProtectNothingAreRefusedByName(t *testing.T) {
+	for _, p := range []string{"", "[", "batch/db-*", "/batch/", "batch/", "/"} {
+		c := Config{Protect: []string{"ok", p}}
+		require.ErrorContains(t, c.Validate(), fmt.Sprintf("protect[1]: %q", p))
+	}
+	c := Config{Protect: []string{"db-*", "/batch", "/batch/db-*"}}
+	require.NoError(t, c.Validate())
 }
 
 func TestSelfTest(t *testing.T) { require.NoError(t, SelfTest(t.Context(), t.TempDir())) }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
-	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 // patrol is how often Run looks for what is due. A lease ends within it of its
@@ -38,6 +37,7 @@ func (g *Guard) Run(ctx context.Context) error {
 
 // Patrol does once what Run does at every tick.
 func (g *Guard) Patrol() {
+	defer g.retry()
 	if on, _ := g.killed(); on {
 		if err := g.ReleaseAll("kill switch"); err != nil {
 			g.config.Logger.Error("kill switch", "error", err)
@@ -107,6 +107,7 @@ func (g *Guard) release(l *lease, o *arc.Order, out *arc.Outcome) string {
 	}
 	switch {
 	case !held:
+		g.overtake(o)
 		out.Verdict, out.Cause = arc.VerdictReleased, "no lease is held: it had ended before"
 		if o.Observe {
 			out.Verdict = arc.VerdictObserved
@@ -116,46 +117,9 @@ func (g *Guard) release(l *lease, o *arc.Order, out *arc.Outcome) string {
 		refuse(out, refusal(fmt.Sprintf("the order is of generation %d, the lease of %d", o.Generation, l.record.Generation)))
 		out.Original, out.Value, out.Deadline = uint64(l.record.Original), l.value, l.deadline
 	default:
+		l.released, l.record.Generation = true, o.Generation
 		g.giveBack(l, out)
 		g.config.Logger.Info("lease released", "cgroup", l.path, "knob", l.knob.file(), "verdict", out.Verdict.String(), "reason", o.Reason)
 	}
 	return l.path
-}
-
-// restoreLeftovers walks the tree and ends every lease it finds, of whichever
-// guard and boot: its process is gone, so nobody renews it.
-func (g *Guard) restoreLeftovers() error {
-	return g.root.WalkDirs(func(d *cgroupfs.Dir, _ uint64, path string) error {
-		for action, k := range knobs {
-			text, err := d.Getxattr(recordPrefix + k.file())
-			if err == nil {
-				g.adopt(leaseKey{d.ID(), action}, k, path, text)
-			}
-		}
-		if n, err := g.lossesOf(d); err == nil && n > 0 {
-			g.losses[d.ID()] = n
-		}
-		return nil
-	})
-}
-
-// adopt ends the lease that a record tells of.
-func (g *Guard) adopt(key leaseKey, k knob, path string, text []byte) {
-	r, err := decodeRecord(text)
-	if err != nil {
-		g.damage[key] = Damage{Cgroup: key.cgroup, Path: path, Knob: k.file(), Cause: err.Error()}
-		g.config.Logger.Error("lease record cannot be read, knob left alone", "cgroup", path, "knob", k.file(), "error", err)
-		return
-	}
-	d, err := g.root.Open(key.cgroup)
-	if err != nil {
-		return // gone since, and the record with it
-	}
-	l := &lease{key: key, dir: d, path: path, knob: k, record: r, value: uint64(r.High)}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	g.enter(l)
-	if err := g.finish(l, "left by a former guard"); err != nil {
-		g.config.Logger.Error("lease of a former guard", "error", err)
-	}
 }

@@ -62,7 +62,7 @@ func requirements(root string) []Requirement {
 			}
 			return nil
 		}),
-		probe("memory controller", "enable it: boot without cgroup_disable=memory and write +memory to "+root+"/cgroup.subtree_control", func() error {
+		probe("memory controller", cgroupfs.MemoryRemedy(root), func() error {
 			for _, file := range []string{"cgroup.controllers", "cgroup.subtree_control"} {
 				text, err := os.ReadFile(root + "/" + file)
 				if err != nil {

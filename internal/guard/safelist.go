@@ -180,6 +180,9 @@ func validPattern(p string) error {
 	if _, err := path.Match(p, ""); err != nil {
 		return err
 	}
+	if strings.HasSuffix(p, "/") {
+		return errors.New("a pattern with a slash at its end protects nothing: leave the slash out")
+	}
 	if !strings.HasPrefix(p, "/") && strings.Contains(p, "/") {
 		return errors.New("a pattern with a slash has to start with one")
 	}

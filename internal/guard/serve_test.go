@@ -6,9 +6,11 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -48,6 +50,32 @@ func socketPath(tb testing.TB) string {
 	require.NoError(tb, err)
 	tb.Cleanup(func() { os.RemoveAll(dir) })
 	return filepath.Join(dir, "run", "guard.sock")
+}
+
+func TestASocketOfSomebodyElseSaysWhoseItShouldBe(t *testing.T) {
+	m := newMachine(t)
+	socket := socketPath(t)
+	serving(t, m.guard(t), socket)
+	require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(socket)), 0o755))
+	require.NoError(t, os.Chmod(socket, 0))
+
+	answer := make(chan error)
+	go func() {
+		if os.Geteuid() == 0 { // who opens every socket
+			runtime.LockOSThread() // the thread gives that up, and ends with this function
+			if err := unix.Setfsuid(65534); err != nil {
+				answer <- err
+				return
+			}
+		}
+		c := Dial(socket)
+		defer c.Close()
+		_, err := c.Status(t.Context())
+		answer <- err
+	}()
+	err := <-answer
+	require.ErrorIs(t, err, unix.EACCES)
+	assert.ErrorContains(t, err, fmt.Sprintf("start reflexguard with --uid=%d", os.Geteuid()))
 }
 
 func TestOrdersOverTheSocket(t *testing.T) {

@@ -21,6 +21,7 @@ type Status struct {
 	Leases       []Lease           `json:"leases"`
 	Verdicts     map[string]uint64 `json:"verdicts"`
 	Damaged      []Damage          `json:"damaged"`
+	Unread       []Damage          `json:"unread"` // cgroups that could not be looked at yet; Knob is ""
 	Losses       []Loss            `json:"losses"`
 	Requirements []Requirement     `json:"requirements"`
 	Audit        []Entry           `json:"audit"` // oldest first
@@ -98,7 +99,10 @@ func (g *Guard) Status() Status {
 	}
 	slices.SortFunc(s.Leases, func(a, b Lease) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
 	g.mu.Lock()
-	s.Damaged, s.Losses = []Damage{}, []Loss{}
+	s.Damaged, s.Unread, s.Losses = []Damage{}, []Damage{}, []Loss{}
+	for _, u := range g.unread {
+		s.Unread = append(s.Unread, u)
+	}
 	for _, d := range g.damage {
 		s.Damaged = append(s.Damaged, d)
 	}
@@ -107,6 +111,7 @@ func (g *Guard) Status() Status {
 	}
 	g.mu.Unlock()
 	slices.SortFunc(s.Damaged, func(a, b Damage) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
+	slices.SortFunc(s.Unread, func(a, b Damage) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
 	slices.SortFunc(s.Losses, func(a, b Loss) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
 	s.Verdicts, s.Audit = g.log.snapshot()
 	return s

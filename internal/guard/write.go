@@ -21,7 +21,30 @@ func (g *Guard) begin(l *lease) error {
 	if err := g.writeRecord(l, &l.record); err != nil {
 		return err
 	}
-	return g.turn(l, l.value)
+	return g.turnFrom(l, uint64(l.record.Original), l.value)
+}
+
+// rewritten says which value somebody else gave a knob since it was read.
+type rewritten uint64
+
+func (r rewritten) Error() string {
+	return "somebody else wrote " + string(cgroupfs.AppendUint(nil, uint64(r))) + " meanwhile"
+}
+
+// turnFrom is turn where the knob is still at from, as far as that can be known:
+// between this look and the write is nothing that waits.
+func (g *Guard) turnFrom(l *lease, from, v uint64) error {
+	if err := g.step("look", l); err != nil {
+		return err
+	}
+	current, err := l.knob.read(l.dir)
+	if err != nil {
+		return err
+	}
+	if current != from {
+		return fmt.Errorf("%s of %s: %w", l.knob.file(), l.path, rewritten(current))
+	}
+	return g.turn(l, v)
 }
 
 // turn writes the knob. From a failed write on only the interval is known.

@@ -21,19 +21,33 @@ type Safelist struct {
 // relative to the cgroup root) and of own, the path of the collector's cgroup.
 // A pattern protects what it matches and everything below; own protects itself,
 // everything below and all its ancestors. A pattern without a slash is matched
-// against the last element of a path.
+// against the last element of a path; one with a slash has to start with one.
 func NewSafelist(patterns []string, own string) (*Safelist, error) {
 	s := &Safelist{own: own}
 	for _, p := range patterns {
-		if p == "" {
-			return nil, errors.New("an empty pattern protects nothing")
-		}
-		if _, err := path.Match(p, ""); err != nil {
+		if err := validPattern(p); err != nil {
 			return nil, fmt.Errorf("pattern %q: %w", p, err)
 		}
 		s.patterns = append(s.patterns, p)
 	}
 	return s, nil
+}
+
+// validPattern refuses what could match no cgroup: paths are absolute and clean.
+func validPattern(p string) error {
+	if p == "" {
+		return errors.New("an empty pattern protects nothing")
+	}
+	if _, err := path.Match(p, ""); err != nil {
+		return err
+	}
+	if strings.HasSuffix(p, "/") {
+		return errors.New("a pattern with a slash at its end protects nothing: leave the slash out")
+	}
+	if !strings.HasPrefix(p, "/") && strings.Contains(p, "/") {
+		return errors.New("a pattern with a slash has to start with one")
+	}
+	return nil
 }
 
 // Protects says whether the cgroup at p is protected and by what. The zero and
