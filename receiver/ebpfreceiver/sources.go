@@ -117,7 +117,7 @@ func (s *sources) openCgroups(cfg *Config, clock sampler.Clock) {
 	// Before BPF says so: what follows from it is known here.
 	if !cgroupfs.HasController(root, "memory") {
 		s.lack("memory controller", root+"/cgroup.controllers does not list memory",
-			"free the controller of cgroup v1 (systemd.unified_cgroup_hierarchy=1); without it no memory of a cgroup is known and nobody can be contained")
+			cgroupfs.MemoryRemedy(root)+"; without it no memory of a cgroup is known and nobody can be contained")
 	}
 	if bpf := s.openBPFCgroups(root, cfg.MaxCgroups); bpf != nil {
 		s.cgroups = bpf
