@@ -52,6 +52,10 @@ func printStatus(to io.Writer, s *guard.Status) error {
 	}
 	w.line("leases       %d", len(s.Leases))
 	for _, l := range s.Leases {
+		if l.Busy {
+			w.line("  cgroup %d %s is being written to, ends in %v", l.Cgroup, l.Knob, time.Duration(l.Deadline-s.BootTime).Round(time.Millisecond))
+			continue
+		}
 		kind := ""
 		if l.Observed {
 			kind = " (observed only)"

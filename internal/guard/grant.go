@@ -37,7 +37,7 @@ func (g *Guard) grant(ctx context.Context, k knob, o *arc.Order, out *arc.Outcom
 		refuse(out, err)
 		return l.path
 	}
-	out.Original, out.Value, out.Deadline = uint64(l.record.Original), l.value, l.deadline
+	out.Original, out.Value, out.Deadline = uint64(l.record.Original), l.value, l.deadline.Load()
 	if o.Observe {
 		out.Verdict = arc.VerdictObserved
 		g.enter(l)
@@ -103,11 +103,12 @@ func (g *Guard) plan(l *lease, o *arc.Order) error {
 	if !g.grants[book].take(now) {
 		return refusal(fmt.Sprintf("%d leases were granted within a minute, no more are allowed", g.config.GrantsPerMinute))
 	}
-	l.value, l.exact, l.deadline, l.rechecked, l.reason = value, true, now+o.TTL, now, o.Reason
+	l.value, l.exact, l.rechecked, l.reason = value, true, now, o.Reason
+	l.deadline.Store(now + o.TTL)
 	l.record = record{
 		Version: recordVersion, Original: limit(original), Coupled: coupled,
 		Low: limit(value), High: limit(g.interval(l.knob, value, original)),
-		Generation: o.Generation, BootID: g.config.BootID, Granted: now, Deadline: l.deadline,
+		Generation: o.Generation, BootID: g.config.BootID, Granted: now, Deadline: now + o.TTL,
 	}
 	return nil
 }
@@ -172,7 +173,7 @@ func (g *Guard) hold(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 	out.Original, out.Value = uint64(l.record.Original), l.value
 	if o.Generation < l.record.Generation {
 		refuse(out, refusal(fmt.Sprintf("the order is of generation %d, the lease of %d", o.Generation, l.record.Generation)))
-		out.Deadline = l.deadline
+		out.Deadline = l.deadline.Load()
 		return true
 	}
 	now := g.config.Clock()
@@ -184,7 +185,7 @@ func (g *Guard) hold(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 		return true
 	case err != nil:
 		refuse(out, err)
-		out.Deadline = l.deadline
+		out.Deadline = l.deadline.Load()
 		return true
 	case l.observed:
 		if current != uint64(l.record.Original) {
@@ -245,7 +246,7 @@ func (g *Guard) move(l *lease, o *arc.Order, now int64, out *arc.Outcome) {
 	if !l.observed && changed {
 		if err := g.writeRecord(l, &r); err != nil {
 			refuse(out, err)
-			out.Deadline = l.deadline
+			out.Deadline = l.deadline.Load()
 			return
 		}
 	}
@@ -259,12 +260,13 @@ func (g *Guard) move(l *lease, o *arc.Order, now int64, out *arc.Outcome) {
 		}
 		if err != nil {
 			refuse(out, err)
-			out.Deadline = l.deadline
+			out.Deadline = l.deadline.Load()
 			return
 		}
 		out.Written = l.written
 	}
-	l.value, l.deadline, l.reason = next, deadline, o.Reason
+	l.value, l.reason = next, o.Reason
+	l.deadline.Store(deadline)
 	out.Value, out.Deadline = next, deadline
 	out.Verdict = arc.VerdictHeld
 	if l.observed {

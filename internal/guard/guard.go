@@ -243,7 +243,9 @@ func (g *Guard) Close() error {
 	}
 	g.closed = true
 	g.mu.Unlock()
-	g.granting.Lock() // a grant under way is in its book, or was never made
+	// The grant that is waited for next may be one that blocks.
+	_, _ = g.releaseIdle("the guard is stopping") // what fails is tried again below
+	g.granting.Lock()                             // a grant under way is in its book, or was never made
 	defer g.granting.Unlock()
 	err := g.ReleaseAll("the guard is stopping")
 	g.readAgain(maxUnread)

@@ -361,8 +361,10 @@ func TestAKnobThatSomebodyElseRewroteIsTheirs(t *testing.T) {
 	}
 	check(g)
 	require.NoError(t, g.Close())
-	check(m.guard(t)) // a restart does not forget
+	g = m.guard(t)
+	check(g) // a restart does not forget
 	m.change = func(c *Config) { c.BootID = "the next boot" }
+	require.NoError(t, g.Close())
 	assert.Equal(t, arc.VerdictGranted, act(t, m.guard(t), hold(id, 130*mib)).Verdict)
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
@@ -100,6 +101,9 @@ type lease struct {
 	knob     knob
 	observed bool // nothing was ever written
 
+	// deadline is written under mu, but read by patrols that do not wait for it.
+	deadline atomic.Int64
+
 	mu        sync.Mutex
 	ended     bool
 	released  bool // ended by an order of the record's generation, or a later one
@@ -107,9 +111,8 @@ type lease struct {
 	record    record
 	value     uint64 // last written, or what would be
 	exact     bool   // value is known, not only the interval
-	deadline  int64
-	written   int64 // when value was written
-	rechecked int64 // when the safelist was last asked
+	written   int64  // when value was written
+	rechecked int64  // when the safelist was last asked
 	reason    string
 }
 

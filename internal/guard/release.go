@@ -19,8 +19,14 @@ const patrol = 100 * time.Millisecond
 // The promise is 250 ms; one patrol may be late by all of another.
 const _ = uint(250*time.Millisecond - 2*patrol)
 
+// hungAfter is how long after its deadline a lease may be in the middle of a
+// write before the guard counts as hung.
+const hungAfter = int64(time.Second)
+
 // Run ends leases at their deadlines and obeys the kill switch, until ctx is
-// done. Leases still held then are given back by [Guard.Close].
+// done. Leases still held then are given back by [Guard.Close]. OnPatrol is not
+// called while a write keeps a lease from ending: whoever watches should then
+// replace the guard.
 func (g *Guard) Run(ctx context.Context) error {
 	ticks := time.NewTicker(patrol)
 	defer ticks.Stop()
@@ -29,22 +35,34 @@ func (g *Guard) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticks.C:
-			g.Patrol()
-			g.config.OnPatrol()
+			g.round()
 		}
+	}
+}
+
+func (g *Guard) round() {
+	g.Patrol()
+	if !g.hung() {
+		g.config.OnPatrol()
 	}
 }
 
 // Patrol does once what Run does at every tick.
 func (g *Guard) Patrol() {
 	defer g.retry()
+	now := g.config.Clock()
 	if on, _ := g.killed(); on {
-		if err := g.ReleaseAll("kill switch"); err != nil {
+		busy, err := g.releaseIdle("kill switch")
+		if err != nil {
 			g.config.Logger.Error("kill switch", "error", err)
+		}
+		for _, l := range busy { // due from now on
+			if due := l.deadline.Load(); due > now {
+				l.deadline.CompareAndSwap(due, now)
+			}
 		}
 		return
 	}
-	now := g.config.Clock()
 	for _, observe := range []bool{false, true} {
 		for _, l := range g.leases(observe) {
 			g.expire(l, now)
@@ -59,24 +77,56 @@ func (g *Guard) expire(l *lease, now int64) {
 		return
 	}
 	defer l.mu.Unlock()
-	if !l.ended && now >= l.deadline {
+	if !l.ended && now >= l.deadline.Load() {
 		_ = g.finish(l, "the lease expired") // logged, in the audit, and tried again
 	}
 }
 
-// ReleaseAll gives back every original.
+// hung reports whether a lease should have ended a while ago and cannot: it is
+// locked by a write that does not return.
+func (g *Guard) hung() bool {
+	now := g.config.Clock()
+	for _, l := range g.leases(false) {
+		if now-l.deadline.Load() <= hungAfter {
+			continue
+		}
+		if !l.mu.TryLock() {
+			return true
+		}
+		l.mu.Unlock()
+	}
+	return false
+}
+
+// ReleaseAll gives back every original. Leases that are being written to come
+// last, so that one write that blocks keeps no other lease.
 func (g *Guard) ReleaseAll(reason string) error {
-	var errs []error
+	busy, err := g.releaseIdle(reason)
+	for _, l := range busy {
+		l.mu.Lock()
+		if !l.ended {
+			err = errors.Join(err, g.finish(l, reason))
+		}
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// releaseIdle releases what nobody is writing to and returns the rest.
+func (g *Guard) releaseIdle(reason string) (busy []*lease, err error) {
 	for _, observe := range []bool{false, true} {
 		for _, l := range g.leases(observe) {
-			l.mu.Lock()
+			if !l.mu.TryLock() {
+				busy = append(busy, l)
+				continue
+			}
 			if !l.ended {
-				errs = append(errs, g.finish(l, reason))
+				err = errors.Join(err, g.finish(l, reason))
 			}
 			l.mu.Unlock()
 		}
 	}
-	return errors.Join(errs...)
+	return busy, err
 }
 
 // finish gives a lease back without having been ordered to, and records it.
@@ -115,7 +165,7 @@ func (g *Guard) release(l *lease, o *arc.Order, out *arc.Outcome) string {
 		return ""
 	case o.Generation < l.record.Generation:
 		refuse(out, refusal(fmt.Sprintf("the order is of generation %d, the lease of %d", o.Generation, l.record.Generation)))
-		out.Original, out.Value, out.Deadline = uint64(l.record.Original), l.value, l.deadline
+		out.Original, out.Value, out.Deadline = uint64(l.record.Original), l.value, l.deadline.Load()
 	default:
 		l.released, l.record.Generation = true, o.Generation
 		g.giveBack(l, out)

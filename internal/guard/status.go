@@ -41,6 +41,7 @@ type Lease struct {
 	Path       string `json:"path"`
 	Knob       string `json:"knob"`
 	Observed   bool   `json:"observed,omitempty"`
+	Busy       bool   `json:"busy,omitempty"` // being written to: all but cgroup, knob and deadline unknown
 	Original   uint64 `json:"original"`
 	Value      uint64 `json:"value"`
 	Generation uint64 `json:"generation"`
@@ -87,11 +88,16 @@ func (g *Guard) Status() Status {
 	s.Leases = []Lease{}
 	for _, observe := range []bool{false, true} {
 		for _, l := range g.leases(observe) {
-			l.mu.Lock()
+			if !l.mu.TryLock() { // what it changes is not known before it is done
+				s.Leases = append(s.Leases, Lease{
+					Cgroup: l.key.cgroup, Knob: l.knob.file(), Observed: l.observed, Busy: true, Deadline: l.deadline.Load(),
+				})
+				continue
+			}
 			if !l.ended {
 				s.Leases = append(s.Leases, Lease{
 					Cgroup: l.key.cgroup, Path: l.path, Knob: l.knob.file(), Observed: l.observed, Original: uint64(l.record.Original),
-					Value: l.value, Generation: l.record.Generation, Deadline: l.deadline, Reason: l.reason,
+					Value: l.value, Generation: l.record.Generation, Deadline: l.deadline.Load(), Reason: l.reason,
 				})
 			}
 			l.mu.Unlock()

@@ -130,7 +130,7 @@ func (g *Guard) undo(l *lease, out *arc.Outcome) {
 		}
 		g.end(l)
 	default:
-		l.deadline = 0
+		l.deadline.Store(0)
 		out.Verdict, out.Cause = arc.VerdictFailed, join(out.Cause, err.Error())
 		g.config.Logger.Error("lease not given back, trying again", "cgroup", l.path, "knob", l.knob.file(), "error", err)
 	}
@@ -170,7 +170,7 @@ func (g *Guard) forget(l *lease, out *arc.Outcome) {
 	out.Verdict = arc.VerdictLost
 	if err := g.removeRecord(l); err != nil && !errors.Is(err, cgroupfs.ErrGone) {
 		out.Cause = join(out.Cause, err.Error())
-		l.deadline = 0
+		l.deadline.Store(0)
 		return
 	}
 	g.end(l)
