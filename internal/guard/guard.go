@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -76,9 +77,14 @@ func New(config Config) (*Guard, error) {
 	for i := range g.grants {
 		g.grants[i] = bucket{size: int64(config.GrantsPerMinute), per: int64(time.Minute)}
 	}
-	if g.unlock, err = lockRoot(config.Root); err != nil {
+	switch g.unlock, err = lockRoot(filepath.Dir(config.KillSwitch), root); {
+	case errors.Is(err, ErrLocked):
 		root.Close()
 		return nil, fmt.Errorf("start guard: %w", err)
+	case err != nil:
+		// What is left turned has to go back, even where no file can be made.
+		config.Logger.Warn("nothing keeps a second guard away", "cause", err)
+		g.unlock = func() {}
 	}
 	if err := g.restoreLeftovers(); err != nil {
 		root.Close()

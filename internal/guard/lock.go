@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 // ErrLocked says that another guard holds the lock of the socket or the root.
@@ -19,6 +21,32 @@ var ErrLocked = errors.New("another guard is at work")
 // anything. The kernel drops the lock with the process, however it ends.
 func Lock(socket string) (unlock func(), err error) {
 	name := socket + ".lock"
+	f, err := openLock(name)
+	if err != nil {
+		return nil, err
+	}
+	return lockFile(f)
+}
+
+// lockRoot makes a guard the only one of a cgroup root, whatever its socket and
+// whether it has one. The lock is a file in dir, named after the root's id. It is
+// not the root itself: anybody may open that for reading, and lock a guard out
+// that has something to give back.
+func lockRoot(dir string, root *cgroupfs.Root) (unlock func(), err error) {
+	name := filepath.Join(dir, fmt.Sprintf("guard-%d.lock", root.ID()))
+	f, err := openLock(name)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err = lockFile(f)
+	if err != nil {
+		return nil, fmt.Errorf("one guard for %s: %w", root.Name(), err)
+	}
+	return unlock, nil
+}
+
+// openLock opens a lock file that only its owner can open.
+func openLock(name string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
@@ -26,18 +54,7 @@ func Lock(socket string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
-	return lockFile(f)
-}
-
-// lockRoot makes a guard the only one of a cgroup root, whatever its socket and
-// whether it has one. It is the directory itself that is locked, so that other
-// names of it, in other mount namespaces too, are the same lock.
-func lockRoot(root string) (unlock func(), err error) {
-	f, err := os.OpenFile(root, os.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, fmt.Errorf("lock cgroup root: %w", err)
-	}
-	return lockFile(f)
+	return f, nil
 }
 
 func lockFile(f *os.File) (unlock func(), err error) {
