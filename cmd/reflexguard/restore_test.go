@@ -30,7 +30,7 @@ func TestRestoreFailsWhereItCannotKnowWhatIsLeft(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	dir, err := os.MkdirTemp(root, "reflex-restore-")
+	dir, err := os.MkdirTemp(root, "reflex-restore-") //nolint:usetesting // a cgroup
 	if err != nil {
 		t.Skipf("no cgroup of its own: %v", err)
 	}

@@ -83,7 +83,7 @@ func (s *supervisor) run(ctx context.Context) error {
 		started := time.Now()
 		err := s.child(ctx)
 		if ctx.Err() != nil {
-			return s.end(err)
+			return s.end(err) //nolint:contextcheck // the context that would be passed has ended
 		}
 		if time.Since(started) < settled {
 			failures++
@@ -94,7 +94,7 @@ func (s *supervisor) run(ctx context.Context) error {
 		s.log.Error("guard ended, starting it again", "cause", err, "after", wait)
 		select {
 		case <-ctx.Done():
-			return s.end(cmp.Or(err, errEnded))
+			return s.end(cmp.Or(err, errEnded)) //nolint:contextcheck // the same
 		case <-time.After(wait):
 		}
 	}

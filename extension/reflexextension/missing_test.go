@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -68,12 +69,12 @@ func TestReportsAreBounded(t *testing.T) {
 	var p reports
 	many := make([]arc.Requirement, reportedNeeds+3)
 	for i := range many {
-		many[i].Name = fmt.Sprint(i)
+		many[i].Name = strconv.Itoa(i)
 	}
 	assert.Equal(t, 3, p.keep("0", many))
 	assert.Len(t, p.needs(), reportedNeeds)
 	for i := range reportedSources {
-		assert.Zero(t, p.keep(fmt.Sprint(i), many[:1]))
+		assert.Zero(t, p.keep(strconv.Itoa(i), many[:1]))
 	}
 	assert.Equal(t, 1, p.keep("one more", many[:1]))
 	assert.Zero(t, p.keep("0", nil))
@@ -134,7 +135,7 @@ func TestEveryUnjudgedSourceHasItsOwnRemedy(t *testing.T) {
 func TestUnjudgedSourcesAreBoundedAndCostNothing(t *testing.T) {
 	var u unjudged
 	for i := range 3 * unjudgedSources {
-		u.note(fmt.Sprint(i))
+		u.note(strconv.Itoa(i))
 	}
 	assert.Len(t, u.sources(), unjudgedSources)
 
