@@ -175,10 +175,8 @@ func (b *Baseline) scoreFrom(x, centre []float64) float64 {
 			deviation[j], white[j], taking[j] = 0, 0, false
 			continue
 		}
-		if u > knee[j] {
-			u = knee[j] * (1 + math.Log(u/knee[j]))
-		} else if u < -knee[j] {
-			u = -knee[j] * (1 + math.Log(-u/knee[j]))
+		if u > knee[j] || u < -knee[j] {
+			u = b.bend(j, u)
 		}
 		deviation[j], white[j], taking[j] = u, u, true
 		b.present++
@@ -187,6 +185,21 @@ func (b *Baseline) scoreFrom(x, centre []float64) float64 {
 		return b.marginal.whiten(b)
 	}
 	return b.factor.whiten(white)
+}
+
+// unheard is the deviation in σ that a dimension with a knee counts at most: one
+// that has never moved has no σ to speak of.
+const unheard = 100
+
+// bend makes the deviation u of dimension j, which lies beyond the knee, count
+// logarithmically.
+func (b *Baseline) bend(j int, u float64) float64 {
+	a := math.Abs(u)
+	if a > unheard {
+		b.inverse[j] *= unheard / a // until the next factorisation
+		a = unheard
+	}
+	return math.Copysign(b.knee[j]*(1+math.Log(a/b.knee[j])), u)
 }
 
 // explain fills precision, from which contributions come.
@@ -205,15 +218,16 @@ func (b *Baseline) explain() {
 func (b *Baseline) Contribution(j int) float64 { return b.deviation[j] * b.precision[j] }
 
 // Learn takes in x, the last one scored, with weight w ≤ 1 on its deviation:
-// clip/D where D lies beyond a clip distance.
-func (b *Baseline) Learn(x []float64, w float64) {
+// clip/D where D lies beyond a clip distance. share ≤ 1 is how much of an
+// observation it counts as.
+func (b *Baseline) Learn(x []float64, w, share float64) {
 	if b.count < bootstrap {
 		b.begin(x)
 		return
 	}
-	b.count = min(b.count+1, 1/b.decay)
-	b.total++
-	alpha := 1 / b.count // ≥ decay
+	b.count = min(b.count+share/2, 1/b.decay)
+	b.total += share
+	alpha := share / b.count // ≥ share · decay
 	rate := alpha
 	n := b.n
 	d := b.scaled[:n]

@@ -128,7 +128,7 @@ const body = 0.95
 // these statistics have under Gaussian data, an excess of u has probability
 // e^−u; so rarities of different statistics compare.
 type scale struct {
-	mean, square float64 // running moments, for the beginning
+	mean, square float64 // running moments of log(1+v), for the beginning
 	q, e         float64
 	seen         float64
 }
@@ -152,12 +152,15 @@ const settled = 100
 func (s *scale) learn(v, floor float64) {
 	s.seen++
 	if s.seen <= settled {
-		d := v - s.mean
+		l := math.Log1p(max(v, 0))
+		d := l - s.mean
 		s.mean += d / s.seen
-		s.square += d * (v - s.mean)
+		s.square += d * (l - s.mean)
 		sd := math.Sqrt(s.square / s.seen)
-		// Of a gamma distribution of so many degrees of freedom as these have.
-		s.q, s.e = s.mean+1.75*sd, max(0.8*sd, floor*s.mean, 1e-12)
+		// Of a log-normal quantity; in logarithms, because the first scores of a
+		// young baseline may be off by orders of magnitude.
+		s.q = math.Expm1(s.mean + 1.645*sd)
+		s.e = max(0.35*sd*s.q, floor*s.q, 1e-12)
 		return
 	}
 	rate := max(0.5/math.Pow(s.seen, 0.6), 0.001)

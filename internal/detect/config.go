@@ -69,7 +69,7 @@ func (c Config) withDefaults() Config {
 const (
 	// fewestObservations a dimension is what a baseline remembers at least,
 	// however slow the input.
-	fewestObservations = 50
+	fewestObservations = 200
 	// slower is how much longer than the fast baseline's the slow one's memory is
 	// at least.
 	slower = 8

@@ -5,6 +5,7 @@ package detect
 
 import (
 	"math"
+	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
@@ -46,6 +47,7 @@ type Detector struct {
 
 	calibration  calibration
 	limit        float64 // rarity
+	warning      float64 // rarity from which learning slows down
 	extrapolated bool
 
 	period    int64 // ns, for which memories were set
@@ -129,6 +131,9 @@ func (d *Detector) pace(period int64) {
 // refit takes up the limit that the calibration now gives.
 func (d *Detector) refit() {
 	d.limit, d.extrapolated = d.calibration.limit(d.config.FalseAlarmInterval)
+	k := &d.calibration
+	seen := time.Duration(k.history() / 4 * k.seconds * float64(time.Second))
+	d.warning, _ = k.limit(min(d.config.FalseAlarmInterval/4, max(seen, 4*episodeGap)))
 }
 
 func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
@@ -204,6 +209,9 @@ func (d *Detector) report(o *opinion, j *arc.Judgement) {
 	if o.chart != sudden {
 		j.Score = min(o.distance(o.rarity), greatest)
 	}
+	if mode != "" {
+		j.Score = d.debugScore(o)
+	}
 	if o.charts.scale[sudden].seen < fewestScores {
 		j.Limit = 0
 	}
@@ -243,13 +251,14 @@ func (d *Detector) learn(x []float64, o *opinion, wall int64) {
 		}
 	}
 	d.decisions++
-	fast.Learn(x, weight(d.fast.d2, d.fast.clip()))
+	share := d.share(o.rarity)
+	fast.Learn(x, weight(d.fast.d2, d.fast.clip()), share)
 	switch {
 	case d.apart:
 		d.skipped++
 		if d.skipped >= slowStride {
 			d.skipped = 0
-			d.slow.base.Learn(x, weight(d.slow.d2, d.slow.clip()))
+			d.slow.base.Learn(x, weight(d.slow.d2, d.slow.clip()), share)
 		}
 	case fast.count >= 1/fast.decay:
 		d.part()
@@ -264,6 +273,23 @@ func (d *Detector) learn(x []float64, o *opinion, wall int64) {
 
 // scaleFloor is the least mean excess of a chart, as a share of its quantile.
 const scaleFloor = 0.02
+
+// share is how much of an observation a decision of rarity u counts as: all of
+// it up to what history has seen about once in a quarter of its length, then
+// less and less, down to a tenth at the limit.
+func (d *Detector) share(u float64) float64 {
+	if u <= d.warning {
+		return 1
+	}
+	if u >= d.limit {
+		return cautious
+	}
+	return 1 - (1-cautious)*(u-d.warning)/(d.limit-d.warning)
+}
+
+// cautious is the share of an observation that a decision just below the limit
+// counts as.
+const cautious = 0.1
 
 // weight is what a deviation of squared length d2 counts when it is learned.
 func weight(d2, clip2 float64) float64 {

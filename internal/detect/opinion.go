@@ -54,7 +54,7 @@ func (o *opinion) judge(limit float64) {
 	if s := &c.scale[drift]; s.seen > settled {
 		reach = max(s.q, 0) + 1.5*limit*s.e
 	}
-	c.step(o.base.white, o.d2, c.scale[sudden].mean, o.clip(), k, reach)
+	c.step(o.base.white, o.d2, float64(o.base.present), o.clip(), k, reach)
 	o.rarity, o.chart = c.rarity()
 }
 
