@@ -45,9 +45,13 @@ func All() []Entry {
 	return []Entry{
 		{Ours, true, "the engine of Reflex", newReflex},
 		{"maha-online", true, "Mahalanobis, exponential forgetting, ridge, χ² limit", newOnlineMahalanobis},
-		{"maha-static", false, "Mahalanobis, ridge, χ² limit", newStaticMahalanobis},
 		{"maxz-online", true, "greatest |z|, exponential forgetting", newOnlineMaxZ},
+		{"rrcf-online", true, "robust random cut forest", newRandomCut},
+		{"hstrees-online", true, "half-space trees", newHalfSpace},
+		{"maha-static", false, "Mahalanobis, ridge, χ² limit", newStaticMahalanobis},
 		{"maxz-static", false, "greatest |z|", newStaticMaxZ},
+		{"pca-static", false, "residual of the principal components", newResidual},
+		{"iforest-static", false, "isolation forest", newIsolation},
 	}
 }
 

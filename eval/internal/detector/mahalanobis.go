@@ -36,17 +36,24 @@ func newStaticMahalanobis(s Setting) Detector {
 
 func (d *staticMahalanobis) fit(rows [][]float64) {
 	d.scale = newScale(rows)
-	n := len(rows[0])
-	d.z = make([]float64, n)
-	correlation := mat.NewSymDense(n, nil)
-	for _, x := range rows {
-		d.scale.standardise(d.z, x)
-		correlation.SymRankOne(correlation, 1/float64(len(rows)), mat.NewVecDense(n, d.z))
-	}
-	for j := range n {
+	d.z = make([]float64, len(rows[0]))
+	correlation := correlate(rows, d.scale)
+	for j := range d.z {
 		correlation.SetSym(j, j, correlation.At(j, j)+ridge)
 	}
 	d.factor.Factorize(correlation)
+}
+
+// correlate returns the covariance of standardised rows.
+func correlate(rows [][]float64, s scale) *mat.SymDense {
+	n := len(rows[0])
+	z := mat.NewDense(len(rows), n, nil)
+	for i, x := range rows {
+		s.standardise(z.RawRowView(i), x)
+	}
+	var c mat.SymDense
+	c.SymOuterK(1/float64(len(rows)), z.T())
+	return &c
 }
 
 func (d *staticMahalanobis) score(x []float64) float64 {
