@@ -8,48 +8,89 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
+	"github.com/otelcol-reflex/reflex/eval/internal/detector"
 	"github.com/otelcol-reflex/reflex/eval/internal/protocol"
 )
 
-// Table writes the report for people: overall, then data set by data set.
+// Table writes the report for people: overall, data set by data set, and all
+// detectors at the false episodes of ours.
 func (r *Report) Table(w io.Writer) {
 	fmt.Fprintf(w, "overall: mean over %d data sets\n", len(r.Datasets))
 	table(w, r.Detectors)
 	for _, d := range r.Datasets {
-		fmt.Fprintf(w, "\n%s: %d recordings, %d rows, %d to warm up on; %d labelled intervals; AUC-PR of a random score %s\n",
+		fmt.Fprintf(w, "\n%s: %d recordings, %d rows, %d to warm up on; %d labelled intervals;\nAUC-PR of a random score %s\n",
 			d.Name, d.Files, d.Rows, d.Prefix, d.Intervals, number(d.Positive, 3))
 		table(w, d.Detectors)
 	}
 	fmt.Fprint(w, `
-detected, delay (median), episodes: at each detector's own limit; no point adjustment.
-episodes: false ones, per node and week of unlabelled time; alarmed: share of that time.
-equal: at the threshold with no more false episodes than reflex has at its limit.
+detected: share of labelled intervals with an alarm inside, delay: median, both at
+each detector's own limit and without point adjustment. episodes: false ones per
+node and week of unlabelled time. alarmed: share of that time under alarm; where it
+is large, few episodes mean one that never ends.
 `)
+	r.equal(w)
 	for _, s := range r.Skipped {
 		fmt.Fprintln(w, "skipped:", s)
 	}
 }
 
 func table(w io.Writer, rows []protocol.Measures) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "detector\tonline\tAUC-PR\tVUS-PR\tdetected\tdelay s\tepisodes\talarmed\tequal: detected\tdelay s\tepisodes\tµs/row\t")
+	t := newTable(w, "detector", "online", "AUC-PR", "VUS-PR", "detected", "delay s", "episodes", "alarmed", "µs/row")
 	for _, m := range rows {
-		equal := protocol.Alarms{}
-		if m.Equal != nil {
-			equal = *m.Equal
-		}
 		online := ""
 		if m.Online {
 			online = "yes"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f\t\n", m.Name, online,
-			number(m.AUCPR, 3), number(m.VUSPR, 3), percent(m.Detected), short(m.DelaySeconds), short(m.EpisodesPerNodeWeek),
-			percent(m.AlarmedShare), percent(equal.Detected), short(equal.DelaySeconds), short(equal.EpisodesPerNodeWeek), m.MicrosecondsPerRow)
+		t.row(m.Name, online, number(m.AUCPR, 3), number(m.VUSPR, 3), percent(m.Detected), short(m.DelaySeconds),
+			short(m.EpisodesPerNodeWeek), percent(m.AlarmedShare), strconv.FormatFloat(m.MicrosecondsPerRow, 'f', 0, 64))
 	}
-	if err := t.Flush(); err != nil {
-		fmt.Fprintln(w, "table:", err)
+	t.end()
+}
+
+// equal writes what is detected at equal false episodes, two columns a data set.
+func (r *Report) equal(w io.Writer) {
+	if len(r.Detectors) == 0 || r.Detectors[0].Equal == nil {
+		return
+	}
+	fmt.Fprintf(w, "\nat equal episodes: detected, and delay s, with no more false episodes than %s has\n", detector.Ours)
+	head := []string{"detector", "overall", ""}
+	for _, d := range r.Datasets {
+		head = append(head, d.Name, "")
+	}
+	t := newTable(w, head...)
+	for k, m := range r.Detectors {
+		cells := []string{m.Name, percent(m.Equal.Detected), short(m.Equal.DelaySeconds)}
+		for _, d := range r.Datasets {
+			e := d.Detectors[k].Equal
+			cells = append(cells, percent(e.Detected), short(e.DelaySeconds))
+		}
+		t.row(cells...)
+	}
+	t.end()
+}
+
+// aligned is a table in the making.
+type aligned struct {
+	w *tabwriter.Writer
+	o io.Writer
+}
+
+func newTable(w io.Writer, head ...string) aligned {
+	t := aligned{w: tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight), o: w}
+	t.row(head...)
+	return t
+}
+
+func (t aligned) row(cells ...string) {
+	fmt.Fprintln(t.w, strings.Join(cells, "\t")+"\t")
+}
+
+func (t aligned) end() {
+	if err := t.w.Flush(); err != nil {
+		fmt.Fprintln(t.o, "table:", err)
 	}
 }
 
