@@ -54,6 +54,15 @@ type Judgement struct {
 	Direction float64
 	// Regime is the regime of the node, -3 to +5; 0 until regimes are judged.
 	Regime int8
+	// Deformation is ρ: how much the recent covariance differs from the
+	// baseline's, as a share of the latter (Frobenius norms).
+	Deformation float64
+	// Extrapolated says that Limit aims at a longer interval than the healthy
+	// history it is calibrated on, and therefore errs to the quiet side.
+	Extrapolated bool
+	// Accepted says that with this decision a new plateau, harmless and steady
+	// for long enough, was taken for normal.
+	Accepted bool
 	// Confidence grows from 0 to 1 with the effective number of samples learned.
 	Confidence float64
 

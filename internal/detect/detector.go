@@ -132,10 +132,22 @@ func (d *Detector) relearn() {
 	d.alarm = alarm{}
 }
 
+// Instant places one sample in time, in ns.
+type Instant struct {
+	// Due is the sample's place on the sampling grid, Taken when its values were
+	// read, on one clock that only moves forward.
+	Due, Taken int64
+	// Interval is the sampling interval; 0: unknown, inferred from Due.
+	Interval int64
+	// Wall is the time of day, since the Unix epoch; 0: unknown, and then
+	// nothing is learned about times of the week.
+	Wall int64
+}
+
 // Step takes in the raw values of one sample, one a dimension, NaN where
-// missing, and fills j except for its Sequence. due, taken and interval are as
-// for [Vectoriser.Push]; c is what the policy asks.
-func (d *Detector) Step(due, taken, interval int64, raw []float64, c arc.Control, j *arc.Judgement) {
+// missing, and fills j except for its Sequence. c is what the policy asks.
+func (d *Detector) Step(at Instant, raw []float64, c arc.Control, j *arc.Judgement) {
+	due, taken, interval := at.Due, at.Taken, at.Interval
 	tick := d.vector.Push(due, taken, interval, raw)
 	if tick == TickNone {
 		d.repeat(j)

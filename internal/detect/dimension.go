@@ -60,6 +60,10 @@ type Dimension struct {
 	Load int8
 }
 
+// Free returns a dimension for a gauge that nobody described: its location and
+// scale are learned from its own values.
+func Free(name string) Dimension { return Dimension{Name: name, Kind: Level, Transform: Asinh} }
+
 // DefaultFloor is the floor of a dimension that names none: a tenth of a
 // natural logarithm, about 10 %, for dimensions under Asinh or Log1p.
 const DefaultFloor = 0.1

@@ -88,6 +88,6 @@ func (e *Engine) Judge(s *arc.Sample, c arc.Control, j *arc.Judgement) {
 	if due == 0 {
 		due = s.Taken
 	}
-	e.detector.Step(due, s.Taken, s.Interval, e.raw, c, j)
+	e.detector.Step(Instant{Due: due, Taken: s.Taken, Interval: s.Interval, Wall: s.WallTime}, e.raw, c, j)
 	j.Sequence = s.Sequence
 }

@@ -127,7 +127,7 @@ func (s *streams) judge(c arc.Control, j *arc.Judgement, judged func(resource in
 		if st.newest == 0 {
 			continue
 		}
-		st.detector.Step(st.newest, st.newest, 0, st.raw, c, j)
+		st.detector.Step(detect.Instant{Due: st.newest, Taken: st.newest, Wall: st.newest}, st.raw, c, j)
 		if j.Fresh {
 			judged(st.resource, pcommon.Timestamp(st.newest))
 		}
