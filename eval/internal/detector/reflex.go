@@ -53,11 +53,23 @@ func (d *reflex) Score(row recording.Row) (float64, bool) {
 	for j, v := range row.Raw {
 		d.raw[j] = v - d.middle[j]
 	}
-	d.detector.Step(row.Nanoseconds, row.Nanoseconds, int64(d.setting.Interval*1e9), d.raw, arc.Control{}, &d.verdict)
+	at := detect.Instant{Due: row.Nanoseconds, Taken: row.Nanoseconds, Interval: int64(d.setting.Interval * 1e9), Wall: wall(row.Nanoseconds)}
+	d.detector.Step(at, d.raw, arc.Control{}, &d.verdict)
 	if !(d.verdict.Limit > 0) {
 		return 0, false
 	}
 	return finite(d.verdict.Score / d.verdict.Limit), d.verdict.Anomalous
+}
+
+// wall is the time of day of a row. A recording that counts from zero starts on
+// a Monday at midnight: the engine learns phases of day and week, and which of
+// them is called Monday does not matter.
+func wall(nanoseconds int64) int64 {
+	monday := time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC).UnixNano()
+	if nanoseconds < monday/2 {
+		return monday + nanoseconds
+	}
+	return nanoseconds
 }
 
 // robust returns the median of column j and its median absolute deviation in
