@@ -18,10 +18,15 @@ type DatasetResult struct {
 	// Prefix is how many of the rows were to warm up on, Positive the mean share
 	// of labelled rows among the scored ones of recordings that have any: the
 	// AUC-PR of a random score.
-	Prefix    int        `json:"prefix_rows"`
-	Positive  *float64   `json:"positive_share"`
-	Intervals int        `json:"intervals"`
-	Detectors []Measures `json:"detectors"`
+	Prefix   int      `json:"prefix_rows"`
+	Positive *float64 `json:"positive_share"`
+	// ClockAUCPR is the mean AUC-PR of a score that looks at no metric and only
+	// falls with time, or only rises, whichever does better: what the place of
+	// the anomalies in the recordings gives away. Where it is high, read AUC-PR
+	// and VUS-PR with care, and detections at equal episodes instead.
+	ClockAUCPR *float64   `json:"clock_auc_pr"`
+	Intervals  int        `json:"intervals"`
+	Detectors  []Measures `json:"detectors"`
 }
 
 // ByDataset sums up results, which hold the traces of the same detectors.
@@ -62,12 +67,30 @@ func dataset(name string, files []FileResult, detectors []detector.Entry) Datase
 			positive = append(positive, known(float64(rows)/float64(len(parts[k].Label))))
 		}
 	}
-	d.Positive = mean(positive)
+	d.Positive, d.ClockAUCPR = mean(positive), clock(parts)
 	for k, e := range detectors {
 		d.Detectors = append(d.Detectors, pool(e, k, files))
 	}
 	d.equalise(files, parts)
 	return d
+}
+
+// clock measures what time alone gives away.
+func clock(parts []Scored) *float64 {
+	var falling, rising []*float64
+	for _, p := range parts {
+		fall, rise := make([]float64, len(p.Label)), make([]float64, len(p.Label))
+		for i := range p.Label {
+			fall[i], rise[i] = -float64(i), float64(i)
+		}
+		falling = append(falling, known(metric.AveragePrecision(p.Label, fall)))
+		rising = append(rising, known(metric.AveragePrecision(p.Label, rise)))
+	}
+	fall, rise := mean(falling), mean(rising)
+	if fall == nil || *rise > *fall {
+		return rise
+	}
+	return fall
 }
 
 // pool sums up detector k.

@@ -134,6 +134,7 @@ func TestOverallIsTheMeanOverDatasets(t *testing.T) {
 	assert.Equal(t, 3, sets[0].Files)
 	assert.Equal(t, 1.0, *sets[0].Detectors[0].AUCPR)
 	assert.Equal(t, 0.25, *sets[0].Positive)
+	assert.Equal(t, 0.5, *sets[0].ClockAUCPR, "a falling clock meets the label second, a rising one third")
 	overall := Overall(sets, entries)
 	assert.Equal(t, 0.75, *overall[0].AUCPR)
 	assert.Equal(t, 0.5, *overall[0].Detected)

@@ -21,15 +21,17 @@ func (r *Report) Table(w io.Writer) {
 	fmt.Fprintf(w, "overall: mean over %d data sets\n", len(r.Datasets))
 	table(w, r.Detectors)
 	for _, d := range r.Datasets {
-		fmt.Fprintf(w, "\n%s: %d recordings, %d rows, %d to warm up on; %d labelled intervals;\nAUC-PR of a random score %s\n",
-			d.Name, d.Files, d.Rows, d.Prefix, d.Intervals, number(d.Positive, 3))
+		fmt.Fprintf(w, "\n%s: %d recordings, %d rows, %d to warm up on; %d labelled intervals;\nAUC-PR of a random score %s, of a clock %s\n",
+			d.Name, d.Files, d.Rows, d.Prefix, d.Intervals, number(d.Positive, 3), number(d.ClockAUCPR, 3))
 		table(w, d.Detectors)
 	}
 	fmt.Fprint(w, `
 detected: share of labelled intervals with an alarm inside, delay: median, both at
 each detector's own limit and without point adjustment. episodes: false ones per
 node and week of unlabelled time. alarmed: share of that time under alarm; where it
-is large, few episodes mean one that never ends.
+is large, few episodes mean one that never ends. clock: a score that looks at no
+metric and only falls, or only rises, with time; where it does well, the place of
+the anomalies gives them away, and AUC-PR and VUS-PR favour scores that drift.
 `)
 	r.equal(w)
 	for _, s := range r.Skipped {
