@@ -73,14 +73,9 @@ func (d *onlineMaxZ) score(x []float64) float64 {
 	return largest(d.z)
 }
 
-// leastMemory is how many rows a dimension an online challenger remembers at
-// least: a covariance of fewer is noise, and half an hour of rows a minute
-// apart would be an unfair handicap.
-const leastMemory = 10
-
 // decay is the weight of a new row for a challenger with the memory of the
-// engine, or leastMemory rows a dimension where that is more.
+// engine.
 func decay(s Setting) float64 {
-	rows := max(memory.Seconds()/s.Interval, float64(leastMemory*len(s.Columns)))
+	rows := max(memory.Seconds()/s.Interval, float64(leastMemory*(len(s.Columns)+leastDimensions)))
 	return -math.Expm1(-math.Ln2 / rows)
 }
