@@ -176,6 +176,27 @@ func TestOnlineMahalanobisAgreesWithStaticAtFullMemory(t *testing.T) {
 	assert.InEpsilon(t, static.score(rows[prefix].Filled), online.score(rows[prefix].Filled), 1e-6)
 }
 
+func TestOnlineMahalanobisFollowsANewLevel(t *testing.T) {
+	rows := plant(700)
+	for i := prefix; i < 700; i++ {
+		x := append([]float64(nil), rows[i].Filled...)
+		x[2] += 30
+		rows[i].Filled = x
+	}
+	d := onlineMahalanobis{decay: 0.02}
+	var plain [][]float64
+	for _, row := range rows[:prefix] {
+		plain = append(plain, row.Filled)
+	}
+	d.fit(plain)
+	first := d.score(rows[prefix].Filled)
+	for _, row := range rows[prefix+1 : 699] {
+		d.score(row.Filled)
+	}
+	assert.Greater(t, first, 20.0)
+	assert.Less(t, d.score(rows[699].Filled), 7.0)
+}
+
 func TestOnlineMaxZForgets(t *testing.T) {
 	d := onlineMaxZ{decay: 0.05}
 	random := rand.New(rand.NewPCG(1, 1))
