@@ -16,7 +16,7 @@ const (
 	// immaturity is κ in the inflation 1 + κ/m of the variance of a dimension
 	// known from m effective observations. The variance of a slowly wandering
 	// quantity is underestimated from a window it has not crossed several times.
-	immaturity = 6
+	immaturity = 2
 	// relative is the least standard deviation of a dimension with no floor of
 	// its own, as a share of the largest magnitude it has shown.
 	relative = 0.01
@@ -70,7 +70,9 @@ type Baseline struct {
 	taking    []bool    // dimensions that took part
 	present   int       // how many
 	missing   bool      // a mature one did not
+	known     float64   // factor on the distance for what is not known yet
 
+	primer   *primer // until the warm-up is over
 	marginal marginal
 	matrix   []float64 // scratch
 	scaled   []float64 // scratch
@@ -104,6 +106,7 @@ func (b *Baseline) Reset() {
 	}
 	clear(b.seen)
 	b.mature, b.count, b.total, b.present = 0, 0, 0, 0
+	b.primer = newPrimer(b.n)
 	b.refactor()
 }
 
@@ -137,7 +140,7 @@ func (b *Baseline) autocorrelation(j int) float64 {
 	if b.sq[j] <= 0 {
 		return 0
 	}
-	return max(0, min(0.9999, b.lag[j]/b.sq[j]))
+	return max(0, min(0.95, b.lag[j]/b.sq[j]))
 }
 
 // Autocorrelation is the mean lag-1 autocorrelation over the mature dimensions.
@@ -181,15 +184,26 @@ func (b *Baseline) scoreFrom(x, centre []float64) float64 {
 		deviation[j], white[j], taking[j] = u, u, true
 		b.present++
 	}
+	d2 := 0.0
 	if b.missing {
-		return b.marginal.whiten(b)
+		d2 = b.marginal.whiten(b)
+	} else {
+		d2 = b.factor.whiten(white)
 	}
-	return b.factor.whiten(white)
+	// What a mean and a covariance estimated from so few observations add to the
+	// distance of a new one (Hotelling's T² for a future observation; Tracy, Young
+	// and Mason 1992),
+	// to first order; shrinkage takes its share away.
+	b.known = math.Sqrt(1 / (1 + (1+(1-b.shrinkage)*float64(b.present))/max(b.count, 1)))
+	for j := range white {
+		white[j] *= b.known
+	}
+	return d2 * b.known * b.known
 }
 
 // unheard is the deviation in σ that a dimension with a knee counts at most: one
 // that has never moved has no σ to speak of.
-const unheard = 100
+const unheard = 1e4
 
 // bend makes the deviation u of dimension j, which lies beyond the knee, count
 // logarithmically.
@@ -210,6 +224,9 @@ func (b *Baseline) explain() {
 	}
 	copy(b.precision, b.white)
 	b.factor.unwhiten(b.precision)
+	for j := range b.precision {
+		b.precision[j] *= b.known
+	}
 }
 
 // Contribution returns c_j = u_j (R⁻¹u)_j of the last x scored and explained,
@@ -221,11 +238,16 @@ func (b *Baseline) Contribution(j int) float64 { return b.deviation[j] * b.preci
 // clip/D where D lies beyond a clip distance. share ≤ 1 is how much of an
 // observation it counts as.
 func (b *Baseline) Learn(x []float64, w, share float64) {
-	if b.count < bootstrap {
-		b.begin(x)
+	if b.primer != nil && b.primer.keep(x) {
+		b.primer.estimate(b)
+		b.count, b.total = max(b.count, bootstrap), b.total+1
 		return
 	}
-	b.count = min(b.count+share/2, 1/b.decay)
+	if b.mature == 0 && b.primer != nil {
+		b.total++
+		return
+	}
+	b.count = min(b.count+share, 1/b.decay)
 	b.total += share
 	alpha := share / b.count // ≥ share · decay
 	rate := alpha
@@ -239,10 +261,15 @@ func (b *Baseline) Learn(x []float64, w, share float64) {
 		b.lag[j] += rate * lag
 		b.sq[j] += rate * sq
 		b.previous[j] = u
+		if u > hard {
+			u = hard
+		} else if u < -hard {
+			u = -hard
+		}
 		dj := u / b.inverse[j] * w
 		d[j] = dj
 		b.mean[j] += alpha * dj
-		b.largest[j] = max(b.largest[j]*(1-alpha/8), math.Abs(b.mean[j]), math.Abs(b.mean[j]+dj))
+		b.largest[j] = max(b.largest[j]*(1-alpha/8), math.Abs(b.mean[j]+dj))
 	}
 	keep, gain := 1-alpha, alpha*(1-alpha)
 	for k, dk := range d {
@@ -267,49 +294,6 @@ func (b *Baseline) Learn(x []float64, w, share float64) {
 // 16.
 func (b *Baseline) stride() int {
 	return min(max(b.n, 16), max(1, int(b.count/8)))
-}
-
-// begin learns the first observations plainly, all dimensions together.
-func (b *Baseline) begin(x []float64) {
-	b.count++
-	b.total++
-	n := b.n
-	d, previous := b.scaled[:n], b.previous
-	for j, v := range x {
-		d[j] = 0
-		if v-v != 0 || int(b.seen[j]) != int(b.count)-1 {
-			continue // those that were missing once come of age later, by grow
-		}
-		b.seen[j]++
-		d[j] = v - b.mean[j]
-		b.mean[j] += d[j] / b.count
-		b.largest[j] = max(b.largest[j], math.Abs(v))
-	}
-	keep, gain := 1-1/b.count, (1-1/b.count)/b.count
-	for k, dk := range d {
-		for i := k; i < n; i++ {
-			b.cov[k*n+i] = keep*b.cov[k*n+i] + gain*dk*d[i]
-		}
-		b.lag[k] += (dk*previous[k] - b.lag[k]) / b.count
-		b.sq[k] += (dk*dk - b.sq[k]) / b.count
-		previous[k] = dk
-	}
-	if b.count < bootstrap {
-		return
-	}
-	for j := range n {
-		if b.Mature(j) {
-			b.mature++
-		} else {
-			b.forget(j)
-		}
-		// From here on deviations count in σ.
-		s := math.Sqrt(b.cov[j*n+j])
-		if s > 0 {
-			b.lag[j], b.sq[j], previous[j] = b.lag[j]/(s*s), b.sq[j]/(s*s), previous[j]/s
-		}
-	}
-	b.refactor()
 }
 
 // forget makes dimension j one that has never been seen.
@@ -356,7 +340,7 @@ func (b *Baseline) grow(x []float64, alpha float64) {
 func (b *Baseline) variance(j int) float64 {
 	phi := b.autocorrelation(j)
 	m := b.count * (1 - phi) / (1 + phi)
-	v := b.cov[j*b.n+j] * (1 + immaturity/(m+1e-3))
+	v := b.cov[j*b.n+j] * (1 + kappa/(m+1e-3))
 	if b.floor[j] > 0 {
 		return v + b.floor[j]
 	}
@@ -497,6 +481,6 @@ func (m *marginal) unwhiten(b *Baseline) {
 		m.factor.unwhiten(z)
 	}
 	for k, j := range m.index {
-		b.precision[j] = z[k]
+		b.precision[j] = z[k] * b.known
 	}
 }

@@ -23,15 +23,18 @@ const (
 	// The shape of the tail is drawn to that of an exponential with the weight of
 	// shapeWeight maxima, its scale to 1, which an exponential in rarities has,
 	// with that of scaleWeight.
-	shapeWeight, scaleWeight = 40, 8
+	shapeWeight, scaleWeight, priorShape = 20, 4, -0.15
 	// leastShape and greatestShape bound the generalised Pareto shape: what a few
 	// hundred maxima can tell.
-	leastShape, greatestShape = -0.2, 0.4
+	leastShape, greatestShape = -0.4, 0.4
 	// The belief that the first maxima join counts like beliefBlocks of them, and
 	// its tail falls like that of a generalised Pareto of shape beliefShape:
 	// heavier than what most machines show, so that little history errs to the
 	// quiet side.
-	beliefBlocks, beliefShape = 3.0, 0.12
+	beliefBlocks, beliefShape = 2.0, 0.02
+	// The first maxima, of a young baseline, count less than later ones: weights
+	// grow with the power ripening of time.
+	ripening = 0.5
 	// episodeGap ends an episode, and is the length of a block: 30 s, at least
 	// episodeDecisions.
 	episodeGap       = 30 * time.Second
@@ -51,6 +54,7 @@ const (
 type calibration struct {
 	count   [bins]float32
 	blocks  float64 // Σ count, plus those merged away
+	total   float64 // blocks ever
 	weight  float64 // of a new block, grows instead of all others decaying
 	decay   float64 // per block
 	length  int     // decisions in a block
@@ -85,7 +89,7 @@ func (k *calibration) prepare(period int64, memory time.Duration) {
 
 func (k *calibration) reset() {
 	k.count = [bins]float32{}
-	k.blocks, k.weight, k.n, k.peak, k.lastBin, k.fitted = 0, 1, 0, math.Inf(-1), -1, 0
+	k.total, k.blocks, k.weight, k.n, k.peak, k.lastBin, k.fitted = 0, 0, 1, 0, math.Inf(-1), -1, 0
 	k.threshold, k.scale, k.shape, k.share = math.NaN(), 1, 0, 0
 }
 
@@ -134,7 +138,8 @@ func (k *calibration) close() {
 		}
 	}
 	k.n, k.peak = 0, math.Inf(-1)
-	k.weight /= k.decay
+	k.total++
+	k.weight /= min(k.decay, 1-ripening/(k.total+4))
 	if k.weight > 1e6 {
 		for i := range k.count {
 			k.count[i] = max(0, k.count[i]/float32(k.weight))
@@ -188,8 +193,8 @@ func (k *calibration) fit() {
 	} else if b0 > 0 {
 		shape = greatestShape
 	}
-	k.shape = max(leastShape, min(greatestShape, mass*shape/(mass+shapeWeight)))
-	k.scale = max((mass*b0+scaleWeight)/(mass+scaleWeight)*(1-k.shape), 1e-3)
+	k.shape = max(leastShape, min(greatestShape, (mass*shape+shapeWeight*priorShape)/(mass+shapeWeight)))
+	k.scale = max((mass*b0+scaleWeight*0.6)/(mass+scaleWeight)*(1-k.shape), 1e-3)
 }
 
 // exceeded is the probability that the maximum of a block lies beyond u.

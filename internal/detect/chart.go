@@ -9,42 +9,49 @@ const (
 	// smoothing is λ of the multivariate EWMA: it looks back on about
 	// 2/λ − 1 = 9 decisions.
 	smoothing = 0.2
-	// spreading is λ of the EWMA of squared distances, about 19 decisions.
-	spreading = 0.1
+	// spreading and lasting are λ of the EWMAs of log D², about 19 and 99
+	// decisions.
+	spreading, enduring = 0.1, 0.02
 	// reference is k of the CUSUM, in standard deviations: half the shift that it
 	// detects soonest.
 	reference = 0.5
+	// beyond is how far, in rarity, the CUSUM may exceed the limit, so that it
+	// falls below again soon after what it accumulated is over.
+	beyond = 0.5
 )
 
-// chart names the four statistics that watch one baseline.
+// chart names the five statistics that watch one baseline.
 type chart uint8
 
 const (
-	// sudden is D², the squared distance itself: what is abrupt.
+	// sudden is √D, the distance itself: what is abrupt.
 	sudden chart = iota
-	// steady is the squared length of the multivariate EWMA of whitened, clipped
-	// deviations (Lowry, Woodall, Champ and Rigdon 1992, eq. 2.2): what persists
-	// for seconds, like a leak among allocation bursts larger than it.
+	// steady is the same of the multivariate EWMA of whitened, clipped deviations
+	// (Lowry, Woodall, Champ and Rigdon 1992, eq. 2.2): what persists for
+	// seconds in one direction, like a leak among allocation bursts larger than
+	// it.
 	steady
-	// drift is the length of the multivariate CUSUM of the same (Crosier 1988,
-	// eq. 3): what is small and stays.
+	// drift is the root of the length of the multivariate CUSUM of the same
+	// (Crosier 1988, eq. 3): what is small and stays.
 	drift
-	// spread is the EWMA of clipped D²: more variance, or correlations that no
-	// longer hold, while the means stay.
+	// spread is the EWMA of log D²: more variance, or correlations that no longer
+	// hold, while the means stay. The logarithm keeps one burst from owning it.
 	spread
+	// lasting is the same over a longer time.
+	lasting
 
 	numCharts
 )
 
-var chartNames = [numCharts]string{"sudden", "steady", "drift", "spread"}
+var chartNames = [numCharts]string{"sudden", "steady", "drift", "spread", "lasting"}
 
-// charts keeps the four statistics of one baseline. All work on whitened
-// deviations z, so that a step is O(n).
+// charts keeps the statistics of one baseline. All work on whitened deviations
+// z, so that a step is O(n).
 type charts struct {
-	ewma   []float64
-	cusum  []float64
-	spread float64
-	began  bool
+	ewma            []float64
+	cusum           []float64
+	spread, lasting float64
+	began           bool
 
 	value [numCharts]float64
 	scale [numCharts]scale
@@ -53,27 +60,32 @@ type charts struct {
 func newCharts(n int) charts { return charts{ewma: make([]float64, n), cusum: make([]float64, n)} }
 
 func (c *charts) reset() {
-	clear(c.ewma)
-	clear(c.cusum)
-	c.spread, c.began = 0, false
+	c.restart()
 	for i := range c.scale {
 		c.scale[i].reset()
 	}
 }
 
+// restart forgets what was accumulated, but not what is usual.
+func (c *charts) restart() {
+	clear(c.ewma)
+	clear(c.cusum)
+	c.began = false
+}
+
 func (c *charts) copyFrom(o *charts) {
 	copy(c.ewma, o.ewma)
 	copy(c.cusum, o.cusum)
-	c.spread, c.began, c.value, c.scale = o.spread, o.began, o.value, o.scale
+	c.spread, c.lasting, c.began, c.value, c.scale = o.spread, o.lasting, o.began, o.value, o.scale
 }
 
-// step takes in z with |z|² = d2 and expected of it in calm; deviations beyond
-// clip² count as if they lay on it. k is the CUSUM's reference, reach its
-// greatest length.
-func (c *charts) step(z []float64, d2, expected, clip2, k, reach float64) {
+// step takes in z with |z|² = d2; deviations beyond clip count as if they lay on
+// it. k is the CUSUM's reference, reach its greatest length.
+func (c *charts) step(z []float64, d2, clip, k, reach float64) {
+	distance := math.Sqrt(d2)
 	w := 1.0
-	if d2 > clip2 {
-		w = math.Sqrt(clip2 / d2)
+	if distance > clip {
+		w = clip / distance
 	}
 	var e2, s2 float64
 	ewma, cusum := c.ewma[:len(z)], c.cusum[:len(z)]
@@ -94,14 +106,18 @@ func (c *charts) step(z []float64, d2, expected, clip2, k, reach float64) {
 	for j := range cusum {
 		cusum[j] *= shrink
 	}
+	l := math.Log(1 + d2)
 	if !c.began {
-		c.began, c.spread = true, expected
+		c.began, c.spread, c.lasting = true, l, l
 	}
-	c.spread += spreading * (min(d2, clip2) - c.spread)
-	c.value = [numCharts]float64{d2, e2 * (2 - smoothing) / smoothing, length * shrink, c.spread}
+	c.spread += spreading * (l - c.spread)
+	c.lasting += enduring * (l - c.lasting)
+	c.value = [numCharts]float64{
+		math.Sqrt(distance), math.Sqrt(math.Sqrt(e2 * (2 - smoothing) / smoothing)), math.Sqrt(length * shrink), c.spread, c.lasting,
+	}
 }
 
-// rarity is the greatest of the four, each in mean excesses above its own 95 %
+// rarity is the greatest of them, each in mean excesses above its own 95 %
 // quantile, and which it is.
 func (c *charts) rarity() (u float64, which chart) {
 	u = c.scale[sudden].of(c.value[sudden])
@@ -124,9 +140,9 @@ func (c *charts) learn(floor float64) {
 const body = 0.95
 
 // scale puts a statistic on the scale of its own healthy values: excesses above
-// the 95 % quantile q in units of their mean e. For an exponential tail, which
-// these statistics have under Gaussian data, an excess of u has probability
-// e^−u; so rarities of different statistics compare.
+// the 95 % quantile q in units of their mean e, so that rarities of different
+// statistics compare: were the tails exponential, an excess of u would have
+// probability e^−u.
 type scale struct {
 	mean, square float64 // running moments of log(1+v), for the beginning
 	q, e         float64

@@ -146,6 +146,10 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 	x := d.vector.X
 	o := d.opine(x, at.Wall)
 	ready := d.ready(at.Due)
+	if ready && d.fast.base.primer != nil {
+		d.fast.base.primer.estimate(d.fast.base)
+		d.fast.base.primer = nil
+	}
 
 	j := &d.last
 	j.Decided, j.Ready, j.Fresh, j.Accepted = at.Taken, ready, true, false
@@ -272,7 +276,7 @@ func (d *Detector) learn(x []float64, o *opinion, wall int64) {
 }
 
 // scaleFloor is the least mean excess of a chart, as a share of its quantile.
-const scaleFloor = 0.02
+const scaleFloor = 0.005
 
 // share is how much of an observation a decision of rarity u counts as: all of
 // it up to what history has seen about once in a quarter of its length, then
@@ -292,9 +296,9 @@ func (d *Detector) share(u float64) float64 {
 const cautious = 0.1
 
 // weight is what a deviation of squared length d2 counts when it is learned.
-func weight(d2, clip2 float64) float64 {
-	if d2 > clip2 {
-		return math.Sqrt(clip2 / d2)
+func weight(d2, clip float64) float64 {
+	if d2 > clip*clip {
+		return clip / math.Sqrt(d2)
 	}
 	return 1
 }
@@ -340,9 +344,7 @@ func (d *Detector) settle(j *arc.Judgement, c arc.Control, now int64) {
 	d.plateaus++
 	j.Accepted = true
 	for _, o := range []*opinion{&d.fast, &d.slow} {
-		clear(o.charts.ewma)
-		clear(o.charts.cusum)
-		o.charts.began = false
+		o.charts.restart()
 	}
 }
 

@@ -99,7 +99,7 @@ func (d Dimension) withDefaults() Dimension {
 // knee is the deviation in σ beyond which the dimension counts logarithmically.
 func (d *Dimension) knee() float64 {
 	if d.Transform == Learned {
-		return bend
+		return knee0
 	}
 	return math.Inf(1)
 }

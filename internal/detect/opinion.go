@@ -25,14 +25,14 @@ func newOpinion(base *Baseline) opinion {
 // or summed up: one healthy decision in 20·e⁵ = 3,000 under Gaussian data.
 const clipAt = 5
 
-// clip is the squared distance beyond which a deviation counts as if it lay
-// there.
+// clip is the distance beyond which a deviation counts as if it lay there.
 func (o *opinion) clip() float64 {
 	s := &o.charts.scale[sudden]
 	if s.seen < 10 {
 		return math.Inf(1)
 	}
-	return s.q + clipAt*s.e
+	y := s.q + clipAt*s.e
+	return y * y
 }
 
 // score computes the squared distance of x.
@@ -52,14 +52,16 @@ func (o *opinion) judge(limit float64) {
 	k := reference * math.Sqrt((1+phi)/(1-phi))
 	reach := math.Inf(1)
 	if s := &c.scale[drift]; s.seen > settled {
-		reach = max(s.q, 0) + 1.5*limit*s.e
+		y := max(s.q+(limit+beyond)*s.e, 0)
+		reach = y * y
 	}
-	c.step(o.base.white, o.d2, float64(o.base.present), o.clip(), k, reach)
+	c.step(o.base.white, o.d2, o.clip(), k, reach)
 	o.rarity, o.chart = c.rarity()
 }
 
 // distance is the rarity u as a Mahalanobis distance that would be as rare.
 func (o *opinion) distance(u float64) float64 {
 	s := &o.charts.scale[sudden]
-	return math.Sqrt(max(0, s.q+u*s.e))
+	y := max(0, s.q+u*s.e)
+	return y * y
 }

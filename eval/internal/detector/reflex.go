@@ -17,7 +17,7 @@ import (
 // rows is noise.
 const (
 	memory          = time.Hour
-	leastMemory     = 50
+	leastMemory     = 200
 	leastDimensions = 10
 )
 
@@ -54,7 +54,8 @@ func (d *reflex) Score(row recording.Row) (float64, bool) {
 	if !(d.verdict.Limit > 0) {
 		return 0, false
 	}
-	return finite(d.verdict.Score / d.verdict.Limit), d.verdict.Anomalous
+	d.debug(row.Nanoseconds)
+	return finite(d.verdict.Score), d.verdict.Anomalous
 }
 
 // wall is the time of day of a row. A recording that counts from zero starts on
