@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //go:generate go tool -modfile=../../tools/go.mod mdatagen metadata.yaml
+//go:generate rm -rf internal/metadata/generated_config.go internal/metadata/generated_config_test.go internal/metadata/generated_metrics.go internal/metadata/generated_metrics_test.go internal/metadata/testdata
 
 // Package mahalanobisprocessor judges how far a node, or any resource, is from
 // what it has usually been.
