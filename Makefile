@@ -20,9 +20,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED := 0
 
 
-GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^examples/')
+GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-manifests test-vm bench demo clean help
+.PHONY: build generate lint test test-unit test-race test-manifests test-eval test-vm bench demo eval clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,9 +45,10 @@ generate: ## regenerate BPF objects, component metadata and documentation
 lint: ## run the linters over every module
 	$(LINT) run ./...
 	cd test && $(LINT) run --config ../.golangci.yml ./...
+	cd eval && $(LINT) run --config ../.golangci.yml ./...
 	cd examples/kubernetes && $(LINT) run --config ../../.golangci.yml ./...
 
-test: test-unit test-race test-manifests test-vm ## run every test: unit, BPF on this kernel, manifests, virtual machine
+test: test-unit test-race test-manifests test-eval test-vm ## run every test: unit, BPF on this kernel, manifests, comparison, virtual machine
 
 # The BPF tests run on the running kernel where they can: as root, with BTF.
 # Where they can they must, so that a skip is never mistaken for a pass.
@@ -64,6 +65,9 @@ test-race: ## the concurrent packages again under the race detector (needs a C c
 test-manifests: ## the Kubernetes example against the API schema
 	cd examples/kubernetes && $(GO) test ./...
 
+test-eval: ## the comparison of detectors: its metrics, detectors and protocol
+	cd eval && $(GO) test ./...
+
 test-vm: build ## end-to-end tests in a virtual machine (software emulation, no KVM)
 	./tools/require.sh qemu-system-x86_64:qemu-system-x86
 	cd test && REFLEX_REQUIRE_VM=1 REFLEX_DIST=$(DIST) $(GO) test -p 1 -timeout 40m ./...
@@ -73,6 +77,10 @@ bench: ## benchmarks of the hot paths
 
 demo: build ## the 2am scenario, without and with Reflex: dist/demo/report.html
 	cd test && $(GO) run ./cmd/demo --dist $(DIST) --output $(DIST)/demo
+
+eval: ## compare detectors on labelled recordings in DATA=<dir>: dist/eval/report.json
+	$(if $(DATA),,$(error DATA is not set: make eval DATA=<dir>, where <dir>/<data set>/*.csv[.gz] have a column `label`))
+	cd eval && $(GO) run ./cmd/eval --data '$(abspath $(DATA))' --output '$(DIST)/eval' $(EVALFLAGS)
 
 clean: ## remove what was built (the cache of kernels stays)
 	rm -rf dist _build

@@ -9,51 +9,54 @@ import "github.com/otelcol-reflex/reflex/internal/arc"
 // decision until a cool-off after the last has passed.
 type alarm struct {
 	on         bool
-	since      int64 // first anomalous decision, or the end of outside control
-	last       int64 // last anomalous decision
-	decisions  int   // anomalous decisions
-	controlled bool  // learning was forbidden from outside, or harm seen, meanwhile
+	since      int64   // first anomalous decision, or the end of outside control
+	last       int64   // last anomalous decision
+	decisions  int     // anomalous decisions
+	elapsed    int     // decisions since the first
+	peak       float64 // greatest rarity
+	controlled bool    // learning was forbidden from outside, or harm seen, meanwhile
 }
 
-// what a decision means for the alarm.
+// outcome is what a decision means for the alarm.
+type outcome uint8
+
 const (
-	alarmNone     = iota
-	alarmAccepted // it lasted so long that the new state is taken for normal
-	alarmPassed   // it was short, and nobody was harmed: a healthy spike
+	alarmNone outcome = iota
+	// alarmPassed: it was short, and nobody was harmed: a healthy spike.
+	alarmPassed
+	// alarmEnded: it was not short, or controlled.
+	alarmEnded
 )
 
-func (a *alarm) active() bool { return a.on }
-
-// step advances the alarm by one decision at now.
-func (a *alarm) step(now, period int64, anomalous bool, c arc.Control, config *Config) int {
+// step advances the alarm by one decision at now of rarity u. An alarm of at
+// most passing decisions counts as passed.
+func (a *alarm) step(now, period int64, anomalous bool, u float64, c arc.Control, coolOff int64, passing int) outcome {
 	controlled := c.Harm || c.Frozen(now)
 	switch {
 	case anomalous && !a.on:
-		*a = alarm{on: true, since: now, last: now, decisions: 1, controlled: controlled}
+		*a = alarm{on: true, since: now, last: now, decisions: 1, peak: u, controlled: controlled}
 		return alarmNone
 	case !a.on:
 		return alarmNone
 	}
+	a.elapsed++
 	if controlled {
 		// Who controls is responsible; patience starts again when control ends.
 		a.controlled = true
-		a.since = now
+		a.since, a.elapsed = now, 0
 	}
 	if anomalous {
 		a.last = now
 		a.decisions++
-	}
-	if config.RelearnAfter > 0 && now-a.since >= int64(config.RelearnAfter) && !controlled {
-		a.on = false
-		return alarmAccepted
+		a.peak = max(a.peak, u)
 	}
 	lasted := max(int64(a.decisions)*period, 0)
-	if anomalous || now-a.last <= min(int64(config.CoolOff), lasted) {
+	if anomalous || now-a.last <= min(coolOff, lasted) {
 		return alarmNone
 	}
 	a.on = false
 	if a.decisions <= passing && !a.controlled {
 		return alarmPassed
 	}
-	return alarmNone
+	return alarmEnded
 }

@@ -6,32 +6,39 @@ package detect
 import "math"
 
 const (
-	// bootstrap is how many values of a dimension are averaged plainly before
-	// the dimension takes part in scores.
-	bootstrap = 30
-	// refactorise is how many rank-1 updates may pass before the factor is
-	// computed afresh from the covariance, which ends the drift of rounding and
-	// of the ridge.
-	refactorise = 512
-	// shrinkage is the weight of the diagonal in the covariance used for scores
-	// (Ledoit and Wolf 2004 estimate it; a constant is enough to keep nearly
-	// collinear dimensions from dividing by nearly zero).
-	shrinkage = 0.05
+	// bootstrap is how many values of a dimension are learned before it takes
+	// part in scores.
+	bootstrap = 20
+	// ridge is the least weight of the identity in the correlation matrix that
+	// scores use, however many observations there are: it bounds what a nearly
+	// collinear pair of dimensions can contribute.
+	ridge = 0.01
+	// immaturity is κ in the inflation 1 + κ/m of the variance of a dimension
+	// known from m effective observations. The variance of a slowly wandering
+	// quantity is underestimated from a window it has not crossed several times.
+	immaturity = 6
+	// relative is the least standard deviation of a dimension with no floor of
+	// its own, as a share of the largest magnitude it has shown.
+	relative = 0.01
 )
 
 // Baseline is what normal has looked like: an exponentially forgotten mean and
-// covariance, learned robustly. A deviation further out than a clip distance is
-// learned as if it lay on it (Huber 1981, winsorised deviations), so that no
-// single burst owns the covariance. The raw covariance C is kept beside the
-// Cholesky factor of
+// covariance in Welford's form (Welford 1962; West 1979 for weights), learned
+// robustly: a deviation further out than a clip distance is learned as if it
+// lay on it (Huber 1981, winsorised deviations), so that no single burst owns
+// the covariance. Beside the raw covariance C stands the Cholesky factor of the
+// correlation matrix that scores use,
 //
-//	Σ = (1−ρ) C + ρ diag(C) + diag(f²)
+//	R = (1−ρ) corr(C) + ρ I,   σ²_j = C_jj (1 + κ/m_j) + f_j²
 //
-// with ρ the shrinkage and f the floors. The factor follows by one rank-1
-// update an observation, one coordinate's share of the diagonal terms being
-// injected again each time, and is computed afresh every 512.
+// with f the floors, m_j the effective observations of dimension j and ρ the
+// oracle-approximating shrinkage of Chen, Wiesel, Eldar and Hero (2010, eq. 23)
+// for as many effective observations. The factor is computed afresh every
+// [Baseline.stride] observations: n³/6 operations every n observations cost a
+// sixth of what a rank-1 update of the factor at each would, and nothing
+// drifts.
 //
-// A dimension takes part once it has been present 30 times. A dimension that is
+// A dimension takes part once it has been present 20 times. A dimension that is
 // missing now is left out of the score, which is then that of the remaining
 // dimensions alone; it is learned as standing at its mean with its variance
 // unchanged.
@@ -39,43 +46,52 @@ type Baseline struct {
 	n       int
 	mean    []float64
 	cov     []float64 // lower triangle, column-major, without shrinkage or floors
-	floor   []float64 // variances
-	seen    []int32   // values averaged, up to bootstrap
+	floor   []float64 // variances; 0: relative to the largest magnitude
+	knee    []float64 // deviations in σ beyond which they count logarithmically
+	largest []float64 // magnitude learned
+	seen    []int32   // values learned, up to bootstrap
 	mature  int       // dimensions past bootstrap
 	decay   float64   // weight of a new observation once the memory is full
 	count   float64   // observations in memory
-	factor  cholesky
-	updates int // since the last factorisation
-	inject  int // coordinate whose diagonal share is injected next
+	total   float64   // observations ever
 
-	previous []float64 // whitened deviation learned last
-	lag, sq  float64   // running Σ zₜzₜ₋₁ and Σ zₜzₜ
+	factor    cholesky
+	inverse   []float64 // 1/σ_j
+	updates   int       // since the last factorisation
+	version   uint64    // of the factor
+	shrinkage float64   // in force
 
-	deviation []float64 // x − μ, 0 where missing
-	precision []float64 // Σ⁻¹(x − μ)
+	previous []float64 // deviations learned last, in σ
+	lag, sq  []float64 // running Σ uₜuₜ₋₁ and Σ u² of each dimension
+
+	deviation []float64 // of the last x scored, in σ, bent at the knee, 0 where missing
 	white     []float64
-	scratch   []float64
-	sub       cholesky // factor of the present part when something is missing
-	subIndex  []int
-	subMatrix []float64
-	taking    []bool // dimensions that took part in the last Score
-	present   int    // how many
-	missing   bool   // a mature one did not
+	precision []float64 // R⁻¹ deviation, after explain
+	taking    []bool    // dimensions that took part
+	present   int       // how many
+	missing   bool      // a mature one did not
+
+	marginal marginal
+	matrix   []float64 // scratch
+	scaled   []float64 // scratch
 }
 
-// NewBaseline returns an empty baseline of len(floors) dimensions; floors are
-// standard deviations. decay is the weight of a new observation once the memory
-// is full, 1 − 2^(−1/half-life).
-func NewBaseline(floors []float64, decay float64) *Baseline {
-	n := len(floors)
+// NewBaseline returns an empty baseline of dims. decay is the weight of a new
+// observation once the memory is full, 1 − 2^(−1/half-life).
+func NewBaseline(dims []Dimension, decay float64) *Baseline {
+	n := len(dims)
 	vec := func() []float64 { return make([]float64, n) }
 	b := &Baseline{
-		n: n, mean: vec(), cov: make([]float64, n*n), floor: vec(), seen: make([]int32, n), decay: decay,
-		factor: newCholesky(n), previous: vec(), deviation: vec(), precision: vec(), white: vec(), scratch: vec(),
-		sub: newCholesky(n), subIndex: make([]int, 0, n), subMatrix: make([]float64, n*n), taking: make([]bool, n),
+		n: n, decay: decay,
+		mean: vec(), cov: make([]float64, n*n), floor: vec(), knee: vec(), largest: vec(), seen: make([]int32, n),
+		factor: newCholesky(n), inverse: vec(), previous: vec(), lag: vec(), sq: vec(),
+		deviation: vec(), white: vec(), precision: vec(), taking: make([]bool, n),
+		marginal: marginal{factor: newCholesky(n), index: make([]int, 0, n), mask: make([]bool, n), z: vec()},
+		matrix:   make([]float64, n*n), scaled: vec(),
 	}
-	for j, f := range floors {
-		b.floor[j] = f * f
+	for j := range dims {
+		d := dims[j].withDefaults()
+		b.floor[j], b.knee[j] = d.Floor*d.Floor, d.knee()
 	}
 	b.Reset()
 	return b
@@ -83,11 +99,24 @@ func NewBaseline(floors []float64, decay float64) *Baseline {
 
 // Reset forgets everything.
 func (b *Baseline) Reset() {
-	clear(b.mean)
-	clear(b.cov)
+	for _, v := range [][]float64{b.mean, b.cov, b.largest, b.previous, b.lag, b.sq} {
+		clear(v)
+	}
 	clear(b.seen)
-	clear(b.previous)
-	b.mature, b.count, b.updates, b.inject, b.lag, b.sq, b.present = 0, 0, 0, 0, 0, 0, 0
+	b.mature, b.count, b.total, b.present = 0, 0, 0, 0
+	b.refactor()
+}
+
+// CopyFrom makes b the same as o, of the same dimensions, but for its decay.
+func (b *Baseline) CopyFrom(o *Baseline) {
+	copy(b.mean, o.mean)
+	copy(b.cov, o.cov)
+	copy(b.largest, o.largest)
+	copy(b.seen, o.seen)
+	copy(b.previous, o.previous)
+	copy(b.lag, o.lag)
+	copy(b.sq, o.sq)
+	b.mature, b.count, b.total = o.mature, o.count, o.total
 	b.refactor()
 }
 
@@ -95,7 +124,7 @@ func (b *Baseline) Reset() {
 func (b *Baseline) Mean(j int) float64 { return b.mean[j] }
 
 // Deviation returns the standard deviation of dimension j as scores use it.
-func (b *Baseline) Deviation(j int) float64 { return math.Sqrt(b.cov[j*b.n+j] + b.floor[j]) }
+func (b *Baseline) Deviation(j int) float64 { return 1 / b.inverse[j] }
 
 // Mature reports whether dimension j takes part in scores.
 func (b *Baseline) Mature(j int) bool { return b.seen[j] >= bootstrap }
@@ -103,243 +132,371 @@ func (b *Baseline) Mature(j int) bool { return b.seen[j] >= bootstrap }
 // Present is the number of dimensions that took part in the last Score.
 func (b *Baseline) Present() int { return b.present }
 
-// Autocorrelation is the average lag-1 autocorrelation of the whitened
-// observations, between 0 and 0.98.
-func (b *Baseline) Autocorrelation() float64 {
-	if b.sq <= 0 {
+// autocorrelation is the lag-1 autocorrelation of dimension j, 0 to 0.9999.
+func (b *Baseline) autocorrelation(j int) float64 {
+	if b.sq[j] <= 0 {
 		return 0
 	}
-	return max(0, min(0.98, b.lag/b.sq))
+	return max(0, min(0.9999, b.lag[j]/b.sq[j]))
 }
 
-// Effective is the number of independent observations that the memory is worth:
-// m (1−φ)/(1+φ) for observations with lag-1 autocorrelation φ.
+// Autocorrelation is the mean lag-1 autocorrelation over the mature dimensions.
+func (b *Baseline) Autocorrelation() float64 {
+	var sum float64
+	for j := range b.n {
+		if b.Mature(j) {
+			sum += b.autocorrelation(j)
+		}
+	}
+	return sum / float64(max(b.mature, 1))
+}
+
+// Effective is the number of independent observations that the memory is worth
+// for means: m (1−φ)/(1+φ) for a lag-1 autocorrelation φ (Bartlett 1946).
 func (b *Baseline) Effective() float64 {
 	phi := b.Autocorrelation()
 	return b.count * (1 - phi) / (1 + phi)
 }
 
-// Dimensions is the number of dimensions that the score is effectively made of:
-// the mean of squared distances learned, which is tr(Σ⁻¹C). It is less than
-// Present where floors exceed what really varies. It is at least 1.
-func (b *Baseline) Dimensions() float64 {
-	return max(1, min(b.sq, float64(b.present)))
-}
-
 // Score returns the squared Mahalanobis distance of x from the baseline, over
 // the dimensions that are mature and present. Contribution and Learn refer to
 // the last x scored.
-func (b *Baseline) Score(x []float64) float64 {
+func (b *Baseline) Score(x []float64) float64 { return b.scoreFrom(x, b.mean) }
+
+// scoreFrom is Score with another centre.
+func (b *Baseline) scoreFrom(x, centre []float64) float64 {
 	b.present, b.missing = 0, false
+	centre, inverse, knee := centre[:len(x)], b.inverse[:len(x)], b.knee[:len(x)]
+	deviation, taking, seen, white := b.deviation[:len(x)], b.taking[:len(x)], b.seen[:len(x)], b.white[:len(x)]
 	for j, v := range x {
-		b.deviation[j], b.taking[j] = 0, false
-		if b.seen[j] < bootstrap {
+		u := (v - centre[j]) * inverse[j]
+		if seen[j] < bootstrap || u-u != 0 {
+			b.missing = b.missing || seen[j] >= bootstrap
+			deviation[j], white[j], taking[j] = 0, 0, false
 			continue
 		}
-		if v-v != 0 {
-			b.missing = true
-			continue
+		if u > knee[j] || u < -knee[j] {
+			u = b.bend(j, u)
 		}
-		b.deviation[j], b.taking[j] = v-b.mean[j], true
+		deviation[j], white[j], taking[j] = u, u, true
 		b.present++
 	}
-	copy(b.white, b.deviation)
 	if b.missing {
-		return b.marginal(b.white, b.precision)
+		return b.marginal.whiten(b)
 	}
-	d2 := b.factor.whiten(b.white)
-	copy(b.precision, b.white)
-	b.factor.unwhiten(b.precision)
-	return d2
+	return b.factor.whiten(white)
 }
 
-// Distance2 returns vᵀΣ⁻¹v of a deviation v, over the dimensions present in the
-// last Score; v is destroyed.
-func (b *Baseline) Distance2(v []float64) float64 {
+// unheard is the deviation in σ that a dimension with a knee counts at most: one
+// that has never moved has no σ to speak of.
+const unheard = 100
+
+// bend makes the deviation u of dimension j, which lies beyond the knee, count
+// logarithmically.
+func (b *Baseline) bend(j int, u float64) float64 {
+	a := math.Abs(u)
+	if a > unheard {
+		b.inverse[j] *= unheard / a // until the next factorisation
+		a = unheard
+	}
+	return math.Copysign(b.knee[j]*(1+math.Log(a/b.knee[j])), u)
+}
+
+// explain fills precision, from which contributions come.
+func (b *Baseline) explain() {
 	if b.missing {
-		return b.marginal(v, nil)
-	}
-	return b.factor.whiten(v)
-}
-
-// marginal scores d over the dimensions present alone, with a factor of just
-// their part of Σ. It whitens d in place as far as it can and fills precision.
-func (b *Baseline) marginal(d, precision []float64) float64 {
-	idx := b.subIndex[:0]
-	for j, taking := range b.taking {
-		if taking {
-			idx = append(idx, j)
-		}
-	}
-	p := len(idx)
-	sub := cholesky{n: p, l: b.sub.l[:p*p]}
-	for k, j := range idx {
-		for i := k; i < p; i++ {
-			b.subMatrix[k*p+i] = b.sigma(idx[i], j)
-		}
-	}
-	clear(precision)
-	if p == 0 || !sub.factorise(b.subMatrix[:p*p]) {
-		return 0
-	}
-	z := b.scratch[:p]
-	for k, j := range idx {
-		z[k] = d[j]
-	}
-	clear(d)
-	d2 := sub.whiten(z)
-	for k, j := range idx {
-		d[j] = z[k]
-	}
-	if precision != nil {
-		sub.unwhiten(z)
-		for k, j := range idx {
-			precision[j] = z[k]
-		}
-	}
-	return d2
-}
-
-// Contribution returns c_j = d_j (Σ⁻¹d)_j of the last x scored. The
-// contributions sum to the squared distance; one may be negative where a
-// correlation explains the deviation away.
-func (b *Baseline) Contribution(j int) float64 { return b.deviation[j] * b.precision[j] }
-
-// Learn takes in the last x scored, whose squared distance was d2, as if it lay
-// no further out than clip.
-func (b *Baseline) Learn(x []float64, d2, clip float64) {
-	if b.mature == 0 {
-		b.grow(x)
+		b.marginal.unwhiten(b)
 		return
 	}
-	w := 1.0
-	if d2 > clip*clip {
-		w = clip / math.Sqrt(d2)
-	}
-	b.follow(w)
-	b.count = min(b.count+1, 1/b.decay)
-	alpha := 1 / b.count // ≥ decay
+	copy(b.precision, b.white)
+	b.factor.unwhiten(b.precision)
+}
 
-	diagonal := alpha
-	step := math.Sqrt(alpha*(1-alpha)*(1-shrinkage)) * w
-	keep := 1 - alpha
-	gain := alpha * (1 - alpha) * w * w
+// Contribution returns c_j = u_j (R⁻¹u)_j of the last x scored and explained,
+// with u the deviations in σ. The contributions sum to the squared distance; one
+// may be negative where a correlation explains the deviation away.
+func (b *Baseline) Contribution(j int) float64 { return b.deviation[j] * b.precision[j] }
+
+// Learn takes in x, the last one scored, with weight w ≤ 1 on its deviation:
+// clip/D where D lies beyond a clip distance. share ≤ 1 is how much of an
+// observation it counts as.
+func (b *Baseline) Learn(x []float64, w, share float64) {
+	if b.count < bootstrap {
+		b.begin(x)
+		return
+	}
+	b.count = min(b.count+share/2, 1/b.decay)
+	b.total += share
+	alpha := share / b.count // ≥ share · decay
+	rate := alpha
 	n := b.n
-	for k := range n {
-		dk := b.deviation[k]
-		col := b.cov[k*n+k : k*n+n]
-		tail := b.deviation[k:n]
-		tail = tail[:len(col)]
+	d := b.scaled[:n]
+	for j, u := range b.deviation {
+		lag, sq := u*b.previous[j]-b.lag[j], u*u-b.sq[j]
+		if !b.taking[j] {
+			lag, sq = 0, 0
+		}
+		b.lag[j] += rate * lag
+		b.sq[j] += rate * sq
+		b.previous[j] = u
+		dj := u / b.inverse[j] * w
+		d[j] = dj
+		b.mean[j] += alpha * dj
+		b.largest[j] = max(b.largest[j]*(1-alpha/8), math.Abs(b.mean[j]), math.Abs(b.mean[j]+dj))
+	}
+	keep, gain := 1-alpha, alpha*(1-alpha)
+	for k, dk := range d {
 		f := gain * dk
+		col, tail := b.cov[k*n+k:k*n+n], d[k:]
+		tail = tail[:len(col)]
 		for i, c := range col {
 			col[i] = keep*c + f*tail[i]
 		}
-		b.mean[k] += alpha * w * dk
-		b.scratch[k] = step * dk
 	}
-	b.factor.update(math.Sqrt(keep), b.scratch, 0)
-
-	// What decayed off the diagonal: of the floors and the shrinkage target for
-	// one coordinate in turn, n observations' worth; of a missing dimension, its
-	// own variance.
-	k := b.inject
-	b.inject = (k + 1) % n
-	b.add(k, float64(n)*diagonal*(b.floor[k]+shrinkage*b.cov[k*n+k]))
-	if b.missing {
-		for j, v := range x {
-			if v-v != 0 && b.seen[j] >= bootstrap {
-				lost := alpha / keep * b.cov[j*n+j]
-				b.cov[j*n+j] += lost
-				b.add(j, (1-shrinkage)*lost)
-			}
-		}
+	if b.missing || b.mature < n {
+		b.grow(x, alpha)
 	}
 	b.updates++
-	if b.mature < n {
-		b.grow(x)
-	}
-	// Early weights change much between updates, so the early factor is made
-	// afresh more often.
-	if b.updates >= refactorise || float64(b.updates) >= max(8, b.count/4) {
+	if b.updates >= b.stride() {
 		b.refactor()
 	}
 }
 
-// add adds variance to coordinate k of the factor.
-func (b *Baseline) add(k int, variance float64) {
-	if !(variance > 0) {
+// stride is how many observations may pass between factorisations: an eighth of
+// those in memory while it fills, then as many as there are dimensions, at least
+// 16.
+func (b *Baseline) stride() int {
+	return min(max(b.n, 16), max(1, int(b.count/8)))
+}
+
+// begin learns the first observations plainly, all dimensions together.
+func (b *Baseline) begin(x []float64) {
+	b.count++
+	b.total++
+	n := b.n
+	d, previous := b.scaled[:n], b.previous
+	for j, v := range x {
+		d[j] = 0
+		if v-v != 0 || int(b.seen[j]) != int(b.count)-1 {
+			continue // those that were missing once come of age later, by grow
+		}
+		b.seen[j]++
+		d[j] = v - b.mean[j]
+		b.mean[j] += d[j] / b.count
+		b.largest[j] = max(b.largest[j], math.Abs(v))
+	}
+	keep, gain := 1-1/b.count, (1-1/b.count)/b.count
+	for k, dk := range d {
+		for i := k; i < n; i++ {
+			b.cov[k*n+i] = keep*b.cov[k*n+i] + gain*dk*d[i]
+		}
+		b.lag[k] += (dk*previous[k] - b.lag[k]) / b.count
+		b.sq[k] += (dk*dk - b.sq[k]) / b.count
+		previous[k] = dk
+	}
+	if b.count < bootstrap {
 		return
 	}
-	clear(b.scratch[k:])
-	b.scratch[k] = math.Sqrt(variance)
-	b.factor.update(1, b.scratch, k)
-}
-
-// follow keeps the lag-1 autocorrelation of the whitened, clipped deviations.
-func (b *Baseline) follow(w float64) {
-	var lag, sq float64
-	for j, z := range b.white {
-		z *= w
-		lag += z * b.previous[j]
-		sq += z * z
-		b.previous[j] = z
+	for j := range n {
+		if b.Mature(j) {
+			b.mature++
+		} else {
+			b.forget(j)
+		}
+		// From here on deviations count in σ.
+		s := math.Sqrt(b.cov[j*n+j])
+		if s > 0 {
+			b.lag[j], b.sq[j], previous[j] = b.lag[j]/(s*s), b.sq[j]/(s*s), previous[j]/s
+		}
 	}
-	rate := max(b.decay, 1/(b.count+1))
-	b.lag += rate * (lag - b.lag)
-	b.sq += rate * (sq - b.sq)
+	b.refactor()
 }
 
-// grow averages the dimensions that are still too young to be scored, and lets
-// those that have come of age take part, uncorrelated at first.
-func (b *Baseline) grow(x []float64) {
+// forget makes dimension j one that has never been seen.
+func (b *Baseline) forget(j int) {
+	b.seen[j], b.mean[j], b.largest[j], b.lag[j], b.sq[j], b.previous[j] = 0, 0, 0, 0, 0, 0
+	for i := range b.n {
+		b.cov[min(i, j)*b.n+max(i, j)] = 0
+	}
+}
+
+// grow averages the dimensions that are too young to be scored, lets those that
+// have come of age take part, uncorrelated at first, and restores to a missing
+// one the variance that it lost to forgetting.
+func (b *Baseline) grow(x []float64, alpha float64) {
 	n, grown := b.n, false
 	for j, v := range x {
-		if b.seen[j] >= bootstrap || v-v != 0 {
+		absent := v-v != 0
+		if b.seen[j] >= bootstrap {
+			if absent {
+				b.cov[j*n+j] /= 1 - alpha
+			}
+			continue
+		}
+		if absent {
 			continue
 		}
 		b.seen[j]++
 		m := float64(b.seen[j])
 		d := v - b.mean[j]
 		b.mean[j] += d / m
-		jj := j*n + j
-		b.cov[jj] += (d*(v-b.mean[j]) - b.cov[jj]) / m
+		b.cov[j*n+j] += (d*(v-b.mean[j]) - b.cov[j*n+j]) / m
+		b.largest[j] = max(b.largest[j], math.Abs(v))
 		if b.seen[j] == bootstrap {
 			b.mature++
 			grown = true
 		}
 	}
 	if grown {
-		b.count = max(b.count, bootstrap)
 		b.refactor()
 	}
 }
 
-// sigma is entry (i, j) of Σ, i ≥ j.
-func (b *Baseline) sigma(i, j int) float64 {
-	if i == j {
-		return b.cov[j*b.n+j] + b.floor[j]
+// variance is σ_j² as scores use it.
+func (b *Baseline) variance(j int) float64 {
+	phi := b.autocorrelation(j)
+	m := b.count * (1 - phi) / (1 + phi)
+	v := b.cov[j*b.n+j] * (1 + immaturity/(m+1e-3))
+	if b.floor[j] > 0 {
+		return v + b.floor[j]
 	}
-	return (1 - shrinkage) * b.cov[j*b.n+i]
+	f := relative * b.largest[j]
+	return max(v+f*f, 1e-280)
 }
 
-// refactor computes the factor afresh from the covariance.
+// refactor computes σ, the shrinkage and the factor afresh.
 func (b *Baseline) refactor() {
 	n := b.n
-	for j := range n {
-		for i := j; i < n; i++ {
-			b.subMatrix[j*n+i] = b.sigma(i, j)
-		}
-	}
 	b.updates = 0
-	if b.factor.factorise(b.subMatrix) {
+	b.version++
+	var phi2 float64
+	for j := range n {
+		b.inverse[j] = 1 / math.Sqrt(b.variance(j))
+		p := b.autocorrelation(j)
+		phi2 += p * p / float64(n)
+	}
+	// Correlations; their squared Frobenius norm is tr(S²).
+	var frobenius float64
+	for j := range n {
+		col := b.matrix[j*n : j*n+n]
+		ij := b.inverse[j]
+		for i := j + 1; i < n; i++ {
+			r := b.cov[j*n+i] * ij * b.inverse[i]
+			col[i] = r
+			frobenius += 2 * r * r
+		}
+		r := b.cov[j*n+j] * ij * ij
+		col[j] = r
+		frobenius += r * r
+	}
+	b.shrinkage = oas(float64(max(b.mature, 1)), frobenius, b.count*(1-phi2)/(1+phi2))
+	for j := range n {
+		col := b.matrix[j*n : j*n+n]
+		for i := j + 1; i < n; i++ {
+			col[i] *= 1 - b.shrinkage
+		}
+		col[j] = 1
+	}
+	if b.factor.factorise(b.matrix) {
 		return
 	}
-	// Σ is positive definite by construction; only rounding at absurd scales
+	// R is positive definite by construction; only rounding at absurd scales
 	// leads here. The diagonal alone is always usable.
+	clear(b.matrix)
+	clear(b.cov[:])
 	for j := range n {
-		for i := j + 1; i < n; i++ {
-			b.subMatrix[j*n+i], b.cov[j*n+i] = 0, 0
+		b.matrix[j*n+j] = 1
+		b.cov[j*n+j] = 1 / (b.inverse[j] * b.inverse[j])
+	}
+	b.factor.factorise(b.matrix)
+}
+
+// oas is the oracle-approximating shrinkage intensity towards the identity of a
+// p×p correlation matrix with squared Frobenius norm f estimated from m
+// independent observations (Chen, Wiesel, Eldar and Hero 2010, eq. 23, with
+// tr S = p), and at least ridge.
+func oas(p, f, m float64) float64 {
+	if !(f > p) {
+		return 1
+	}
+	rho := ((1-2/p)*f + p*p) / ((m + 1 - 2/p) * (f - p))
+	return max(ridge, min(1, rho))
+}
+
+// marginal is the factor of the part of R that belongs to the dimensions that
+// are present. It is kept until R or the set changes, so that a dimension that
+// vanished for good costs one factorisation a stride.
+type marginal struct {
+	factor  cholesky
+	index   []int
+	mask    []bool
+	version uint64
+	z       []float64
+}
+
+// whiten scores b's deviation over the dimensions present alone.
+func (m *marginal) whiten(b *Baseline) float64 {
+	same := m.version == b.version && len(m.index) == b.present
+	for j := 0; same && j < b.n; j++ {
+		same = m.mask[j] == b.taking[j]
+	}
+	if !same {
+		m.choose(b)
+	}
+	p := len(m.index)
+	if p == 0 {
+		return 0
+	}
+	z := m.z[:p]
+	for k, j := range m.index {
+		z[k] = b.deviation[j]
+	}
+	d2 := m.factor.whiten(z)
+	clear(b.white)
+	for k, j := range m.index {
+		b.white[j] = z[k]
+	}
+	return d2
+}
+
+// choose factorises the part of R that belongs to b's present dimensions.
+func (m *marginal) choose(b *Baseline) {
+	m.version = b.version
+	copy(m.mask, b.taking)
+	m.index = m.index[:0]
+	for j, taking := range b.taking {
+		if taking {
+			m.index = append(m.index, j)
 		}
 	}
-	b.factor.factorise(b.subMatrix)
+	p := len(m.index)
+	m.factor.n = p
+	for k, j := range m.index {
+		for i := k + 1; i < p; i++ {
+			b.matrix[k*p+i] = (1 - b.shrinkage) * b.cov[j*b.n+m.index[i]] * b.inverse[j] * b.inverse[m.index[i]]
+		}
+		b.matrix[k*p+k] = 1
+	}
+	if p > 0 && !m.factor.factorise(b.matrix[:p*p]) {
+		clear(b.matrix[:p*p])
+		for k := range p {
+			b.matrix[k*p+k] = 1
+		}
+		m.factor.factorise(b.matrix[:p*p])
+	}
+}
+
+// unwhiten fills b's precision.
+func (m *marginal) unwhiten(b *Baseline) {
+	clear(b.precision)
+	z := m.z[:len(m.index)]
+	for k, j := range m.index {
+		z[k] = b.white[j]
+	}
+	if len(z) > 0 {
+		m.factor.unwhiten(z)
+	}
+	for k, j := range m.index {
+		b.precision[j] = z[k]
+	}
 }

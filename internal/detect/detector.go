@@ -11,126 +11,12 @@ import (
 )
 
 const (
-	// smoothing is λ of the multivariate EWMA: it looks back on about
-	// 2/λ − 1 = 9 decisions.
-	smoothing = 0.2
-	// clipping is the part of the theoretical limit beyond which a deviation is
-	// clipped before it is learned. At 16 dimensions and the default interval it
-	// leaves 99 % of Gaussian observations alone.
-	clipping = 1
-	// passing is the longest alarm, in decisions, that counts as a healthy spike
-	// afterwards: its peak calibrates the limit. Without that the limit would be
-	// blind to exactly the spikes it should learn to tolerate.
-	passing = 50
-	// settled is how many decisions the baseline sees before scores calibrate
-	// the limit.
-	settled = 3 * bootstrap
-	// fewest decisions that a baseline judges on, whatever the warm-up says, per
-	// dimension.
-	fewest = 4
+	// slowStride is how many decisions the slow baseline lets pass between two it
+	// learns, where its memory is worth many times more.
+	slowStride = 8
 	// greatest distance that is reported.
 	greatest = 1e6
 )
-
-// Config of a [Detector].
-type Config struct {
-	Dimensions []Dimension
-	// Period is the shortest decision period. Default 100 ms.
-	Period time.Duration
-	// Warmup is how long the baseline learns before it judges: at least four
-	// decisions a dimension. Default 30 s.
-	Warmup time.Duration
-	// HalfLife is the age at which an observation counts half. Default 30 min.
-	HalfLife time.Duration
-	// FalseAlarmInterval is the mean time between decisions that are anomalous
-	// by chance which the limit aims at. Default 24 h.
-	FalseAlarmInterval time.Duration
-	// CoolOff bounds the time after an alarm in which nothing is learned; it is
-	// otherwise as long as the alarm was. Default 30 s.
-	CoolOff time.Duration
-	// RelearnAfter is how long an alarm of its own may keep a detector from
-	// learning. After it, unless the control word froze learning or reported
-	// harm meanwhile, the new state is accepted and learned from nothing.
-	// Default 10 min; negative: never.
-	RelearnAfter time.Duration
-	// TrendProcess and TrendNoise configure the [Trend] of the distance.
-	// Defaults 20 and 0.05.
-	TrendProcess, TrendNoise float64
-}
-
-func (c Config) withDefaults() Config {
-	set := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	set(&c.Period, 100*time.Millisecond)
-	set(&c.Warmup, 30*time.Second)
-	set(&c.HalfLife, 30*time.Minute)
-	set(&c.FalseAlarmInterval, 24*time.Hour)
-	set(&c.CoolOff, 30*time.Second)
-	set(&c.RelearnAfter, 10*time.Minute)
-	if c.TrendProcess == 0 {
-		c.TrendProcess = 20
-	}
-	if c.TrendNoise == 0 {
-		c.TrendNoise = 0.05
-	}
-	return c
-}
-
-// Detector judges one stream of raw vectors. It is not safe for concurrent use.
-type Detector struct {
-	config Config
-	dims   []Dimension
-	vector *Vectoriser
-	base   *Baseline
-	trend  Trend
-	theory theory
-	sudden tail // of the distance
-	steady tail // of the smoothed distance
-
-	period    int64 // ns, for which decay was computed
-	decisions int   // learned since the baseline began
-	smooth    []float64
-	scratch   []float64
-	trended   int64 // due time of the last trend update
-	alarm     alarm
-	spike     spike
-	last      arc.Judgement
-}
-
-// New returns a detector with an empty baseline.
-func New(config Config) *Detector {
-	config = config.withDefaults()
-	n := len(config.Dimensions)
-	d := &Detector{
-		config: config, dims: make([]Dimension, n),
-		vector: NewVectoriser(config.Dimensions, config.Period),
-		trend:  NewTrend(config.TrendProcess, config.TrendNoise),
-		smooth: make([]float64, n), scratch: make([]float64, n),
-		spike: spike{x: make([]float64, passing*n), d: n},
-	}
-	floors := make([]float64, n)
-	for j := range config.Dimensions {
-		d.dims[j] = config.Dimensions[j].withDefaults()
-		floors[j] = d.dims[j].Floor
-	}
-	d.base = NewBaseline(floors, 1)
-	d.relearn()
-	return d
-}
-
-// relearn begins an empty baseline. The history of raw values and the trend stay.
-func (d *Detector) relearn() {
-	d.base.Reset()
-	d.sudden.reset()
-	d.steady.reset()
-	clear(d.smooth)
-	d.spike.n = 0
-	d.decisions = 0
-	d.alarm = alarm{}
-}
 
 // Instant places one sample in time, in ns.
 type Instant struct {
@@ -144,160 +30,358 @@ type Instant struct {
 	Wall int64
 }
 
+// Detector judges one stream of raw vectors. It is not safe for concurrent use.
+type Detector struct {
+	config Config
+	dims   []Dimension
+	vector *Vectoriser
+	trend  Trend
+
+	fast, slow opinion
+	apart      bool // slow has a memory of its own by now
+	skipped    int  // decisions since the slow baseline learned
+	recent     moments
+	shape      scale // of ρ
+	rho        float64
+	rhoAge     int // decisions since rho was computed
+
+	calibration  calibration
+	limit        float64 // rarity
+	warning      float64 // rarity from which learning slows down
+	extrapolated bool
+
+	period    int64 // ns, for which memories were set
+	decisions int   // learned since the baseline began
+	began     int64 // due time of the first decision
+	trended   int64 // due time of the last trend update
+	alarm     alarm
+	plateau   plateau
+	plateaus  int
+	kurtosis  kurtosis
+	season    *season // nil when lean
+	reservoir *reservoir
+	regime    regime
+	last      arc.Judgement
+}
+
+// New returns a detector with an empty baseline.
+func New(config Config) *Detector {
+	config = config.withDefaults()
+	n := len(config.Dimensions)
+	d := &Detector{
+		config: config, dims: make([]Dimension, n),
+		vector: NewVectoriser(config.Dimensions, config.Period),
+		trend:  NewTrend(config.Trend, config.TrendProcess, config.TrendNoise),
+		recent: newMoments(n), plateau: plateau{previous: make([]float64, n)},
+	}
+	for j := range config.Dimensions {
+		d.dims[j] = config.Dimensions[j].withDefaults()
+	}
+	d.fast = newOpinion(NewBaseline(config.Dimensions, 1))
+	d.slow = newOpinion(NewBaseline(config.Dimensions, 1))
+	d.calibration.reset()
+	if !config.Lean {
+		d.season = newSeason(d.fast.base)
+		d.reservoir = newReservoir(n)
+	}
+	return d
+}
+
 // Step takes in the raw values of one sample, one a dimension, NaN where
 // missing, and fills j except for its Sequence. c is what the policy asks.
 func (d *Detector) Step(at Instant, raw []float64, c arc.Control, j *arc.Judgement) {
-	due, taken, interval := at.Due, at.Taken, at.Interval
-	tick := d.vector.Push(due, taken, interval, raw)
+	tick := d.vector.Push(at.Due, at.Taken, at.Interval, raw)
 	if tick == TickNone {
 		d.repeat(j)
 		return
 	}
-	d2 := d.base.Score(d.vector.X)
-	distance := min(math.Sqrt(d2), greatest)
-	if d.base.Present() > 0 {
-		d.trend.Update(distance, float64(due-d.trended)/1e9)
+	d.fast.score(d.vector.X)
+	if d.fast.base.Present() > 0 {
+		d.trend.Update(min(math.Sqrt(d.fast.d2), greatest), float64(at.Due-d.trended)/1e9)
 	}
-	d.trended = due
+	d.trended = at.Due
 	if tick == TickTrend {
 		d.repeat(j)
 		return
 	}
-	d.decide(tick, due, taken, interval, d2, distance, c)
+	d.decide(tick, at, c)
 	*j = d.last
 }
 
 // repeat gives out the last decision again, with the trend of now.
 func (d *Detector) repeat(j *arc.Judgement) {
 	*j = d.last
-	j.Fresh = false
+	j.Fresh, j.Accepted = false, false
 	j.Velocity, j.Acceleration = d.trend.Velocity(), d.trend.Acceleration()
 }
 
-func (d *Detector) decide(tick Tick, due, taken, interval int64, d2, distance float64, c arc.Control) {
-	period := d.vector.Period(interval)
-	if period != d.period {
-		d.period = period
-		d.base.decay = -math.Expm1(-math.Ln2 * float64(period) / float64(d.config.HalfLife))
-	}
-	// Two charts share the false alarms allowed.
-	n := max(2*float64(d.config.FalseAlarmInterval)/float64(period), 20)
-	unit := d.theory.at(1/n, d.base.Dimensions(), d.base.Effective())
-	steady := d.smoothed(distance, unit)
+// pace sets every memory for decisions each period ns long.
+func (d *Detector) pace(period int64) {
+	d.period = period
+	fast, slow := d.config.memory(period)
+	d.fast.base.decay, d.slow.base.decay = fast, slow
+	d.calibration.prepare(period, d.config.SlowHalfLife)
+	least := float64(fewestPlateau * (len(d.dims) + 10))
+	wait := max(float64(d.config.RelearnAfter)/float64(period), least)
+	d.plateau.length = max(int(wait/quarters), 1)
+	d.recent.most = max(wait/quarters, 10)
+	d.refit()
+}
 
-	limit := unit * d.sudden.level(n)
-	score := max(distance, limit*steady/(unit*d.steady.level(n)))
-	if d.base.Present() == 0 {
-		limit, score = 0, 0
+// refit takes up the limit that the calibration now gives.
+func (d *Detector) refit() {
+	d.limit, d.extrapolated = d.calibration.limit(d.config.FalseAlarmInterval)
+	k := &d.calibration
+	seen := time.Duration(k.history() / 4 * k.seconds * float64(time.Second))
+	d.warning, _ = k.limit(min(d.config.FalseAlarmInterval/4, max(seen, 4*episodeGap)))
+}
+
+func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
+	if period := d.vector.Period(at.Interval); period != d.period {
+		d.pace(period)
 	}
-	ready := d.decisions >= fewest*len(d.dims) && int64(d.decisions)*period >= int64(d.config.Warmup) && d.base.Present() > 0
+	if d.decisions == 0 {
+		d.began = at.Due
+	}
+	x := d.vector.X
+	o := d.opine(x, at.Wall)
+	ready := d.ready(at.Due)
 
 	j := &d.last
-	j.Decided, j.Ready, j.Fresh = taken, ready, true
-	j.Anomalous = ready && score > limit
-	j.Distance, j.Score, j.Limit = distance, min(score, greatest), limit
-	j.Velocity, j.Acceleration = d.trend.Velocity(), d.trend.Acceleration()
-	effective := d.base.Effective()
-	j.Confidence = effective / (effective + 5*float64(len(d.dims)))
-	d.explain(j)
+	j.Decided, j.Ready, j.Fresh, j.Accepted = at.Taken, ready, true, false
+	j.Anomalous = ready && o.rarity > d.limit
+	d.report(o, j)
 
-	switch d.alarm.step(due, period, j.Anomalous, c, &d.config) {
-	case alarmAccepted:
-		d.relearn()
+	switch d.alarm.step(at.Due, d.period, j.Anomalous, o.rarity, c, int64(d.config.CoolOff), d.calibration.length) {
 	case alarmPassed:
-		d.forgive(unit)
+		d.calibration.observePeak(d.alarm.peak)
+		d.refit()
+	case alarmEnded, alarmNone:
 	}
-	j.Frozen = tick == TickStretched || d.alarm.active() || c.Frozen(taken)
-	if d.alarm.active() {
-		d.spike.push(d.vector.X)
-	} else if d.spike.n > 0 {
-		d.spike.n = 0
-		d2 = d.base.Score(d.vector.X) // forgive has scored others since
+	d.recent.learn(x)
+	d.settle(j, c, at.Due)
+	d.judgeRegime(o, j, c, at)
+	j.Frozen = tick == TickStretched || d.alarm.on || c.Frozen(at.Taken)
+	if !j.Frozen {
+		d.learn(x, o, at.Wall)
 	}
-	if j.Frozen {
+}
+
+// opine lets the baselines judge x and returns the opinion that counts, the one
+// that objects least.
+func (d *Detector) opine(x []float64, wall int64) *opinion {
+	seasonal := d.season != nil && d.season.expect(wall)
+	if seasonal {
+		// It borrows the fast baseline, which is scored again afterwards.
+		d.season.opinion.score(x)
+		d.season.opinion.judge(d.limit)
+		d.fast.score(x)
+	}
+	d.fast.judge(d.limit)
+	o := &d.fast
+	if d.apart {
+		d.slow.score(x)
+		d.slow.judge(d.limit)
+		if d.slow.rarity < o.rarity {
+			o = &d.slow
+		}
+	}
+	if seasonal && d.season.opinion.rarity < o.rarity {
+		o = &d.season.opinion
+	}
+	return o
+}
+
+// ready reports whether enough has been seen to judge at now.
+func (d *Detector) ready(now int64) bool {
+	return d.fast.base.Present() > 0 && d.fast.charts.scale[sudden].seen >= fewestScores &&
+		now-d.began >= int64(d.config.Warmup)-d.period
+}
+
+// fewestScores is how many scores are known before one is judged.
+const fewestScores = 30
+
+// report fills j's numbers from the opinion that counts.
+func (d *Detector) report(o *opinion, j *arc.Judgement) {
+	j.Distance = min(math.Sqrt(o.d2), greatest)
+	j.Limit = min(o.distance(d.limit), greatest)
+	j.Score = j.Distance
+	if o.chart != sudden {
+		j.Score = min(o.distance(o.rarity), greatest)
+	}
+	if mode != "" {
+		j.Score = d.debugScore(o)
+	}
+	if o.charts.scale[sudden].seen < fewestScores {
+		j.Limit = 0
+	}
+	if o.base.Present() == 0 {
+		j.Score, j.Limit = 0, 0
+	}
+	j.Velocity, j.Acceleration = d.trend.Velocity(), d.trend.Acceleration()
+	effective := d.fast.base.Effective()
+	j.Confidence = effective / (effective + 5*float64(len(d.dims)))
+	j.Extrapolated = d.extrapolated
+	if o.centre == nil {
+		d.explain(o, j)
 		return
 	}
-	if d.decisions >= settled && d.base.Present() > 0 {
-		d.sudden.observe(distance / unit)
-		d.steady.observe(steady / unit)
+	o.score(d.vector.X)
+	d.explain(o, j)
+	d.fast.score(d.vector.X)
+}
+
+// learn takes in a healthy decision.
+func (d *Detector) learn(x []float64, o *opinion, wall int64) {
+	fast := d.fast.base
+	if fast.count >= bootstrap && fast.total >= bootstrap+float64(len(d.dims))/4 {
+		if d.fast.charts.scale[sudden].seen >= fewestScores {
+			d.calibration.observe(o.rarity)
+			if d.calibration.fitted == 0 && d.calibration.n == 0 {
+				d.refit()
+			}
+			d.kurtosis.learn(d.fast.d2, fast.decay)
+		}
+		d.fast.charts.learn(scaleFloor)
+		if d.apart {
+			d.slow.charts.learn(scaleFloor)
+		}
+		if d.season != nil && d.season.active {
+			d.season.opinion.charts.learn(scaleFloor)
+		}
 	}
 	d.decisions++
-	d.base.Learn(d.vector.X, d2, clipping*unit)
-}
-
-// smoothed advances the multivariate EWMA of the deviations (Lowry, Woodall,
-// Champ and Rigdon 1992, eq. 2.2) and returns its distance in units of D_M: what
-// persists stands out of what merely spikes. Deviations beyond the theoretical
-// limit are clipped to it, so that one burst alone never alarms this chart.
-func (d *Detector) smoothed(distance, unit float64) float64 {
-	w := smoothing
-	if distance > unit {
-		w *= unit / distance
+	share := d.share(o.rarity)
+	fast.Learn(x, weight(d.fast.d2, d.fast.clip()), share)
+	switch {
+	case d.apart:
+		d.skipped++
+		if d.skipped >= slowStride {
+			d.skipped = 0
+			d.slow.base.Learn(x, weight(d.slow.d2, d.slow.clip()), share)
+		}
+	case fast.count >= 1/fast.decay:
+		d.part()
 	}
-	for j, v := range d.base.deviation {
-		d.smooth[j] += w*v - smoothing*d.smooth[j]
+	if d.season != nil {
+		d.season.learn(x, wall)
 	}
-	copy(d.scratch, d.smooth)
-	return math.Sqrt((2 - smoothing) / smoothing * d.base.Distance2(d.scratch))
-}
-
-// forgive learns the vectors of an alarm that was short and did no harm, and
-// lets the tail know how far out the greatest of them still is after that: the
-// next spike of its kind is not news.
-func (d *Detector) forgive(unit float64) {
-	for k := range d.spike.n {
-		x := d.spike.at(k)
-		d.base.Learn(x, d.base.Score(x), clipping*unit)
-	}
-	var peak, steady float64
-	clear(d.smooth)
-	for k := range d.spike.n {
-		distance := math.Sqrt(d.base.Score(d.spike.at(k)))
-		peak = max(peak, distance)
-		steady = max(steady, d.smoothed(distance, unit))
-	}
-	d.sudden.learn(peak / unit)
-	d.steady.learn(steady / unit)
-}
-
-// spike keeps the vectors of the alarm that is on.
-type spike struct {
-	x []float64 // passing × n
-	d int
-	n int
-}
-
-func (s *spike) push(x []float64) {
-	if s.n < passing {
-		copy(s.x[s.n*s.d:], x)
-		s.n++
+	if d.reservoir != nil {
+		d.reservoir.learn(x)
 	}
 }
 
-func (s *spike) at(k int) []float64 { return s.x[k*s.d : (k+1)*s.d] }
+// scaleFloor is the least mean excess of a chart, as a share of its quantile.
+const scaleFloor = 0.02
 
-// explain fills contributions and direction.
-func (d *Detector) explain(j *arc.Judgement) {
+// share is how much of an observation a decision of rarity u counts as: all of
+// it up to what history has seen about once in a quarter of its length, then
+// less and less, down to a tenth at the limit.
+func (d *Detector) share(u float64) float64 {
+	if u <= d.warning {
+		return 1
+	}
+	if u >= d.limit {
+		return cautious
+	}
+	return 1 - (1-cautious)*(u-d.warning)/(d.limit-d.warning)
+}
+
+// cautious is the share of an observation that a decision just below the limit
+// counts as.
+const cautious = 0.1
+
+// weight is what a deviation of squared length d2 counts when it is learned.
+func weight(d2, clip2 float64) float64 {
+	if d2 > clip2 {
+		return math.Sqrt(clip2 / d2)
+	}
+	return 1
+}
+
+// part gives the slow baseline a memory of its own. Until the fast one begins to
+// forget, they are the same.
+func (d *Detector) part() {
+	d.apart = true
+	decay := d.slow.base.decay
+	d.slow.base.CopyFrom(d.fast.base)
+	d.slow.base.decay = decay * slowStride
+	d.slow.charts.copyFrom(&d.fast.charts)
+}
+
+// settle decides whether the state under alarm has become a plateau that is
+// normal from now on.
+func (d *Detector) settle(j *arc.Judgement, c arc.Control, now int64) {
+	if d.rhoAge++; d.rhoAge >= max(d.fast.base.n, 64) {
+		d.rhoAge = 0
+		d.rho = d.recent.deformation(d.fast.base)
+		if !d.alarm.on {
+			d.shape.learn(d.rho, scaleFloor)
+		}
+	}
+	j.Deformation = d.rho
+	if !d.alarm.on {
+		d.plateau.reset()
+		return
+	}
+	if d.config.RelearnAfter < 0 || c.Harm || c.Frozen(now) {
+		d.plateau.reset()
+		return
+	}
+	if !d.plateau.step(j.Distance, &d.recent, d.fast.base) || !d.harmless(j) {
+		return
+	}
+	if !d.apart {
+		d.part()
+	}
+	adopt(d.fast.base, d.slow.base, &d.recent)
+	d.alarm = alarm{}
+	d.plateau.reset()
+	d.plateaus++
+	j.Accepted = true
+	for _, o := range []*opinion{&d.fast, &d.slow} {
+		clear(o.charts.ewma)
+		clear(o.charts.cusum)
+		o.charts.began = false
+	}
+}
+
+// harmless reports whether what a plateau looks like allows to accept it.
+func (d *Detector) harmless(j *arc.Judgement) bool {
+	return j.Distance <= safety*j.Limit && !d.deformed()
+}
+
+// deformed reports whether ρ is out of the ordinary.
+func (d *Detector) deformed() bool { return d.shape.seen >= 20 && d.shape.of(d.rho) > deformed }
+
+// explain fills contributions and direction from the opinion that counts.
+func (d *Detector) explain(o *opinion, j *arc.Judgement) {
+	b := o.base
+	b.explain()
 	j.NumContributions = 0
 	j.Direction = 0
 	signed := 0
 	for i := range d.dims {
-		if !d.base.taking[i] {
+		if !b.taking[i] {
 			continue
 		}
 		if s := d.dims[i].Load; s != 0 {
-			j.Direction += float64(s) * d.base.deviation[i] / d.base.Deviation(i)
+			j.Direction += float64(s) * b.deviation[i]
 			signed++
 		}
-		d.rank(j, i, d.base.Contribution(i))
+		d.rank(j, i, b.Contribution(i))
 	}
 	if signed > 0 {
 		j.Direction /= float64(signed)
 	}
+	centre := o.centre
+	if centre == nil {
+		centre = b.mean
+	}
 	for k := range j.NumContributions {
 		c := &j.Contributions[k]
 		i := int(c.Value)
-		c.Dimension, c.Value, c.Usual = d.dims[i].Name, d.vector.Value[i], d.dims[i].inverse(d.base.Mean(i))
+		c.Dimension, c.Value, c.Usual = d.dims[i].Name, d.vector.Value[i], d.dims[i].inverse(centre[i])
 	}
 	clear(j.Contributions[j.NumContributions:])
 }

@@ -40,6 +40,9 @@ const (
 	Asinh
 	// Log1p is log(1+x/scale) for x ≥ 0: for rates, counts and sizes.
 	Log1p
+	// Learned is x itself. Where its location and scale lie is learned from its
+	// own values, and what is far out counts logarithmically from there.
+	Learned
 )
 
 // Dimension describes one coordinate of x(t).
@@ -48,12 +51,13 @@ type Dimension struct {
 	Name string
 	Kind Kind
 	// Transform and Scale, in the unit of the dimension (per second for Rate
-	// and Growth). A Scale of zero means 1.
+	// and Growth). A Scale of zero means 1. Learned has no Scale.
 	Transform Transform
 	Scale     float64
 	// Floor is the least standard deviation the baseline ever assumes, in
 	// transformed units, so that a dimension that has always been constant does
-	// not turn its first twitch into an infinite score. Zero means DefaultFloor.
+	// not turn its first twitch into an infinite score. Zero means DefaultFloor;
+	// under Learned, a hundredth of the largest magnitude seen.
 	Floor float64
 	// Load is +1 where more of it means more load, -1 where less of it does, 0
 	// where it says nothing.
@@ -62,41 +66,75 @@ type Dimension struct {
 
 // Free returns a dimension for a gauge that nobody described: its location and
 // scale are learned from its own values.
-func Free(name string) Dimension { return Dimension{Name: name, Kind: Level, Transform: Asinh} }
+func Free(name string) Dimension { return Dimension{Name: name, Kind: Level, Transform: Learned} }
 
 // DefaultFloor is the floor of a dimension that names none: a tenth of a
 // natural logarithm, about 10 %, for dimensions under Asinh or Log1p.
 const DefaultFloor = 0.1
 
-// huge bounds transformed values, so that squares stay finite.
-const huge = 1e9
+const (
+	// huge bounds transformed values, so that squares stay finite.
+	huge = 1e9
+	// vast does so for learned ones, whose unit is unknown.
+	vast = 1e100
+	// bend is the number of standard deviations beyond which a learned dimension
+	// counts logarithmically: a Gaussian passes it once in 16,000 values.
+	bend = 4
+)
 
 // withDefaults returns d with Scale and Floor set.
 func (d Dimension) withDefaults() Dimension {
-	if !(d.Scale > 0) || math.IsInf(d.Scale, 0) {
+	if !(d.Scale > 0) || math.IsInf(d.Scale, 0) || d.Transform == Learned {
 		d.Scale = 1
 	}
 	if !(d.Floor > 0) || math.IsInf(d.Floor, 0) {
 		d.Floor = DefaultFloor
+		if d.Transform == Learned {
+			d.Floor = 0
+		}
 	}
 	return d
+}
+
+// knee is the deviation in σ beyond which the dimension counts logarithmically.
+func (d *Dimension) knee() float64 {
+	if d.Transform == Learned {
+		return bend
+	}
+	return math.Inf(1)
 }
 
 // forward maps a measured value to the scale on which it is learned. NaN and
 // the infinities are missing and map to NaN.
 func (d *Dimension) forward(v float64) float64 {
+	if d.Transform == Learned {
+		if v-v != 0 {
+			return math.NaN()
+		}
+		return max(-vast, min(vast, v))
+	}
 	v /= d.Scale
 	if v-v != 0 { // NaN, ±Inf
 		return math.NaN()
 	}
 	switch d.Transform {
 	case Asinh:
-		return math.Asinh(v)
+		// log(|v| + √(v²+1)); math.Log is in assembly where math.Asinh is not.
+		a := math.Abs(v)
+		if a < 1e-4 {
+			return v
+		}
+		if a > 1e8 {
+			a = math.Log(a) + math.Ln2
+		} else {
+			a = math.Log(a + math.Sqrt(a*a+1))
+		}
+		return math.Copysign(a, v)
 	case Log1p:
 		if v <= 0 {
 			return 0
 		}
-		return math.Log1p(v)
+		return math.Log(1 + v)
 	default:
 		return max(-huge, min(huge, v))
 	}

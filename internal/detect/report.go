@@ -30,4 +30,4 @@ type Report struct {
 }
 
 // Report fills r.
-func (d *Detector) Report(r *Report) { *r = Report{Decisions: d.decisions, Effective: d.base.Effective()} }
+func (d *Detector) Report(r *Report) { *r = Report{Decisions: d.decisions, Effective: d.fast.base.Effective()} }

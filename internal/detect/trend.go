@@ -5,10 +5,26 @@ package detect
 
 import "math"
 
-// Trend follows a noisy quantity and its first two derivatives with a
-// constant-acceleration Kalman filter driven by white jerk (Bar-Shalom, Li and
-// Kirubarajan 2001, §6.2.3).
+// TrendKind chooses what a [Trend] is.
+type TrendKind uint8
+
+const (
+	// Kalman is a constant-acceleration Kalman filter driven by white jerk
+	// (Bar-Shalom, Li and Kirubarajan 2001, §6.2.3): quick and well-founded.
+	Kalman TrendKind = iota
+	// EWMA smooths value, velocity and acceleration exponentially, each from the
+	// differences of the one before (Brown 1963, triple smoothing): simple to
+	// reason about, slower.
+	EWMA
+)
+
+// ewmaTime is the time constant of an EWMA trend, s: about that of the default
+// Kalman filter, (noise/process)^(1/6).
+const ewmaTime = 0.4
+
+// Trend follows a noisy quantity and its first two derivatives.
 type Trend struct {
+	kind    TrendKind
 	process float64 // spectral density of the jerk, unit²/s⁵
 	noise   float64 // variance of a measurement that averages over one second, unit²·s
 
@@ -17,10 +33,12 @@ type Trend struct {
 	n int
 }
 
-// NewTrend returns a filter. The ratio process/noise sets how fast it follows:
+// NewTrend returns a trend. For a Kalman filter the ratio process/noise sets how fast it follows:
 // its bandwidth is about (process/noise)^(1/6) rad/s. noise is per second of
 // measurement, so that ten measurements in 100 ms say as much as one.
-func NewTrend(process, noise float64) Trend { return Trend{process: process, noise: noise} }
+func NewTrend(kind TrendKind, process, noise float64) Trend {
+	return Trend{kind: kind, process: process, noise: noise}
+}
 
 // Reset forgets the past.
 func (t *Trend) Reset() { t.n = 0 }
@@ -34,6 +52,10 @@ func (t *Trend) Update(z, dt float64) {
 		t.n = 1
 		t.x = [3]float64{z, 0, 0}
 		t.p = [6]float64{t.noise / min(dt, 1), 0, 0, 1, 0, 1}
+		return
+	}
+	if t.kind == EWMA {
+		t.smooth(z, dt)
 		return
 	}
 	p, q := &t.p, t.process
@@ -70,6 +92,18 @@ func (t *Trend) Update(z, dt float64) {
 	p[5] -= k2 * p2
 	t.n++
 	if s-s != 0 || t.x[0]-t.x[0] != 0 || math.Abs(t.x[2]) > 1e15 {
+		t.n = 0
+	}
+}
+
+// smooth is Update of an EWMA.
+func (t *Trend) smooth(z, dt float64) {
+	a := -math.Expm1(-dt / ewmaTime)
+	value, velocity := t.x[0], t.x[1]
+	t.x[0] += a * (z - value)
+	t.x[1] += a * ((t.x[0]-value)/dt - velocity)
+	t.x[2] += a * ((t.x[1]-velocity)/dt - t.x[2])
+	if t.x[0]-t.x[0] != 0 || math.Abs(t.x[2]) > 1e15 {
 		t.n = 0
 	}
 }
