@@ -367,3 +367,43 @@ func TestABaselineOutlivesARestartInAFile(t *testing.T) {
 	require.NoError(t, r.shutdown(context.Background()))
 	require.NoError(t, e.Shutdown(context.Background()))
 }
+
+// A detector that was ready is ready at once after a restart.
+func TestARealBaselineOutlivesARestart(t *testing.T) {
+	if len(newJudge(detect.Config{Dimensions: []detect.Dimension{detect.Free("x")}}).AppendCheckpoint(nil)) == 0 {
+		t.Skip("detectors cannot be written down yet")
+	}
+	for name, extensions := range map[string]host{"arc": {reflexID: &meeting{}}, "streams": {}} {
+		t.Run(name, func(t *testing.T) {
+			if _, ok := arc.Engine(detect.NewEngine(detect.Config{})).(checkpointer); !ok && name == "arc" {
+				t.Skip("engines cannot be written down yet")
+			}
+			m := newMemory()
+			extensions[storageID] = m
+			src := newTicks()
+			scored := func(ticks int) (map[string]float64, *remembered) {
+				r := remember(t, extensions, func(c *Config) { c.Preset, c.Dimensions = reading.Node, nil })
+				r.streams.judge = newJudge
+				var md pmetric.Metrics
+				for range ticks {
+					src.next()
+					if meets, ok := extensions[reflexID].(*meeting); ok {
+						meets.Observe(&src.sample, new(arc.Judgement))
+					}
+					md = src.metrics()
+					_, err := r.process(context.Background(), md)
+					require.NoError(t, err)
+				}
+				require.NoError(t, r.shutdown(context.Background()))
+				return scoresOf(md), r
+			}
+			before, _ := scored(1000)
+			require.Contains(t, before, "reflex.score")
+			after, r := scored(20)
+			require.Contains(t, after, "reflex.score")
+			assert.Zero(t, after["reflex.score.anomalous"])
+			assert.InDelta(t, before["reflex.score.confidence"], after["reflex.score.confidence"], 0.2)
+			r.counted(metadatatest.AssertEqualProcessorMahalanobisCheckpointsRestored, 1)
+		})
+	}
+}

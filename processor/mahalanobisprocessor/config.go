@@ -31,8 +31,10 @@ type Config struct {
 	Dimensions []reading.Config `mapstructure:"dimensions"`
 	// Warmup is how long a baseline learns before it judges.
 	Warmup time.Duration `mapstructure:"warmup"`
-	// HalfLife is the age at which what was learned counts half.
-	HalfLife time.Duration `mapstructure:"half_life"`
+	// HalfLife and SlowHalfLife are the ages at which what was learned counts
+	// half in the fast and the slow baseline.
+	HalfLife     time.Duration `mapstructure:"half_life"`
+	SlowHalfLife time.Duration `mapstructure:"slow_half_life"`
 	// FalseAlarmInterval is the mean time between false anomalous judgements
 	// that limits aim at.
 	FalseAlarmInterval time.Duration `mapstructure:"false_alarm_interval"`
@@ -41,6 +43,9 @@ type Config struct {
 	// RelearnAfter is how long an anomaly may keep a baseline from learning
 	// before the new state is accepted. Negative: for ever.
 	RelearnAfter time.Duration `mapstructure:"relearn_after"`
+	// Trend chooses the filter that velocity and acceleration come from: kalman
+	// or ewma.
+	Trend string `mapstructure:"trend"`
 	// MaxStreams bounds the number of baselines.
 	MaxStreams int `mapstructure:"max_streams"`
 	// MaxStale is the age at which the baseline of a resource that is gone may
@@ -60,6 +65,12 @@ type MetricConfig struct {
 	Enabled bool `mapstructure:"enabled"`
 }
 
+// Values of Config.Trend.
+const (
+	trendKalman = "kalman"
+	trendEWMA   = "ewma"
+)
+
 var _ confmap.Validator = (*Config)(nil)
 
 func createDefaultConfig() component.Config {
@@ -68,9 +79,11 @@ func createDefaultConfig() component.Config {
 		Preset:             reading.Node,
 		Warmup:             30 * time.Second,
 		HalfLife:           30 * time.Minute,
+		SlowHalfLife:       7 * 24 * time.Hour,
 		FalseAlarmInterval: 7 * 24 * time.Hour,
 		CoolOff:            30 * time.Second,
 		RelearnAfter:       10 * time.Minute,
+		Trend:              trendKalman,
 		MaxStreams:         1000,
 		MaxStale:           5 * time.Minute,
 		CheckpointInterval: time.Minute,
@@ -113,6 +126,12 @@ func (c *Config) Validate() error {
 	if c.HalfLife > 0 && c.HalfLife < c.Warmup {
 		refuse("half_life: %v is shorter than warmup %v", c.HalfLife, c.Warmup)
 	}
+	if c.SlowHalfLife < c.HalfLife {
+		refuse("slow_half_life: %v is shorter than half_life %v", c.SlowHalfLife, c.HalfLife)
+	}
+	if c.Trend != trendKalman && c.Trend != trendEWMA {
+		refuse("trend: %q is not one of kalman, ewma", c.Trend)
+	}
 	if c.MaxStreams <= 0 {
 		refuse("max_streams: must be positive, is %d", c.MaxStreams)
 	}
@@ -124,10 +143,17 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// detection returns the detector configuration for dims.
+// detection returns the detector configuration for dims. Only a node is worth the
+// memory that times of the week and audits take: there may be max_streams of the
+// others.
 func (c *Config) detection(dims []detect.Dimension) detect.Config {
-	return detect.Config{
-		Dimensions: dims, Warmup: c.Warmup, HalfLife: c.HalfLife, FalseAlarmInterval: c.FalseAlarmInterval,
-		CoolOff: c.CoolOff, RelearnAfter: c.RelearnAfter,
+	config := detect.Config{
+		Dimensions: dims, Warmup: c.Warmup, HalfLife: c.HalfLife, SlowHalfLife: c.SlowHalfLife,
+		FalseAlarmInterval: c.FalseAlarmInterval, CoolOff: c.CoolOff, RelearnAfter: c.RelearnAfter,
+		Lean: c.Preset != reading.Node,
 	}
+	if c.Trend == trendEWMA {
+		config.Trend = detect.EWMA
+	}
+	return config
 }

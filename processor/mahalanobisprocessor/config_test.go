@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/otelcol-reflex/reflex/internal/detect"
 	"github.com/otelcol-reflex/reflex/internal/reading"
 )
 
@@ -37,7 +38,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 			{Metric: "http.server.request.duration.count", Attributes: map[string]string{"http.route": "/pay"}, Kind: "counter", Scale: 50, Floor: 0.2, Load: 1},
 			{Metric: "queue.size", Kind: "growth"},
 		},
-		Warmup: time.Minute, HalfLife: 2 * time.Hour, FalseAlarmInterval: 12 * time.Hour, CoolOff: 10 * time.Second,
+		Warmup: time.Minute, HalfLife: 2 * time.Hour, SlowHalfLife: 48 * time.Hour, Trend: "ewma", FalseAlarmInterval: 12 * time.Hour, CoolOff: 10 * time.Second,
 		RelearnAfter: -time.Second, MaxStreams: 10, MaxStale: time.Minute,
 		Storage: &storage, CheckpointInterval: 5 * time.Minute,
 		Metrics: map[string]MetricConfig{"reflex.score.velocity": {}},
@@ -52,7 +53,7 @@ func TestBadConfigurationIsRefusedNamingTheKey(t *testing.T) {
 		"bad_half_life": "half_life: ", "bad_interval": "false_alarm_interval: ", "bad_cool_off": "cool_off: ",
 		"bad_relearn": "relearn_after: ", "bad_streams": "max_streams: ", "bad_stale": "max_stale: ",
 		"bad_checkpoint": "checkpoint_interval: ", "bad_metrics": "metrics::reflex.score.beauty: ", "bad_many": "dimensions: ",
-		"bad_twice": "dimensions::1: ",
+		"bad_twice": "dimensions::1: ", "bad_slow": "slow_half_life: ", "bad_trend": "trend: ",
 	} {
 		t.Run(id, func(t *testing.T) {
 			assert.ErrorContains(t, confmap.Validate(load(t, "mahalanobis/"+id)), key)
@@ -61,6 +62,17 @@ func TestBadConfigurationIsRefusedNamingTheKey(t *testing.T) {
 	for _, id := range []string{"mahalanobis", "mahalanobis/host", "mahalanobis/cgroup", "mahalanobis/more"} {
 		assert.NoError(t, confmap.Validate(load(t, id)), id)
 	}
+}
+
+func TestKeysReachTheDetector(t *testing.T) {
+	cfg := load(t, "mahalanobis/all")
+	assert.Equal(t, detect.Config{
+		Warmup: time.Minute, HalfLife: 2 * time.Hour, SlowHalfLife: 48 * time.Hour, FalseAlarmInterval: 12 * time.Hour,
+		CoolOff: 10 * time.Second, RelearnAfter: -time.Second, Trend: detect.EWMA, Lean: true,
+	}, cfg.detection(nil))
+	defaults := createDefaultConfig().(*Config).detection(nil)
+	assert.Equal(t, detect.Kalman, defaults.Trend)
+	assert.False(t, defaults.Lean, "the node")
 }
 
 func TestTheDefaultAimsAtOneFalseAlarmAWeek(t *testing.T) {

@@ -29,6 +29,8 @@ type shared struct {
 	onArc  bool
 	store  *checkpoints // nil without a storage
 
+	engineSize int // of the last checkpoint of the engine, bytes; of whoever saves
+
 	mu      sync.Mutex // members
 	members map[*mahalanobis]struct{}
 }
@@ -140,7 +142,10 @@ func (s *shared) saveEngine(ctx context.Context, must bool) {
 	if !s.onArc {
 		return
 	}
-	if data := s.registration.checkpoint(nil, must); len(data) > 0 {
+	// Room for the last one and some more, so that nothing grows under the lock.
+	room := make([]byte, 0, s.engineSize+s.engineSize/8)
+	if data := s.registration.checkpoint(room, must); len(data) > 0 {
+		s.engineSize = len(data)
 		s.store.save(ctx, []saved{{s.store.engineKey(s.config.Source), data}})
 	}
 }
@@ -150,13 +155,16 @@ func (s *shared) leave(ctx context.Context, p *mahalanobis) error {
 	s.starts.Lock()
 	defer s.starts.Unlock()
 	s.mu.Lock()
-	if _, joined := s.members[p]; !joined {
-		s.mu.Unlock()
-		return nil
-	}
+	_, joined := s.members[p]
 	delete(s.members, p)
 	last := len(s.members) == 0
 	s.mu.Unlock()
+	if last {
+		s.forget()
+	}
+	if !joined {
+		return nil
+	}
 
 	if last && s.cancel != nil {
 		s.cancel()
@@ -172,7 +180,6 @@ func (s *shared) leave(ctx context.Context, p *mahalanobis) error {
 	if s.onArc {
 		s.registration.stop()
 	}
-	s.forget()
 	if s.store == nil {
 		return nil
 	}
@@ -195,16 +202,18 @@ func (p *mahalanobis) save(ctx context.Context, store *checkpoints) {
 	}
 	p.mu.Unlock()
 	var batch []saved
-	size := 0
+	size, last := 0, 0
 	for _, st := range learned {
 		if ctx.Err() != nil {
 			p.logger.Debug("checkpoints were not all saved", zap.Error(ctx.Err()))
 			return
 		}
+		room := make([]byte, 0, last)
 		p.mu.Lock()
 		st.learned = false
-		data := st.judge.AppendCheckpoint(nil)
+		data := st.judge.AppendCheckpoint(room)
 		p.mu.Unlock()
+		last = len(data)
 		if len(data) == 0 {
 			continue
 		}
