@@ -138,6 +138,9 @@ func TestASumBecomesARateOverMeasuredTime(t *testing.T) {
 			{{7, 1, 10, "", false}}, {{50, 30, 40, "", false}}, {{10, 40, 50, "", false}},
 		}, []float64{nan, 1}},
 		{"differences without a start timestamp", delta, [][]point{{{7, 0, 10, "", false}}, {{50, 0, 20, "", false}}}, []float64{5}},
+		{"a total that overflows begins anew", delta, [][]point{
+			{{1.5e308, 0, 10, "", false}}, {{1.5e308, 10, 20, "", false}}, {{10, 20, 30, "", false}},
+		}, []float64{0, 0}},
 		{"an infinite difference poisons nothing", delta, [][]point{
 			{{7, 0, 10, "", false}}, {{math.Inf(1), 10, 20, "", false}}, {{10, 20, 30, "", false}}, {{10, 30, 40, "", false}},
 		}, []float64{nan, nan, 1}},
@@ -277,4 +280,34 @@ func TestReadingAllocatesNothing(t *testing.T) {
 		metrics.At(0).Gauge().DataPoints().At(0).SetTimestamp(at)
 		r.ReadAll(md)
 	}), 1.0)
+}
+
+func FuzzReader(f *testing.F) {
+	md := pmetric.NewMetrics()
+	metrics := md.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics()
+	fill(metrics.AppendEmpty(), "requests", cumulative, point{3, 1, 10, "a", false}, point{math.Inf(-1), 2, 11, "", true})
+	fill(metrics.AppendEmpty(), "requests", delta, point{3, 1, 12, "a", false})
+	fill(metrics.AppendEmpty(), "queue", gauge, point{-3, 0, 12, "", false})
+	seed, err := new(pmetric.ProtoMarshaler).MarshalMetrics(md)
+	require.NoError(f, err)
+	f.Add(seed)
+	v, err := New(Custom, []Config{{Metric: "requests", Kind: KindCounter}, {Metric: "queue", Kind: KindGrowth, Attributes: map[string]string{"route": "a"}}})
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		md, err := new(pmetric.ProtoUnmarshaler).UnmarshalMetrics(data)
+		if err != nil {
+			return
+		}
+		s := v.NewStream()
+		r := NewReader(v, func(Key, pcommon.Resource) *Stream { return s }, func(x Vector) {
+			for _, raw := range x.Raw {
+				if math.IsInf(raw, 0) {
+					t.Fatal("infinite")
+				}
+			}
+		})
+		for range 2 {
+			r.ReadAll(md)
+		}
+	})
 }

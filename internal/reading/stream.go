@@ -194,6 +194,9 @@ func (c *cell) count(taken int64) float64 {
 	default:
 		c.total += c.sum - c.counted
 	}
+	if c.total-c.total != 0 { // overflown
+		c.total = c.sum
+	}
 	c.begun, c.counted, c.following = true, c.sum, c.series
 	return c.total
 }

@@ -87,7 +87,8 @@ func (p *mahalanobis) process(ctx context.Context, md pmetric.Metrics) (pmetric.
 	resources := md.ResourceMetrics()
 	p.streams.born = func(st *stream) {
 		if p.checkpoints != nil {
-			p.checkpoints.restore(ctx, p.checkpoints.streamKey(st.key), st.judge)
+			// A caller that gives up must not cost what was learned.
+			p.checkpoints.restore(context.WithoutCancel(ctx), p.checkpoints.streamKey(st.key), st.judge)
 		}
 	}
 	p.streams.judged = func(st *stream, resource int, j *arc.Judgement, at pcommon.Timestamp) {
