@@ -115,6 +115,9 @@ func TestASumBecomesARateOverMeasuredTime(t *testing.T) {
 		{"a series that goes is missing once", cumulative, [][]point{
 			{{100, 1, 10, "a", false}, {9, 1, 10, "b", false}}, {{110, 1, 20, "a", false}}, {{120, 1, 30, "a", false}},
 		}, []float64{nan, 1}},
+		{"start timestamps that always change say nothing", cumulative, [][]point{
+			{{100, 9, 10, "", false}}, {{110, 19, 20, "", false}}, {{120, 29, 30, "", false}}, {{130, 39, 40, "", false}}, {{140, 49, 50, "", false}}, {{15, 59, 60, "", false}},
+		}, []float64{nan, nan, 1, 1, nan}},
 		{"no recorded value is missing, not zero", cumulative, [][]point{
 			{{100, 1, 10, "", false}}, {{0, 1, 20, "", true}}, {{120, 1, 30, "", false}}, {{130, 1, 40, "", false}},
 		}, []float64{1, 1}}, // nothing was measured in between, so the time between measurements is 20 s
@@ -162,6 +165,18 @@ func TestASumBecomesARateOverMeasuredTime(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The vectoriser understands an interruption, however small the step back.
+func TestAnInterruptionIsMissingForTheVectoriser(t *testing.T) {
+	c := cell{begun: true, total: 1e9, counted: 1e9, sum: 5}
+	v := detect.NewVectoriser([]detect.Dimension{{Kind: detect.Rate}}, 1e9)
+	v.Push(0, 0, 1e9, []float64{1e9})
+	v.Push(1e9, 1e9, 1e9, []float64{c.count(1)})
+	assert.True(t, math.IsNaN(v.X[0]))
+	c.sum = 25
+	v.Push(2e9, 2e9, 1e9, []float64{c.count(2)})
+	assert.InDelta(t, 20, v.Value[0], 1e-6)
 }
 
 func TestLateIsCountedAndAClockThatWasSetBackIsBelieved(t *testing.T) {

@@ -12,8 +12,9 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/detect"
 )
 
-// patience is how many measurements in a row may be older than the newest one
-// before it is believed that their clock was set back, and not that they are late.
+// patience is how many measurements in a row may be odd, older than the newest one
+// or of other series, before it is believed that a clock was set back, or that the
+// source always is like that.
 const patience = 3
 
 // Stream is what is remembered of one resource from one measurement to the next.
@@ -48,6 +49,7 @@ type cell struct {
 	total     float64 // what has been counted since the stream began
 	counted   float64 // the last sum
 	following uint64  // series of the last sum
+	changes   int     // measurements in a row whose series were others than the last's
 }
 
 // NewStream returns a stream that has seen nothing.
@@ -177,6 +179,17 @@ func (s *Stream) end() (at int64, raw []float64, ok, late bool) {
 	return s.newest, s.raw, true, false
 }
 
+// changed reports whether the series of this measurement are others than those of
+// the last. Where that is so every time, start timestamps say nothing.
+func (c *cell) changed() bool {
+	if c.series == c.following {
+		c.changes = 0
+		return false
+	}
+	c.changes++
+	return c.changes < patience
+}
+
 // count advances the running total of a counter whose last measurement was at
 // taken, and returns it.
 func (c *cell) count(taken int64) float64 {
@@ -187,18 +200,27 @@ func (c *cell) count(taken int64) float64 {
 		c.interrupt() // differences in between were lost
 	case c.delta:
 		c.total += c.sum
-	case c.series != c.following && c.sum < c.counted && c.start > taken && c.start < c.at:
-		c.total += c.sum // counted from nothing since
-	case c.series != c.following, c.sum < c.counted:
-		c.interrupt()
 	default:
-		c.total += c.sum - c.counted
+		c.follow(taken)
 	}
 	if c.total-c.total != 0 { // overflown
 		c.total = c.sum
 	}
 	c.begun, c.counted, c.following = true, c.sum, c.series
 	return c.total
+}
+
+// follow advances the running total of a cumulative sum.
+func (c *cell) follow(taken int64) {
+	changed := c.changed()
+	switch {
+	case changed && c.sum < c.counted && c.start > taken && c.start < c.at:
+		c.total += c.sum // counted from nothing since
+	case changed, c.sum < c.counted:
+		c.interrupt()
+	default:
+		c.total += c.sum - c.counted
+	}
 }
 
 // interrupt tells the vectoriser that the counter has started again, which it

@@ -11,7 +11,8 @@
 // source; that source's samples are then judged on the arc, before any pipeline
 // sees them, and here their metrics are only annotated with the judgement
 // already made. Every other resource that carries the configured dimensions is
-// judged when its metrics come by, against a baseline of its own.
+// judged when its metrics come by, against a baseline of its own. What baselines
+// have learned outlives a restart in a storage extension, where one is named.
 //
 // The package promises that metrics pass unmodified but for one added scope of
 // scores (and a tick's own sequence number, which it takes off), that an error of

@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/reading"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
 )
 
@@ -63,6 +64,11 @@ func TestWrittenMetrics(t *testing.T) {
 			require.NoError(t, pmetrictest.CompareMetrics(want, md))
 		})
 	}
+}
+
+func TestReadersKnowTheAttributes(t *testing.T) {
+	assert.Equal(t, []string{reading.AttributeSource, reading.AttributeSequence, reading.AttributeCgroup, reading.AttributeSweep, reading.SweepFull, reading.SweepMovers},
+		[]string{attributeSource, attributeSequence, attributeCgroupID, attributeSweep, sweepFull, sweepMovers})
 }
 
 func TestStartOfACgroupIsItsFirstObservation(t *testing.T) {
