@@ -12,6 +12,9 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
+
+	"github.com/otelcol-reflex/reflex/internal/detect"
+	"github.com/otelcol-reflex/reflex/internal/reading"
 )
 
 func load(t *testing.T, id string) *Config {
@@ -28,42 +31,50 @@ func load(t *testing.T, id string) *Config {
 func TestEveryKeyIsRead(t *testing.T) {
 	cfg := load(t, "mahalanobis/all")
 	require.NoError(t, confmap.Validate(cfg))
-	reflex := component.MustNewIDWithName("reflex", "node")
+	reflex, storage := component.MustNewIDWithName("reflex", "node"), component.MustNewIDWithName("file_storage", "baselines")
 	assert.Equal(t, &Config{
 		Reflex: &reflex, Source: "ebpf", Preset: "custom",
-		Dimensions: []DimensionConfig{
+		Dimensions: []reading.Config{
 			{Metric: "http.server.request.duration.count", Attributes: map[string]string{"http.route": "/pay"}, Kind: "counter", Scale: 50, Floor: 0.2, Load: 1},
 			{Metric: "queue.size", Kind: "growth"},
 		},
-		Warmup: time.Minute, HalfLife: 2 * time.Hour, FalseAlarmInterval: 12 * time.Hour, CoolOff: 10 * time.Second,
+		Warmup: time.Minute, HalfLife: 2 * time.Hour, SlowHalfLife: 48 * time.Hour, Trend: "ewma", FalseAlarmInterval: 12 * time.Hour, CoolOff: 10 * time.Second,
 		RelearnAfter: -time.Second, MaxStreams: 10, MaxStale: time.Minute,
+		Storage: &storage, CheckpointInterval: 5 * time.Minute,
+		Metrics: map[string]MetricConfig{"reflex.score.velocity": {}},
 	}, cfg)
 }
 
 func TestBadConfigurationIsRefusedNamingTheKey(t *testing.T) {
 	for id, key := range map[string]string{
-		"bad_preset": "preset: ", "bad_source": "source: ", "bad_custom": "dimensions: ", "bad_dimensions": "dimensions: ",
+		"bad_preset": "preset: ", "bad_source": "source: ", "bad_custom": "dimensions: ", "bad_addition": "dimensions::0: ",
 		"bad_kind": "dimensions::0::kind: ", "bad_metric": "dimensions::0::metric: ", "bad_scale": "dimensions::1::scale: ",
 		"bad_floor": "dimensions::0::floor: ", "bad_load": "dimensions::0::load: ", "bad_warmup": "warmup: ",
 		"bad_half_life": "half_life: ", "bad_interval": "false_alarm_interval: ", "bad_cool_off": "cool_off: ",
 		"bad_relearn": "relearn_after: ", "bad_streams": "max_streams: ", "bad_stale": "max_stale: ",
+		"bad_checkpoint": "checkpoint_interval: ", "bad_metrics": "metrics::reflex.score.beauty: ", "bad_many": "dimensions: ",
+		"bad_twice": "dimensions::1: ", "bad_slow": "slow_half_life: ", "bad_trend": "trend: ",
 	} {
 		t.Run(id, func(t *testing.T) {
 			assert.ErrorContains(t, confmap.Validate(load(t, "mahalanobis/"+id)), key)
 		})
 	}
-	for _, id := range []string{"mahalanobis", "mahalanobis/host"} {
+	for _, id := range []string{"mahalanobis", "mahalanobis/host", "mahalanobis/cgroup", "mahalanobis/more"} {
 		assert.NoError(t, confmap.Validate(load(t, id)), id)
 	}
 }
 
-func TestDimensionNamesAreDistinct(t *testing.T) {
-	v := newVocabulary(load(t, "mahalanobis/host"))
-	seen := map[string]bool{}
-	for _, d := range v.dims {
-		assert.False(t, seen[d.Name], d.Name)
-		seen[d.Name] = true
-	}
-	assert.True(t, seen["system.memory.usage.used.growth"])
-	assert.True(t, seen["system.cpu.time.system"])
+func TestKeysReachTheDetector(t *testing.T) {
+	cfg := load(t, "mahalanobis/all")
+	assert.Equal(t, detect.Config{
+		Warmup: time.Minute, HalfLife: 2 * time.Hour, SlowHalfLife: 48 * time.Hour, FalseAlarmInterval: 12 * time.Hour,
+		CoolOff: 10 * time.Second, RelearnAfter: -time.Second, Trend: detect.EWMA, Lean: true,
+	}, cfg.detection(nil))
+	defaults := createDefaultConfig().(*Config).detection(nil)
+	assert.Equal(t, detect.Kalman, defaults.Trend)
+	assert.False(t, defaults.Lean, "the node")
+}
+
+func TestTheDefaultAimsAtOneFalseAlarmAWeek(t *testing.T) {
+	assert.Equal(t, 168*time.Hour, createDefaultConfig().(*Config).FalseAlarmInterval)
 }

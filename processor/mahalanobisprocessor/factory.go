@@ -12,20 +12,20 @@ import (
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processorhelper"
 
-	"github.com/otelcol-reflex/reflex/internal/detect"
+	"github.com/otelcol-reflex/reflex/internal/reading"
 	"github.com/otelcol-reflex/reflex/processor/mahalanobisprocessor/internal/metadata"
 )
 
 // NewFactory returns the factory of the mahalanobis processor.
 func NewFactory() processor.Factory {
-	f := &factory{registrations: map[*Config]*registration{}}
+	f := &factory{common: map[*Config]*shared{}}
 	return processor.NewFactory(metadata.Type, createDefaultConfig,
 		processor.WithMetrics(f.createMetrics, metadata.MetricsStability))
 }
 
 type factory struct {
-	mu            sync.Mutex
-	registrations map[*Config]*registration
+	mu     sync.Mutex
+	common map[*Config]*shared
 }
 
 func (f *factory) createMetrics(ctx context.Context, set processor.Settings, cfg component.Config, next consumer.Metrics) (processor.Metrics, error) {
@@ -34,30 +34,30 @@ func (f *factory) createMetrics(ctx context.Context, set processor.Settings, cfg
 	if err != nil {
 		return nil, err
 	}
-	if config.Preset == presetNode {
-		p.registration = f.share(config, set.ID.String())
-		p.forget = func() { f.forget(config) }
-	}
+	p.shared = f.share(config, set.ID)
 	return processorhelper.NewMetrics(ctx, set, cfg, next, p.process,
 		processorhelper.WithCapabilities(consumer.Capabilities{MutatesData: true}),
 		processorhelper.WithStart(p.start), processorhelper.WithShutdown(p.shutdown))
 }
 
-// share returns the registration of config. The Collector makes one instance per
-// pipeline; a source has one judge.
-func (f *factory) share(config *Config, owner string) *registration {
+// share returns what the instances of config share. The Collector makes one
+// instance per pipeline.
+func (f *factory) share(config *Config, id component.ID) *shared {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r, ok := f.registrations[config]
+	s, ok := f.common[config]
 	if !ok {
-		r = &registration{source: config.Source, owner: owner, engine: detect.NewEngine(config.detection(nil))}
-		f.registrations[config] = r
+		s = &shared{config: config, id: id, members: map[*mahalanobis]struct{}{}, forget: func() { f.forget(config) }}
+		if config.Preset == reading.Node {
+			s.registration = &registration{source: config.Source, owner: id.String()}
+		}
+		f.common[config] = s
 	}
-	return r
+	return s
 }
 
 func (f *factory) forget(config *Config) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.registrations, config)
+	delete(f.common, config)
 }

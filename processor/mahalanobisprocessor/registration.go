@@ -21,37 +21,32 @@ const kept = 256
 // instances that one configuration has in several pipelines share it.
 type registration struct {
 	source, owner string
-	engine        arc.Engine
 
-	starts  sync.Mutex // start and stop
-	users   int
+	// mu is taken by the sampling goroutine; nobody else holds it for longer
+	// than a copy takes.
+	mu       sync.Mutex
+	engine   arc.Engine
+	ring     [kept]arc.Judgement
+	accepted int  // plateaus that nobody has told of
+	regime   int8 // of the last of them
+	troubled bool // the last judgement was anomalous or not learned from
+
 	release func()
-
-	mu   sync.Mutex // the ring
-	ring [kept]arc.Judgement
 }
 
-// start registers the engine with meeting on behalf of one more instance.
+// start registers the engine with meeting.
 func (r *registration) start(meeting arc.Meeting) error {
-	r.starts.Lock()
-	defer r.starts.Unlock()
-	if r.users == 0 {
-		release, err := meeting.Register(r.source, r.owner, r)
-		if err != nil {
-			return fmt.Errorf("register %s as the judge of source %q: %w", r.owner, r.source, err)
-		}
-		r.release = release
+	release, err := meeting.Register(r.source, r.owner, r)
+	if err != nil {
+		return fmt.Errorf("register %s as the judge of source %q: %w", r.owner, r.source, err)
 	}
-	r.users++
+	r.release = release
 	return nil
 }
 
-// stop gives the registration up when its last instance stops.
+// stop gives the registration up.
 func (r *registration) stop() {
-	r.starts.Lock()
-	defer r.starts.Unlock()
-	r.users--
-	if r.users == 0 {
+	if r.release != nil {
 		r.release()
 		r.release = nil
 	}
@@ -59,10 +54,15 @@ func (r *registration) stop() {
 
 // Judge judges one sample on the arc and keeps the judgement for annotation.
 func (r *registration) Judge(s *arc.Sample, c arc.Control, j *arc.Judgement) {
-	r.engine.Judge(s, c, j)
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.engine.Judge(s, c, j)
 	r.ring[s.Sequence%kept] = *j
-	r.mu.Unlock()
+	r.troubled = j.Anomalous || j.Frozen
+	if j.Accepted && j.Fresh {
+		r.accepted++
+		r.regime = j.Regime
+	}
 }
 
 // judgement returns the judgement of the tick with sequence, if it is still kept.
@@ -75,6 +75,27 @@ func (r *registration) judgement(sequence uint64, j *arc.Judgement) bool {
 	}
 	*j = *k
 	return true
+}
+
+// plateaus returns how many plateaus were accepted since it was last asked, and
+// the regime at the last.
+func (r *registration) plateaus() (n int, regime int8) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, r.accepted = r.accepted, 0
+	return n, r.regime
+}
+
+// checkpoint appends the state of the engine to b. In trouble, when the sampling
+// goroutine should meet with no lock and the baseline learns nothing that would be
+// worth it, it appends nothing, unless it must.
+func (r *registration) checkpoint(b []byte, must bool) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.engine.(checkpointer); ok && (must || !r.troubled) {
+		return c.AppendCheckpoint(b)
+	}
+	return b
 }
 
 // findMeeting finds the reflex extension among extensions: the one named by id,

@@ -142,8 +142,8 @@ func TestOneConfigurationInTwoPipelinesIsOneJudge(t *testing.T) {
 	for _, p := range []processor.Metrics{a, b} {
 		require.NoError(t, p.ConsumeMetrics(context.Background(), src.metrics()))
 	}
-	assert.Contains(t, scores(sinks[0].AllMetrics()[0]), "reflex.score.distance")
-	assert.Contains(t, scores(sinks[1].AllMetrics()[0]), "reflex.score.distance")
+	assert.Contains(t, scoresOf(sinks[0].AllMetrics()[0]), "reflex.score.distance")
+	assert.Contains(t, scoresOf(sinks[1].AllMetrics()[0]), "reflex.score.distance")
 
 	require.NoError(t, a.Shutdown(context.Background()))
 	assert.NotNil(t, m.engines["ebpf"], "the other pipeline still runs")
@@ -169,18 +169,18 @@ func TestATickIsAnnotatedWithTheJudgementMadeOnTheArc(t *testing.T) {
 		return all[len(all)-1]
 	}
 	m.Observe(src.next(), &j)
-	assert.Empty(t, scores(send()), "not ready: no score")
+	assert.Empty(t, scoresOf(send()), "not ready: no score")
 	for range 400 {
 		m.Observe(src.next(), &j)
 	}
 	require.True(t, j.Ready)
 	got := send()
-	assert.Equal(t, j.Distance, scores(got)["reflex.score.distance"])
-	assert.Equal(t, j.Limit, scores(got)["reflex.score.limit"])
-	assert.Equal(t, j.Velocity, scores(got)["reflex.score.velocity"])
-	assert.Equal(t, j.Acceleration, scores(got)["reflex.score.acceleration"])
-	assert.Equal(t, 0.0, scores(got)["reflex.score.anomalous"])
-	assert.Equal(t, j.Contributions[0].Share, scores(got)["reflex.score.contribution{"+j.Contributions[0].Dimension+"}"])
+	assert.Equal(t, j.Distance, scoresOf(got)["reflex.score.distance"])
+	assert.Equal(t, j.Limit, scoresOf(got)["reflex.score.limit"])
+	assert.Equal(t, j.Velocity, scoresOf(got)["reflex.score.velocity"])
+	assert.Equal(t, j.Acceleration, scoresOf(got)["reflex.score.acceleration"])
+	assert.Equal(t, 0.0, scoresOf(got)["reflex.score.anomalous"])
+	assert.Equal(t, j.Contributions[0].Share, scoresOf(got)["reflex.score.contribution{"+j.Contributions[0].Dimension+"}"])
 	scope := got.ResourceMetrics().At(0).ScopeMetrics().At(0).Scope().Attributes().AsRaw()
 	assert.Equal(t, map[string]any{"reflex.source": "ebpf"}, scope, "the sequence number is taken off")
 	assert.Equal(t, 1, got.ResourceMetrics().At(1).ScopeMetrics().Len(), "a cgroup passes unjudged")
@@ -191,11 +191,11 @@ func TestATickIsAnnotatedWithTheJudgementMadeOnTheArc(t *testing.T) {
 		m.Observe(src.next(), &j)
 	}
 	require.True(t, j.Anomalous)
-	assert.Equal(t, 1.0, scores(send())["reflex.score.anomalous"])
+	assert.Equal(t, 1.0, scoresOf(send())["reflex.score.anomalous"])
 
 	require.NoError(t, p.ConsumeMetrics(context.Background(), late))
 	all := sink.AllMetrics()
-	assert.Empty(t, scores(all[len(all)-1]), "no longer kept: passed without a score")
+	assert.Empty(t, scoresOf(all[len(all)-1]), "no longer kept: passed without a score")
 
 	one := func(n int64) []metricdata.DataPoint[int64] { return []metricdata.DataPoint[int64]{{Value: n}} }
 	metadatatest.AssertEqualProcessorMahalanobisJudgements(t, tel, one(2), metricdatatest.IgnoreTimestamp())

@@ -61,7 +61,8 @@ func (d *delivery) run(ctx context.Context) {
 
 func (d *delivery) deliver(ctx context.Context, s *arc.Sample) {
 	d.complainOfSources(s)
-	md := d.writer.write(s, d.choose(s))
+	rows, sweep := d.choose(s)
+	md := d.writer.write(s, rows, sweep)
 
 	points := md.DataPointCount() // the consumer owns md from here on
 	operation := d.report.StartMetricsOp(ctx)
@@ -76,12 +77,12 @@ func (d *delivery) deliver(ctx context.Context, s *arc.Sample) {
 	}
 }
 
-// choose returns the rows to write: all of them at a full sweep, else the
-// movers.
-func (d *delivery) choose(s *arc.Sample) []int {
+// choose returns the rows to write, and why: all of them at a full sweep, else
+// the movers.
+func (d *delivery) choose(s *arc.Sample) (rows []int, sweep string) {
 	moved := d.ranking.Rank(&s.Cgroups)
 	if s.Taken < d.fullSweepDue {
-		return moved
+		return moved, sweepMovers
 	}
 	d.fullSweepDue = s.Taken + d.fullSweepInterval
 	d.rows = d.rows[:0]
@@ -91,7 +92,7 @@ func (d *delivery) choose(s *arc.Sample) []int {
 	// Who is in the sweep is about to be written; who is not is forgotten.
 	d.writer.identities.resolve(s, d.rows)
 	d.writer.identities.forget(s.Sequence)
-	return d.rows
+	return d.rows, sweepFull
 }
 
 // complainOfSources logs on behalf of the sampler, which never does.

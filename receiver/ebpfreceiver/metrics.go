@@ -19,10 +19,19 @@ import (
 const (
 	attributeSource     = "reflex.source"
 	attributeSequence   = "reflex.sequence"
+	attributeSweep      = "reflex.sweep"
 	attributeCgroupID   = "reflex.cgroup.id"
 	attributeCgroupPath = "reflex.cgroup.path"
 	attributeContainer  = "container.id"
 	attributePod        = "k8s.pod.uid"
+)
+
+// Values of attributeSweep, on the scope of a cgroup: why it is there. Who learns
+// what is usual learns from full sweeps, as those that moved are there for having
+// moved.
+const (
+	sweepFull   = "full"
+	sweepMovers = "movers"
 )
 
 // writer writes samples as metrics. The metrics builder that mdatagen generates
@@ -58,13 +67,16 @@ func enabledMetrics(cfg metadata.MetricsConfig) map[string]bool {
 	return on
 }
 
-// write returns the node of a sample and the given rows of its sweep.
-func (w *writer) write(s *arc.Sample, rows []int) pmetric.Metrics {
+// write returns the node of a sample and the given rows of its sweep, which are
+// those of sweep, full or movers.
+func (w *writer) write(s *arc.Sample, rows []int, sweep string) pmetric.Metrics {
 	md := pmetric.NewMetrics()
 	md.ResourceMetrics().EnsureCapacity(1 + len(rows))
 	now := pcommon.Timestamp(s.WallTime)
 
-	metrics := w.scope(md.ResourceMetrics().AppendEmpty(), s, true)
+	scope := w.scope(md.ResourceMetrics().AppendEmpty(), s)
+	scope.Scope().Attributes().PutInt(attributeSequence, int64(s.Sequence))
+	metrics := scope.Metrics()
 	metrics.EnsureCapacity(len(s.Node))
 	for i, v := range s.Node {
 		if w.node[i] && !math.IsNaN(v) {
@@ -73,12 +85,12 @@ func (w *writer) write(s *arc.Sample, rows []int) pmetric.Metrics {
 	}
 	w.identities.resolve(s, rows)
 	for _, row := range rows {
-		w.writeCgroup(md, s, row, now)
+		w.writeCgroup(md, s, row, sweep, now)
 	}
 	return md
 }
 
-func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, now pcommon.Timestamp) {
+func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, sweep string, now pcommon.Timestamp) {
 	identity := w.identities.of(s.Cgroups.ID[row])
 	if identity == nil {
 		return // gone before it could be named
@@ -90,7 +102,9 @@ func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, now pco
 	putNonEmpty(attributes, attributeContainer, identity.container)
 	putNonEmpty(attributes, attributePod, identity.pod)
 
-	metrics := w.scope(rm, s, false)
+	scope := w.scope(rm, s)
+	scope.Scope().Attributes().PutStr(attributeSweep, sweep)
+	metrics := scope.Metrics()
 	metrics.EnsureCapacity(int(arc.NumCgroupFields))
 	for f := range arc.NumCgroupFields {
 		v := s.Cgroups.Value(f, row)
@@ -108,16 +122,13 @@ func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, now pco
 
 func isLimit(f arc.CgroupField) bool { return f == arc.CgroupMemoryHigh || f == arc.CgroupMemoryMax }
 
-// scope adds the scope. That of the node carries the sequence of the tick.
-func (w *writer) scope(rm pmetric.ResourceMetrics, s *arc.Sample, node bool) pmetric.MetricSlice {
+// scope adds the scope.
+func (w *writer) scope(rm pmetric.ResourceMetrics, s *arc.Sample) pmetric.ScopeMetrics {
 	sm := rm.ScopeMetrics().AppendEmpty()
 	sm.Scope().SetName(metadata.ScopeName)
 	sm.Scope().SetVersion(w.version)
 	sm.Scope().Attributes().PutStr(attributeSource, s.Source)
-	if node {
-		sm.Scope().Attributes().PutInt(attributeSequence, int64(s.Sequence))
-	}
-	return sm.Metrics()
+	return sm
 }
 
 // writePoint writes a metric of one point: times as doubles, counts and bytes

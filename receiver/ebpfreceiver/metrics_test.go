@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/reading"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
 )
 
@@ -52,7 +53,7 @@ func TestWrittenMetrics(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := &fakeKernel{}
-			md := fakeWriter(k, nil).write(fakeSample(t, k, 7), rows)
+			md := fakeWriter(k, nil).write(fakeSample(t, k, 7), rows, map[bool]string{true: sweepFull, false: sweepMovers}[name == "full_sweep"])
 			path := filepath.Join("testdata", "golden", name+".yaml")
 			if *update {
 				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -65,11 +66,16 @@ func TestWrittenMetrics(t *testing.T) {
 	}
 }
 
+func TestReadersKnowTheAttributes(t *testing.T) {
+	assert.Equal(t, []string{reading.AttributeSource, reading.AttributeSequence, reading.AttributeCgroup, reading.AttributeSweep, reading.SweepFull, reading.SweepMovers},
+		[]string{attributeSource, attributeSequence, attributeCgroupID, attributeSweep, sweepFull, sweepMovers})
+}
+
 func TestStartOfACgroupIsItsFirstObservation(t *testing.T) {
 	k := &fakeKernel{}
 	w := fakeWriter(k, nil)
 	start := func(sequence uint64, rows ...int) (start, now pcommon.Timestamp) {
-		md := w.write(fakeSample(t, k, sequence), rows)
+		md := w.write(fakeSample(t, k, sequence), rows, sweepMovers)
 		metrics := md.ResourceMetrics().At(1).ScopeMetrics().At(0).Metrics()
 		for i := range metrics.Len() {
 			if m := metrics.At(i); m.Name() == "cgroup.cpu.time" {
@@ -93,7 +99,7 @@ func TestAMetricThatIsOffIsNotWritten(t *testing.T) {
 		cfg.SystemProcessForks.Enabled = false
 		cfg.CgroupMemoryUsage.Enabled = false
 	})
-	md := w.write(fakeSample(t, k, 1), []int{1})
+	md := w.write(fakeSample(t, k, 1), []int{1}, sweepMovers)
 	names := map[string]bool{}
 	for _, rm := range md.ResourceMetrics().All() {
 		for _, m := range rm.ScopeMetrics().At(0).Metrics().All() {
@@ -196,7 +202,7 @@ func TestWithoutARootACgroupIsItsID(t *testing.T) {
 	k := &fakeKernel{}
 	w := fakeWriter(k, nil)
 	w.identities = newIdentities(nil, 10)
-	md := w.write(fakeSample(t, k, 1), []int{4})
+	md := w.write(fakeSample(t, k, 1), []int{4}, sweepMovers)
 	require.Equal(t, 2, md.ResourceMetrics().Len())
 	assert.Equal(t, map[string]any{attributeCgroupID: int64(5)}, md.ResourceMetrics().At(1).Resource().Attributes().AsRaw())
 }
@@ -215,6 +221,6 @@ func BenchmarkWriteFullSweepOf1000Cgroups(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = w.write(s, rows)
+		_ = w.write(s, rows, sweepFull)
 	}
 }

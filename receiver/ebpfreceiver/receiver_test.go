@@ -69,7 +69,9 @@ func TestFullSweepsComeAtTheirInterval(t *testing.T) {
 	for tick := range 250 {
 		s := fakeSample(t, k, uint64(tick+1))
 		s.Taken = int64(time.Hour) + int64(tick)*int64(100*time.Millisecond)
-		if len(d.choose(s)) == s.Cgroups.Len() {
+		rows, sweep := d.choose(s)
+		assert.Equal(t, len(rows) == s.Cgroups.Len(), sweep == sweepFull)
+		if sweep == sweepFull {
 			full = append(full, tick)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -46,6 +47,7 @@ func TestComponentsAreListed(t *testing.T) {
 		{"receivers", "reflex"},
 		{"processors", "mahalanobis"},
 		{"extensions", "reflex"},
+		{"extensions", "file_storage"},
 	} {
 		var names []string
 		for _, c := range listed[want.kind].([]any) {
@@ -66,6 +68,27 @@ func TestDocumentedConfigurationsAreValid(t *testing.T) {
 	}
 }
 
+// What the shipped configuration shows as a comment is valid when it is none.
+func TestTheCommentedStorageIsValid(t *testing.T) {
+	shipped, err := os.ReadFile(filepath.Join(root, "distributions/otelcol-reflex/config.yaml"))
+	require.NoError(t, err)
+	config := string(shipped)
+	for _, change := range []struct{ from, to string }{
+		{"  # file_storage:", "  file_storage:"},
+		{"  #   directory: /var/lib/reflex/storage", "    directory: " + t.TempDir()},
+		{"  #   create_directory:", "    create_directory:"},
+		{"    # storage:", "    storage:"},
+		{"extensions: [reflex, health_check]", "extensions: [reflex, health_check, file_storage]"},
+	} {
+		require.Equal(t, 1, strings.Count(config, change.from), change.from)
+		config = strings.Replace(config, change.from, change.to, 1)
+	}
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
+	out, err := run(t, "otelcol-reflex", "validate", "--config", path)
+	require.NoError(t, err, out)
+}
+
 func TestBrokenConfigurationsAreRefusedNamingTheKey(t *testing.T) {
 	shipped := filepath.Join(root, "distributions/otelcol-reflex/config.yaml")
 	for _, broken := range []struct{ set, key string }{
@@ -81,6 +104,7 @@ func TestBrokenConfigurationsAreRefusedNamingTheKey(t *testing.T) {
 		{"receivers::ebpf::cgroup_root: relative/path", "cgroup_root"},
 		{"processors::mahalanobis::preset: magic", "preset"},
 		{"processors::mahalanobis::max_streams: 0", "max_streams"},
+		{"processors::mahalanobis::checkpoint_interval: 0s", "checkpoint_interval"},
 		{"receivers::reflex::metrics_interval: 0s", "metrics_interval"},
 	} {
 		t.Run(broken.set, func(t *testing.T) {

@@ -23,14 +23,20 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                                 metric.Meter
-	mu                                    sync.Mutex
-	registrations                         []metric.Registration
-	ProcessorMahalanobisAnnotationsMissed metric.Int64Counter
-	ProcessorMahalanobisAnomalies         metric.Int64Counter
-	ProcessorMahalanobisJudgements        metric.Int64Counter
-	ProcessorMahalanobisStreams           metric.Int64UpDownCounter
-	ProcessorMahalanobisStreamsDropped    metric.Int64Counter
+	meter                                   metric.Meter
+	mu                                      sync.Mutex
+	registrations                           []metric.Registration
+	ProcessorMahalanobisAnnotationsMissed   metric.Int64Counter
+	ProcessorMahalanobisAnomalies           metric.Int64Counter
+	ProcessorMahalanobisCheckpointsFailed   metric.Int64Counter
+	ProcessorMahalanobisCheckpointsRestored metric.Int64Counter
+	ProcessorMahalanobisCheckpointsSaved    metric.Int64Counter
+	ProcessorMahalanobisCheckpointsSetAside metric.Int64Counter
+	ProcessorMahalanobisJudgements          metric.Int64Counter
+	ProcessorMahalanobisMeasurementsDropped metric.Int64Counter
+	ProcessorMahalanobisPlateausAccepted    metric.Int64Counter
+	ProcessorMahalanobisStreams             metric.Int64UpDownCounter
+	ProcessorMahalanobisStreamsDropped      metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -74,10 +80,46 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{judgement}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisCheckpointsFailed, err = builder.meter.Int64Counter(
+		"otelcol_processor_mahalanobis_checkpoints_failed",
+		metric.WithDescription("Checkpoints that the storage would not give, take or delete; what they hold is learned again. [Development]"),
+		metric.WithUnit("{checkpoint}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisCheckpointsRestored, err = builder.meter.Int64Counter(
+		"otelcol_processor_mahalanobis_checkpoints_restored",
+		metric.WithDescription("Baselines that began with what a checkpoint remembered. [Development]"),
+		metric.WithUnit("{checkpoint}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisCheckpointsSaved, err = builder.meter.Int64Counter(
+		"otelcol_processor_mahalanobis_checkpoints_saved",
+		metric.WithDescription("Checkpoints of baselines handed to the storage. [Development]"),
+		metric.WithUnit("{checkpoint}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisCheckpointsSetAside, err = builder.meter.Int64Counter(
+		"otelcol_processor_mahalanobis_checkpoints_set_aside",
+		metric.WithDescription("Checkpoints that were damaged or did not fit and were set aside; their baselines began empty. [Development]"),
+		metric.WithUnit("{checkpoint}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorMahalanobisJudgements, err = builder.meter.Int64Counter(
 		"otelcol_processor_mahalanobis_judgements",
 		metric.WithDescription("Ready judgements added to resources. [Development]"),
 		metric.WithUnit("{judgement}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisMeasurementsDropped, err = builder.meter.Int64Counter(
+		"otelcol_processor_mahalanobis_measurements_dropped",
+		metric.WithDescription("Measurements of a resource that passed unjudged because they were older than the last. [Development]"),
+		metric.WithUnit("{measurement}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisPlateausAccepted, err = builder.meter.Int64Counter(
+		"otelcol_processor_mahalanobis_plateaus_accepted",
+		metric.WithDescription("New plateaus, harmless and steady for long enough, that were taken for normal. [Development]"),
+		metric.WithUnit("{plateau}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorMahalanobisStreams, err = builder.meter.Int64UpDownCounter(

@@ -21,7 +21,13 @@ func TestSetupTelemetry(t *testing.T) {
 	defer tb.Shutdown()
 	tb.ProcessorMahalanobisAnnotationsMissed.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisAnomalies.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisCheckpointsFailed.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisCheckpointsRestored.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisCheckpointsSaved.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisCheckpointsSetAside.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisJudgements.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisMeasurementsDropped.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisPlateausAccepted.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisStreams.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisStreamsDropped.Add(context.Background(), 1)
 	AssertEqualProcessorMahalanobisAnnotationsMissed(t, testTel,
@@ -30,7 +36,25 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualProcessorMahalanobisAnomalies(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisCheckpointsFailed(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisCheckpointsRestored(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisCheckpointsSaved(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisCheckpointsSetAside(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorMahalanobisJudgements(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisMeasurementsDropped(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisPlateausAccepted(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorMahalanobisStreams(t, testTel,
