@@ -167,5 +167,3 @@ func (r *Replay) summarise(src source) {
 		r.summary.Streams = append(r.summary.Streams, s.StreamSummary)
 	}
 }
-
-func (r *Replay) WritePlot(w io.Writer) error { return nil }

@@ -29,7 +29,7 @@ func (e extent) with(o extent) extent { return extent{min(e.low, o.low), max(e.h
 
 // bin is what a plot keeps of a stretch of time.
 type bin struct {
-	rows, anomalous, marked           int32
+	rows, judged, anomalous, marked   int32
 	score, limit, speed, acceleration extent
 	regime                            int8
 }
@@ -38,6 +38,7 @@ var emptyBin = bin{score: nothing, limit: nothing, speed: nothing, acceleration:
 
 func (b *bin) add(o *bin) {
 	b.rows += o.rows
+	b.judged += o.judged
 	b.anomalous += o.anomalous
 	b.marked += o.marked
 	b.score, b.limit = b.score.with(o.score), b.limit.with(o.limit)
@@ -55,8 +56,8 @@ type series struct {
 	used  int // bins up to the last sample
 	index map[string]int
 	names []string
-	// shares holds the sum of what each dimension has contributed, by bin; total
-	// that over all time.
+	// shares holds the most that each dimension has contributed, by bin; total
+	// what it has over all time, in parts of the squared limit.
 	shares [][]float32
 	total  []float64
 	// before is the time of the last sample; a sample that is not later is put
@@ -94,6 +95,9 @@ func (s *series) observe(at time.Duration, j *arc.Judgement, marked bool) {
 	if j.Decided == 0 { // nothing has been judged yet
 		return
 	}
+	if j.Ready {
+		b.judged++
+	}
 	if j.Anomalous {
 		b.anomalous++
 	}
@@ -110,7 +114,7 @@ func (s *series) observe(at time.Duration, j *arc.Judgement, marked bool) {
 	for i := range j.NumContributions {
 		c := &j.Contributions[i]
 		if d, ok := s.index[c.Dimension]; ok && c.Share > 0 {
-			s.shares[k][d] += float32(c.Share)
+			s.shares[k][d] = max(s.shares[k][d], float32(c.Share))
 			if j.Ready {
 				s.total[d] += c.Share / max(j.Limit*j.Limit, 1)
 			}
@@ -129,7 +133,7 @@ func (s *series) halve() {
 			a = b
 		} else if b != nil {
 			for d := range a {
-				a[d] += b[d]
+				a[d] = max(a[d], b[d])
 			}
 		}
 		s.shares[k] = a
