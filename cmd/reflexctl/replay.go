@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -16,10 +17,15 @@ import (
 type span struct{ *replay.Span }
 
 func (s span) String() string {
-	if s.Span == nil || s.Samples == 0 {
+	switch {
+	case s.Span == nil:
 		return ""
+	case s.Samples > 0:
+		return strconv.Itoa(s.Samples)
+	case s.Duration > 0:
+		return s.Duration.String()
 	}
-	return fmt.Sprint(s.Samples)
+	return ""
 }
 func (s span) Type() string { return "duration|samples" }
 

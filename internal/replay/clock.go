@@ -117,7 +117,7 @@ func parseDate(cell []byte) (int64, bool) {
 	}
 	for _, layout := range dateLayouts {
 		t, err := time.Parse(layout, string(cell))
-		if err == nil && t.Year() >= 1700 && t.Year() < 2250 { // what an int64 of ns can hold
+		if err == nil && t.Year() >= 1900 && t.Year() < 2190 { // differences fit an int64 of ns
 			return t.UnixNano(), true
 		}
 	}

@@ -31,7 +31,7 @@ type Input struct {
 	Size int64
 
 	stored counter
-	file   io.Closer
+	file   *os.File
 	ahead  chan ahead
 	spare  chan []byte
 	rest   []byte
@@ -183,10 +183,9 @@ func (in *Input) Read(p []byte) (int, error) {
 func (in *Input) Position() int64 { return in.stored.n.Load() }
 
 // Close ends reading and closes what Open opened.
-func (in *Input) Close() error {
+func (in *Input) Close() {
 	in.stop()
 	if in.file != nil {
-		return in.file.Close()
+		in.file.Close()
 	}
-	return nil
 }

@@ -215,5 +215,5 @@ func medianStep(times []int64) time.Duration {
 		return 0
 	}
 	slices.Sort(steps)
-	return time.Duration(steps[len(steps)/2])
+	return time.Duration(steps[(len(steps)-1)/2])
 }

@@ -153,7 +153,7 @@ func (s *metricsSource) pace() time.Duration {
 		return time.Second
 	}
 	slices.Sort(steps)
-	return time.Duration(steps[len(steps)/2])
+	return time.Duration(steps[(len(steps)-1)/2])
 }
 
 // open finds or makes the stream of a resource.
