@@ -48,7 +48,8 @@
         const at = v => Math.asinh(v / unit);
         const top = at(most) * 1.08;
         return {low: -top, high: top, at, ticks: () => {
-          const mark = most > 20 * unit ? 10 ** Math.floor(Math.log10(most)) : round(0, most, 2).pop() || most;
+          const power = 10 ** Math.floor(Math.log10(most));
+          const mark = [5, 2, 1].map(m => Number((m * power).toPrecision(2))).find(v => v <= most) || most;
           return [-mark, 0, mark];
         }};
       })(),
@@ -179,8 +180,8 @@
             const v = d.most[k];
             if (v === null || v <= 0) continue;
             /* what alone would reach the limit is painted whole */
-            const part = Math.sqrt(Math.min(1, v / Math.max(1, s.limitHigh[k] ** 2)));
-            if (part < .03) continue;
+            const part = Math.min(1, v / Math.max(1, s.limitHigh[k] ** 2)) ** .7;
+            if (part < .02) continue;
             c.fillStyle = `rgba(${heat},${part.toFixed(3)})`;
             c.fillRect(x(k), top + 1, Math.max(1, x(k + 1) - x(k) + .4), row - 2);
           }

@@ -101,8 +101,10 @@ func (r *Replay) Run(in *Input, w io.Writer) (*Summary, error) {
 
 // explain says what an error interrupted.
 func (r *Replay) explain(in *Input, err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: interrupted after %d rows: %w", in.Name, r.rows, err)
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, end) {
+			return fmt.Errorf("%s: interrupted after %d rows: %w", in.Name, r.rows, end)
+		}
 	}
 	return err
 }
