@@ -47,12 +47,12 @@ func command() *cobra.Command {
 
 reflexctl only reads. probe looks at this machine and at the privileges that
 reflexctl itself was started with; status and journal ask the reflex extension
-of a running collector.
+of a running collector; replay runs the engine over a recording.
 
 Exit status: 0 success, 1 failure, 3 probe found something missing.`,
 		SilenceUsage: true,
 	}
-	root.AddCommand(probeCommand(), statusCommand(), journalCommand(), versionCommand())
+	root.AddCommand(probeCommand(), statusCommand(), journalCommand(), replayCommand(), versionCommand())
 	return root
 }
 

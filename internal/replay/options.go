@@ -1,0 +1,81 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/detect"
+)
+
+// Options say how a recording is read and judged. The zero value is what the
+// engine does by itself.
+type Options struct {
+	// Time and Label name columns of a table; "none": there is none; empty: t,
+	// time, timestamp or ts, and label.
+	Time, Label string
+	// Dimensions is a list that [ParseSelection] reads, or for metrics the name
+	// of a preset.
+	Dimensions string
+	// Interval is the time between samples; 0: the median step of the first
+	// ones, or a second where no times are told.
+	Interval time.Duration
+	// Warmup, HalfLife and FalseAlarmInterval are the engine's; 0: its defaults.
+	Warmup             Span
+	HalfLife           time.Duration
+	FalseAlarmInterval time.Duration
+}
+
+// Span is a length of recording: a duration or a number of samples.
+type Span struct {
+	Duration time.Duration
+	Samples  int
+}
+
+// ParseSpan reads a duration ("10m") or a number of samples ("600").
+func ParseSpan(text string) (Span, error) {
+	if n, err := strconv.Atoi(text); err == nil {
+		if n < 0 {
+			return Span{}, fmt.Errorf("%q is negative", text)
+		}
+		return Span{Samples: n}, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return Span{}, fmt.Errorf("%q is neither a duration, e.g. 10m, nor a number of samples, e.g. 600", text)
+	}
+	if d < 0 {
+		return Span{}, fmt.Errorf("%q is negative", text)
+	}
+	return Span{Duration: d}, nil
+}
+
+// of is the duration of s at an interval between samples.
+func (s Span) of(interval time.Duration) time.Duration {
+	if s.Samples > 0 {
+		return time.Duration(s.Samples) * interval
+	}
+	return s.Duration
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.Interval < 0:
+		return errors.New("interval: must be positive")
+	case o.HalfLife < 0:
+		return errors.New("half-life: must be positive")
+	case o.FalseAlarmInterval < 0:
+		return errors.New("false-alarm-interval: must be positive")
+	}
+	return nil
+}
+
+// detection is the engine's configuration for dims that are sampled each
+// interval.
+func (o *Options) detection(dims []detect.Dimension, interval time.Duration) detect.Config {
+	return detect.Config{Dimensions: dims, Warmup: o.Warmup.of(interval), HalfLife: o.HalfLife, FalseAlarmInterval: o.FalseAlarmInterval}
+}
