@@ -235,9 +235,6 @@ func tableOfStream(w *writer, s *replay.StreamSummary) {
 	if r.Kurtosis > 0 {
 		w.line("kurtosis\t%.3g times a Gaussian's", r.Kurtosis)
 	}
-	if r.Disagreement > 0 {
-		w.line("audit\tthe robust baseline disagrees by %.3g", r.Disagreement)
-	}
 	if r.Season > 0 {
 		w.line("season\t%v", r.Season)
 	}

@@ -12,11 +12,11 @@ const (
 	// ridge is the least weight of the identity in the correlation matrix that
 	// scores use, however many observations there are: it bounds what a nearly
 	// collinear pair of dimensions can contribute.
-	ridge = 0.01
+	ridge = 0.005
 	// immaturity is κ in the inflation 1 + κ/m of the variance of a dimension
 	// known from m effective observations. The variance of a slowly wandering
 	// quantity is underestimated from a window it has not crossed several times.
-	immaturity = 2
+	immaturity = 1
 	// relative is the least standard deviation of a dimension with no floor of
 	// its own, as a share of the largest magnitude it has shown.
 	relative = 0.01
@@ -48,6 +48,7 @@ type Baseline struct {
 	cov     []float64 // lower triangle, column-major, without shrinkage or floors
 	floor   []float64 // variances; 0: relative to the largest magnitude
 	knee    []float64 // deviations in σ beyond which they count logarithmically
+	winsor  []float64 // deviations in σ beyond which they are learned as if they lay there
 	largest []float64 // magnitude learned
 	seen    []int32   // values learned, up to bootstrap
 	mature  int       // dimensions past bootstrap
@@ -60,6 +61,10 @@ type Baseline struct {
 	updates   int       // since the last factorisation
 	version   uint64    // of the factor
 	shrinkage float64   // in force
+	phi       float64   // mean autocorrelation, in force
+	// independent is how many independent observations the memory is worth for
+	// covariances: m (1−φ²)/(1+φ²) (Bartlett 1946).
+	independent float64
 
 	previous []float64 // deviations learned last, in σ
 	lag, sq  []float64 // running Σ uₜuₜ₋₁ and Σ u² of each dimension
@@ -85,7 +90,7 @@ func NewBaseline(dims []Dimension, decay float64) *Baseline {
 	vec := func() []float64 { return make([]float64, n) }
 	b := &Baseline{
 		n: n, decay: decay,
-		mean: vec(), cov: make([]float64, n*n), floor: vec(), knee: vec(), largest: vec(), seen: make([]int32, n),
+		mean: vec(), cov: make([]float64, n*n), floor: vec(), knee: vec(), winsor: vec(), largest: vec(), seen: make([]int32, n),
 		factor: newCholesky(n), inverse: vec(), previous: vec(), lag: vec(), sq: vec(),
 		deviation: vec(), white: vec(), precision: vec(), taking: make([]bool, n),
 		marginal: marginal{factor: newCholesky(n), index: make([]int, 0, n), mask: make([]bool, n), z: vec()},
@@ -93,7 +98,10 @@ func NewBaseline(dims []Dimension, decay float64) *Baseline {
 	}
 	for j := range dims {
 		d := dims[j].withDefaults()
-		b.floor[j], b.knee[j] = d.Floor*d.Floor, d.knee()
+		b.floor[j], b.knee[j], b.winsor[j] = d.Floor*d.Floor, d.knee(), math.Inf(1)
+		if d.Transform != Learned {
+			b.winsor[j] = winsorised
+		}
 	}
 	b.Reset()
 	return b
@@ -120,6 +128,7 @@ func (b *Baseline) CopyFrom(o *Baseline) {
 	copy(b.lag, o.lag)
 	copy(b.sq, o.sq)
 	b.mature, b.count, b.total = o.mature, o.count, o.total
+	b.primer = nil // what it kept is older than the copy
 	b.refactor()
 }
 
@@ -140,19 +149,12 @@ func (b *Baseline) autocorrelation(j int) float64 {
 	if b.sq[j] <= 0 {
 		return 0
 	}
-	return max(0, min(0.95, b.lag[j]/b.sq[j]))
+	return max(0, min(0.99, b.lag[j]/b.sq[j]))
 }
 
-// Autocorrelation is the mean lag-1 autocorrelation over the mature dimensions.
-func (b *Baseline) Autocorrelation() float64 {
-	var sum float64
-	for j := range b.n {
-		if b.Mature(j) {
-			sum += b.autocorrelation(j)
-		}
-	}
-	return sum / float64(max(b.mature, 1))
-}
+// Autocorrelation is the mean lag-1 autocorrelation over the mature dimensions,
+// as of the last factorisation.
+func (b *Baseline) Autocorrelation() float64 { return b.phi }
 
 // Effective is the number of independent observations that the memory is worth
 // for means: m (1−φ)/(1+φ) for a lag-1 autocorrelation φ (Bartlett 1946).
@@ -194,12 +196,16 @@ func (b *Baseline) scoreFrom(x, centre []float64) float64 {
 	// distance of a new one (Hotelling's T² for a future observation; Tracy, Young
 	// and Mason 1992),
 	// to first order; shrinkage takes its share away.
-	b.known = math.Sqrt(1 / (1 + (1+(1-b.shrinkage)*float64(b.present))/max(b.count, 1)))
+	b.known = math.Sqrt(1 / (1 + (1+(1-b.shrinkage)*float64(b.present))/max(b.independent, 1)))
 	for j := range white {
 		white[j] *= b.known
 	}
 	return d2 * b.known * b.known
 }
+
+// winsorised is the deviation in σ beyond which a transformed dimension is
+// learned as if it lay there; a learned one is bent already.
+const winsorised = 3
 
 // unheard is the deviation in σ that a dimension with a knee counts at most: one
 // that has never moved has no σ to speak of.
@@ -261,10 +267,10 @@ func (b *Baseline) Learn(x []float64, w, share float64) {
 		b.lag[j] += rate * lag
 		b.sq[j] += rate * sq
 		b.previous[j] = u
-		if u > hard {
-			u = hard
-		} else if u < -hard {
-			u = -hard
+		if u > b.winsor[j] {
+			u = b.winsor[j]
+		} else if u < -b.winsor[j] {
+			u = -b.winsor[j]
 		}
 		dj := u / b.inverse[j] * w
 		d[j] = dj
@@ -338,9 +344,9 @@ func (b *Baseline) grow(x []float64, alpha float64) {
 
 // variance is σ_j² as scores use it.
 func (b *Baseline) variance(j int) float64 {
-	phi := b.autocorrelation(j)
+	phi := min(b.autocorrelation(j), 0.95)
 	m := b.count * (1 - phi) / (1 + phi)
-	v := b.cov[j*b.n+j] * (1 + kappa/(m+1e-3))
+	v := b.cov[j*b.n+j] * (1 + immaturity/(m+1e-3))
 	if b.floor[j] > 0 {
 		return v + b.floor[j]
 	}
@@ -353,14 +359,19 @@ func (b *Baseline) refactor() {
 	n := b.n
 	b.updates = 0
 	b.version++
-	var phi2 float64
+	var phi, phi2 float64
 	for j := range n {
 		b.inverse[j] = 1 / math.Sqrt(b.variance(j))
-		p := b.autocorrelation(j)
-		phi2 += p * p / float64(n)
+		if p := b.autocorrelation(j); b.Mature(j) {
+			phi += p
+			phi2 += p * p
+		}
 	}
+	mature := float64(max(b.mature, 1))
+	b.phi = phi / mature
+	phi2 /= mature
 	// Correlations; their squared Frobenius norm is tr(S²).
-	var frobenius float64
+	frobenius := mature
 	for j := range n {
 		col := b.matrix[j*n : j*n+n]
 		ij := b.inverse[j]
@@ -369,11 +380,9 @@ func (b *Baseline) refactor() {
 			col[i] = r
 			frobenius += 2 * r * r
 		}
-		r := b.cov[j*n+j] * ij * ij
-		col[j] = r
-		frobenius += r * r
 	}
-	b.shrinkage = oas(float64(max(b.mature, 1)), frobenius, b.count*(1-phi2)/(1+phi2))
+	b.independent = b.count * (1 - phi2) / (1 + phi2)
+	b.shrinkage = oas(mature, frobenius, b.independent)
 	for j := range n {
 		col := b.matrix[j*n : j*n+n]
 		for i := j + 1; i < n; i++ {

@@ -6,105 +6,140 @@ package detect
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
-	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/stretchr/testify/assert"
 )
 
-// process draws vectors of n coordinates that share a factor (correlation 0.36),
-// autocorrelated with phi, Gaussian or Student's t of five degrees of freedom.
-type process struct {
-	rng  *rand.Rand
-	phi  float64
-	t5   bool
-	x, w []float64
+// simulated is how many seeds a simulation takes. All of them take minutes, so
+// they run when REFLEX_SIMULATE is set (make test-simulation), else a few.
+func simulated(t *testing.T, all, few int) uint64 {
+	t.Helper()
+	if os.Getenv("REFLEX_SIMULATE") != "" {
+		return uint64(all)
+	}
+	return uint64(few)
 }
 
-func newProcess(seed uint64, n int, phi float64, t5 bool) *process {
-	return &process{rng: rand.New(rand.NewPCG(seed, 77)), phi: phi, t5: t5, x: make([]float64, n), w: make([]float64, n)}
+// realised is the ratio of the mean interval between false episodes, counted over
+// test after a calibration over history, to the interval configured.
+func realised(seed uint64, n int, phi float64, t5 bool, rate float64, history, interval, test time.Duration) float64 {
+	d := New(Config{Dimensions: freeDimensions(n), FalseAlarmInterval: interval, Lean: true})
+	f := newFeed(d, newProcess(seed, n, phi, t5))
+	f.period = int64(float64(time.Second) / rate)
+	f.run(int(history.Seconds() * rate))
+	f.episodes = 0
+	f.run(int(test.Seconds() * rate))
+	return test.Seconds() / interval.Seconds() / math.Max(float64(f.episodes), 0.5)
 }
 
-func (p *process) next() []float64 {
-	g := math.Sqrt(1 - p.phi*p.phi)
-	heavy := 1.0
-	if p.t5 {
-		var chi float64
-		for range 5 {
-			z := p.rng.NormFloat64()
-			chi += z * z
-		}
-		heavy = math.Sqrt(3 / chi) // unit variance
+func TestFalseEpisodesComeAsOftenAsConfigured(t *testing.T) {
+	const history = time.Hour // 36,000 decisions
+	seeds := simulated(t, 30, 3)
+	dims := []int{8, 20, 40}
+	if seeds < 30 {
+		dims = []int{8}
 	}
-	shared := p.rng.NormFloat64()
-	for j := range p.x {
-		e := (0.6*shared + 0.8*p.rng.NormFloat64()) * heavy
-		p.x[j] = p.phi*p.x[j] + g*e
-	}
-	copy(p.w, p.x)
-	return p.w
-}
-
-type stretchResult struct{ episodes int }
-
-func realised(d *Detector, p *process, decisions int, t *int64, period int64) (episodes int) {
-	var j arc.Judgement
-	last := int64(-1 << 60)
-	for range decisions {
-		*t += period
-		d.Step(Instant{Due: *t, Taken: *t, Interval: period}, p.next(), arc.Control{}, &j)
-		if j.Anomalous {
-			if *t-last > int64(30*time.Second) {
-				episodes++
-			}
-			last = *t
-		}
-	}
-	return episodes
-}
-
-func TestCalibrationExperiment(t *testing.T) {
-	env := os.Getenv("CAL")
-	if env == "" {
-		t.Skip()
-	}
-	seeds, _ := strconv.Atoi(env)
-	ns := []int{8, 20}
-	for _, n := range ns {
-		for _, pr := range []struct {
-			name string
-			phi  float64
-			t5   bool
-		}{{"iid", 0, false}, {"ar.9", .9, false}, {"ar.99", .99, false}, {"t5", 0, true}, {"ar.9t5", .9, true}, {"ar.99t5", .99, true}} {
-			for _, frac := range []float64{0.1, 1} {
-				history := 36000
-				interval := time.Duration(float64(history)*frac) * 100 * time.Millisecond
-				var ratios []float64
-				for s := range seeds {
-					dims := make([]Dimension, n)
-					for i := range dims {
-						dims[i] = Free(fmt.Sprint("d", i))
+	for _, n := range dims {
+		for _, p := range []struct {
+			name   string
+			phi    float64
+			t5     bool
+			factor float64 // of the median
+		}{
+			{"iid Gaussian", 0, false, 2},
+			{"AR(0.9)", 0.9, false, 2},
+			{"AR(0.99)", 0.99, false, 2},
+			{"iid t5", 0, true, 2},
+			{"AR(0.9) t5", 0.9, true, 2},
+			{"AR(0.99) t5", 0.99, true, 4},
+		} {
+			for _, c := range []struct {
+				interval, test time.Duration
+				spread         float64 // of 90 % of the seeds
+			}{
+				{history / 10, 2 * history, 3},
+				{history, 10 * history, 6},
+			} {
+				t.Run(fmt.Sprintf("n=%d/%s/%v", n, p.name, c.interval), func(t *testing.T) {
+					t.Parallel()
+					ratios := make([]float64, seeds)
+					for s := range ratios {
+						ratios[s] = realised(uint64(s), n, p.phi, p.t5, 10, history, c.interval, c.test)
 					}
-					d := New(Config{Dimensions: dims, FalseAlarmInterval: interval, Lean: true})
-					p := newProcess(uint64(s), n, pr.phi, pr.t5)
-					var at int64
-					realised(d, p, history, &at, 1e8)
-					test := int(8 * float64(history) * frac)
-					if frac < 1 {
-						test = int(20 * float64(history) * frac)
+					slices.Sort(ratios)
+					median := ratios[len(ratios)/2]
+					within := 0
+					for _, r := range ratios {
+						if r >= 1/c.spread && r <= c.spread {
+							within++
+						}
 					}
-					e := realised(d, p, test, &at, 1e8)
-					want := float64(test) * 0.1 / interval.Seconds()
-					ratios = append(ratios, want/math.Max(float64(e), 0.5))
-				}
-				slices.Sort(ratios)
-				k := len(ratios)
-				t.Logf("n=%d %-8s T/H=%.1f realised/configured median %.2f  5%%..95%%: %.2f..%.2f", n, pr.name, frac, ratios[k/2], ratios[k/20], ratios[k-1-k/20])
+					t.Logf("realised/configured: median %.2f, range %.2f to %.2f, %d of %d within %g",
+						median, ratios[0], ratios[len(ratios)-1], within, len(ratios), c.spread)
+					if seeds < 30 {
+						assert.InDelta(t, 0, math.Log(median), math.Log(2*p.factor))
+						return
+					}
+					assert.LessOrEqual(t, math.Abs(math.Log(median)), math.Log(p.factor), "median")
+					assert.GreaterOrEqual(t, float64(within), 0.9*float64(len(ratios)), "seeds within a factor %g", c.spread)
+				})
 			}
 		}
 	}
+}
+
+func TestFalseEpisodesDoNotDependOnTheRateOfTheInput(t *testing.T) {
+	seeds := int(simulated(t, 30, 4))
+	const history, interval = time.Hour, 6 * time.Minute
+	medians := map[float64]float64{}
+	for _, rate := range []float64{1, 10, 100} {
+		// The same process, seen so often: its coefficient is 0.9 over 100 ms.
+		phi := math.Pow(0.9, 10/rate)
+		ratios := make([]float64, seeds)
+		for s := range ratios {
+			ratios[s] = realised(uint64(s), 12, phi, false, rate, history, interval, 20*interval)
+		}
+		slices.Sort(ratios)
+		medians[rate] = ratios[seeds/2]
+		t.Logf("%g Hz: realised/configured median %.2f", rate, medians[rate])
+	}
+	least, most := math.Inf(1), 0.0
+	for _, m := range medians {
+		least, most = min(least, m), max(most, m)
+	}
+	factor := 1.5
+	if seeds < 30 {
+		factor = 3
+	}
+	assert.LessOrEqual(t, most/least, factor)
+}
+
+func TestALimitBeyondTheHistorySaysSoAndIsQuiet(t *testing.T) {
+	seeds := simulated(t, 30, 10)
+	for _, p := range []struct {
+		phi float64
+		t5  bool
+	}{{0, false}, {0.9, false}, {0, true}, {0.9, true}} {
+		episodes := 0
+		for s := range seeds {
+			d := New(Config{Dimensions: freeDimensions(12), FalseAlarmInterval: 7 * 24 * time.Hour, Lean: true})
+			f := newFeed(d, newProcess(s, 12, p.phi, p.t5))
+			f.run(36000)
+			assert.True(t, f.j.Extrapolated)
+			f.episodes = 0
+			f.run(36000)
+			episodes += f.episodes
+		}
+		// Seeds hours of calm at one episode a week.
+		t.Logf("phi %v t5 %v: %d episodes in %d h", p.phi, p.t5, episodes, seeds)
+		assert.LessOrEqual(t, episodes, 1)
+	}
+	near := New(Config{Dimensions: freeDimensions(12), FalseAlarmInterval: 6 * time.Minute, Lean: true})
+	f := newFeed(near, newProcess(1, 12, 0, false))
+	f.run(36000)
+	assert.False(t, f.j.Extrapolated)
 }

@@ -20,10 +20,15 @@ const (
 	// tailShare of the block maxima, at least fewestTail and at most mostTail,
 	// lie in the tail that is fitted, but never more than mostShare of them.
 	tailShare, fewestTail, mostTail, mostShare = 0.15, 20, 200, 0.34
-	// The shape of the tail is drawn to that of an exponential with the weight of
-	// shapeWeight maxima, its scale to 1, which an exponential in rarities has,
-	// with that of scaleWeight.
-	shapeWeight, scaleWeight, priorShape = 20, 4, -0.15
+	// mergingShare of the block maxima are so high that two in a row are taken
+	// for one excursion.
+	mergingShare = 0.1
+	// The shape of the tail is drawn to priorShape with the weight of shapeWeight
+	// maxima, its scale to priorScale with that of scaleWeight: nearly those of an
+	// exponential in rarities. Drawn less, an extrapolation varies by more than
+	// there is between a burst and a leak.
+	shapeWeight, priorShape = 80, -0.08
+	scaleWeight, priorScale = 25, 0.94
 	// leastShape and greatestShape bound the generalised Pareto shape: what a few
 	// hundred maxima can tell.
 	leastShape, greatestShape = -0.4, 0.4
@@ -34,7 +39,10 @@ const (
 	beliefBlocks, beliefShape = 2.0, 0.02
 	// The first maxima, of a young baseline, count less than later ones: weights
 	// grow with the power ripening of time.
-	ripening = 0.5
+	ripening = 1.5
+	// doubt is added to the limit for every power of ten that it is extrapolated
+	// beyond the history: what was never seen is looked at once, not often.
+	doubt = 0.45
 	// episodeGap ends an episode, and is the length of a block: 30 s, at least
 	// episodeDecisions.
 	episodeGap       = 30 * time.Second
@@ -60,11 +68,13 @@ type calibration struct {
 	length  int     // decisions in a block
 	seconds float64 // in a block
 
-	n       int     // decisions in the open block
-	peak    float64 // its maximum
-	last    float64 // maximum of the last block, if it lies in the tail
-	lastBin int
+	n    int     // decisions in the open block
+	peak float64 // its maximum
+	// The cluster that is open: its bin, -1 if none, and the weight it has there.
+	lastBin    int
+	lastWeight float64
 
+	merging                 float64 // maxima beyond it in adjoining blocks are one cluster
 	threshold, scale, shape float64
 	share                   float64 // of blocks in the tail
 	fitted                  int     // blocks closed since the last fit
@@ -90,11 +100,15 @@ func (k *calibration) prepare(period int64, memory time.Duration) {
 func (k *calibration) reset() {
 	k.count = [bins]float32{}
 	k.total, k.blocks, k.weight, k.n, k.peak, k.lastBin, k.fitted = 0, 0, 1, 0, math.Inf(-1), -1, 0
-	k.threshold, k.scale, k.shape, k.share = math.NaN(), 1, 0, 0
+	k.merging, k.threshold, k.scale, k.shape, k.share = math.Inf(1), math.Inf(1), 1, 0, 0
 }
 
-// history is how many blocks the calibration rests on.
-func (k *calibration) history() float64 { return k.blocks / k.weight }
+// history is how many blocks the calibration looks back on.
+func (k *calibration) history() float64 { return min(k.total, 1/(1-k.decay)) }
+
+// evidence is how many blocks the history is worth, those long ago counting
+// less.
+func (k *calibration) evidence() float64 { return k.blocks / k.weight }
 
 func bin(u float64) int {
 	return max(0, min(bins-1, int(octave*math.Log2(1+max(0, u+offset)/offset))))
@@ -123,18 +137,18 @@ func (k *calibration) close() {
 	b := bin(k.peak)
 	k.blocks += k.weight
 	switch {
-	case k.lastBin >= 0 && k.peak > k.threshold:
+	case k.lastBin >= 0 && k.peak > k.merging:
 		// The excursion goes on: one cluster, of which the greatest counts.
 		if b > k.lastBin {
-			k.count[k.lastBin] -= float32(k.weight)
-			k.count[b] += float32(k.weight)
+			k.count[k.lastBin] = max(0, k.count[k.lastBin]-float32(k.lastWeight))
+			k.count[b] += float32(k.lastWeight)
 			k.lastBin = b
 		}
 	default:
 		k.count[b] += float32(k.weight)
 		k.lastBin = -1
-		if k.peak > k.threshold {
-			k.lastBin = b
+		if k.peak > k.merging {
+			k.lastBin, k.lastWeight = b, k.weight
 		}
 	}
 	k.n, k.peak = 0, math.Inf(-1)
@@ -145,6 +159,7 @@ func (k *calibration) close() {
 			k.count[i] = max(0, k.count[i]/float32(k.weight))
 		}
 		k.blocks /= k.weight
+		k.lastWeight /= k.weight
 		k.weight = 1
 	}
 	k.fitted++
@@ -158,13 +173,18 @@ func (k *calibration) close() {
 // towards an exponential.
 func (k *calibration) fit() {
 	k.fitted = 0
-	blocks := k.history()
+	var blocks float64 // those merged away are not in the histogram
+	for _, c := range k.count {
+		blocks += float64(c)
+	}
+	blocks /= k.weight
 	want := min(max(tailShare*blocks, fewestTail), mostTail, mostShare*blocks)
 	if want < fewestMaxima {
 		return
 	}
 	// From the top down: mass above, its mean and its first weighted moment.
 	var mass, a0, a1 float64
+	merged := false
 	i := bins - 1
 	for ; i > 0; i-- {
 		c := float64(k.count[i]) / k.weight
@@ -173,6 +193,9 @@ func (k *calibration) fit() {
 		}
 		if mass+c > want && mass > 0 {
 			break
+		}
+		if mass+c > mergingShare*blocks && !merged {
+			k.merging, merged = value(i), true
 		}
 		x := (value(i) + value(i-1)) / 2
 		a0 += c * x
@@ -184,7 +207,7 @@ func (k *calibration) fit() {
 		return
 	}
 	k.threshold = value(i)
-	k.share = mass / blocks
+	k.share = mass / k.evidence()
 	b0 := a0/mass - k.threshold
 	b1 := a1/(mass*mass) - k.threshold/2
 	shape := 0.0
@@ -194,12 +217,12 @@ func (k *calibration) fit() {
 		shape = greatestShape
 	}
 	k.shape = max(leastShape, min(greatestShape, (mass*shape+shapeWeight*priorShape)/(mass+shapeWeight)))
-	k.scale = max((mass*b0+scaleWeight*0.6)/(mass+scaleWeight)*(1-k.shape), 1e-3)
+	k.scale = max((mass*b0+scaleWeight*priorScale)/(mass+scaleWeight)*(1-k.shape), 1e-3)
 }
 
 // exceeded is the probability that the maximum of a block lies beyond u.
 func (k *calibration) exceeded(u float64) float64 {
-	blocks := k.history()
+	blocks := k.evidence()
 	belief := min(1, (1-body)*float64(k.length)*math.Pow(1+beliefShape*max(u, 0), -1/beliefShape))
 	var p float64
 	if k.share == 0 {
@@ -231,5 +254,8 @@ func (k *calibration) limit(interval time.Duration) (u float64, extrapolated boo
 			hi = mid
 		}
 	}
-	return max(hi, leastLimit), blocks > k.history()
+	if beyond := blocks / max(k.history(), 1); beyond > 1 {
+		return max(hi, leastLimit) + doubt*math.Log10(beyond), true
+	}
+	return max(hi, leastLimit), false
 }

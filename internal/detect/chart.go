@@ -15,6 +15,14 @@ const (
 	// reference is k of the CUSUM, in standard deviations: half the shift that it
 	// detects soonest.
 	reference = 0.5
+	// repeats is how many decisions in a row the nearest is taken of.
+	repeats = 3
+	// presence is the weight of the present in what the two EWMAs of log D² count,
+	// so that they end with what they tell of.
+	presence = 0.1
+	// leastDrift is the least mean excess of the root of the CUSUM, as a share of
+	// that of its reference.
+	leastDrift = 0.1
 	// beyond is how far, in rarity, the CUSUM may exceed the limit, so that it
 	// falls below again soon after what it accumulated is over.
 	beyond = 0.5
@@ -39,11 +47,14 @@ const (
 	spread
 	// lasting is the same over a longer time.
 	lasting
+	// repeated is sudden of the nearest of the last decisions: what is no single
+	// burst.
+	repeated
 
 	numCharts
 )
 
-var chartNames = [numCharts]string{"sudden", "steady", "drift", "spread", "lasting"}
+var chartNames = [numCharts]string{"sudden", "steady", "drift", "spread", "lasting", "repeated"}
 
 // charts keeps the statistics of one baseline. All work on whitened deviations
 // z, so that a step is O(n).
@@ -52,6 +63,8 @@ type charts struct {
 	cusum           []float64
 	spread, lasting float64
 	began           bool
+	reference       float64              // of the CUSUM, in force
+	before          [repeats - 1]float64 // distances of the last decisions, newest first
 
 	value [numCharts]float64
 	scale [numCharts]scale
@@ -73,15 +86,24 @@ func (c *charts) restart() {
 	c.began = false
 }
 
+// unsettle lets the scales follow a changed baseline quickly.
+func (c *charts) unsettle() {
+	for i := range c.scale {
+		c.scale[i].seen = min(c.scale[i].seen, 3*settled)
+		c.scale[i].rate = 0
+	}
+}
+
 func (c *charts) copyFrom(o *charts) {
 	copy(c.ewma, o.ewma)
 	copy(c.cusum, o.cusum)
-	c.spread, c.lasting, c.began, c.value, c.scale = o.spread, o.lasting, o.began, o.value, o.scale
+	c.spread, c.lasting, c.began, c.before, c.value, c.scale = o.spread, o.lasting, o.began, o.before, o.value, o.scale
 }
 
 // step takes in z with |z|² = d2; deviations beyond clip count as if they lay on
 // it. k is the CUSUM's reference, reach its greatest length.
 func (c *charts) step(z []float64, d2, clip, k, reach float64) {
+	c.reference = k
 	distance := math.Sqrt(d2)
 	w := 1.0
 	if distance > clip {
@@ -106,6 +128,12 @@ func (c *charts) step(z []float64, d2, clip, k, reach float64) {
 	for j := range cusum {
 		cusum[j] *= shrink
 	}
+	nearest := distance
+	for _, d := range c.before {
+		nearest = min(nearest, d)
+	}
+	copy(c.before[1:], c.before[:])
+	c.before[0] = distance
 	l := math.Log(1 + d2)
 	if !c.began {
 		c.began, c.spread, c.lasting = true, l, l
@@ -113,28 +141,39 @@ func (c *charts) step(z []float64, d2, clip, k, reach float64) {
 	c.spread += spreading * (l - c.spread)
 	c.lasting += enduring * (l - c.lasting)
 	c.value = [numCharts]float64{
-		math.Sqrt(distance), math.Sqrt(math.Sqrt(e2 * (2 - smoothing) / smoothing)), math.Sqrt(length * shrink), c.spread, c.lasting,
+		math.Sqrt(distance), math.Sqrt(math.Sqrt(e2 * (2 - smoothing) / smoothing)), math.Sqrt(length * shrink), c.spread + presence*l, c.lasting + presence*l, math.Sqrt(nearest),
 	}
 }
 
-// rarity is the greatest of them, each in mean excesses above its own 95 %
-// quantile, and which it is.
-func (c *charts) rarity() (u float64, which chart) {
-	u = c.scale[sudden].of(c.value[sudden])
-	for i := steady; i < numCharts; i++ {
-		if v := c.scale[i].of(c.value[i]); v > u {
-			u, which = v, i
-		}
+// rarities fills r with each statistic in mean excesses above its own 95 %
+// quantile.
+func (c *charts) rarities(r *[numCharts]float64) {
+	for i := range c.scale {
+		r[i] = c.scale[i].of(c.value[i], ignorance[i])
 	}
-	return u, which
 }
 
 // learn lets the scales of the charts follow healthy values.
-func (c *charts) learn(floor float64) {
+func (c *charts) learn(floor, share float64) {
 	for i := range c.scale {
-		c.scale[i].learn(c.value[i], floor)
+		c.scale[i].learn(c.value[i], floor, share)
 	}
+	// What looks back learns its scale late: one burst after a quiet start would
+	// be far beyond it. So none is much narrower than that of the distance, those
+	// of logarithms by d log D² = 4 d√D/√D.
+	s := &c.scale[sudden]
+	relative := 4 * s.e / max(s.q, 1e-3)
+	c.scale[steady].e = max(c.scale[steady].e, 0.6*s.e)
+	c.scale[repeated].e = max(c.scale[repeated].e, 0.6*s.e)
+	c.scale[spread].e = max(c.scale[spread].e, 0.25*relative)
+	c.scale[lasting].e = max(c.scale[lasting].e, 0.1*relative)
+	// A CUSUM that is mostly zero has no scale of its own.
+	c.scale[drift].e = max(c.scale[drift].e, leastDrift*math.Sqrt(c.reference))
 }
+
+// ignorance is how many values a scale must have seen to be known within a
+// factor of two, more for those that look back on more.
+var ignorance = [numCharts]float64{sudden: 20, steady: 50, drift: 250, spread: 50, lasting: 250, repeated: 40}
 
 // body is the share of healthy values below the quantile that a scale follows.
 const body = 0.95
@@ -147,25 +186,27 @@ type scale struct {
 	mean, square float64 // running moments of log(1+v), for the beginning
 	q, e         float64
 	seen         float64
+	rate         float64 // of the approximation, in force for the next few values
 }
 
 func (s *scale) reset() { *s = scale{} }
 
-// of returns the excess of v.
-func (s *scale) of(v float64) float64 {
-	if !(s.e > 0) {
-		return 0
+// of returns the excess of v, less the less is known: by half when as many
+// values have been seen as ignorance says.
+func (s *scale) of(v, ignorance float64) float64 {
+	if !(s.e > 0) || v <= 0 {
+		return -offset
 	}
-	return (v - s.q) / s.e
+	return (v - s.q) / (s.e * (1 + ignorance/s.seen))
 }
 
 // settled is how many healthy values the moments stand for the quantile.
 const settled = 100
 
-// learn takes in a healthy value. The quantile follows by stochastic
+// learn takes in a healthy value, which counts as share of one. The quantile follows by stochastic
 // approximation (Robbins and Monro 1951) in steps of the mean excess, which keeps
 // following a slow drift.
-func (s *scale) learn(v, floor float64) {
+func (s *scale) learn(v, floor, share float64) {
 	s.seen++
 	if s.seen <= settled {
 		l := math.Log1p(max(v, 0))
@@ -179,14 +220,17 @@ func (s *scale) learn(v, floor float64) {
 		s.e = max(0.35*sd*s.q, floor*s.q, 1e-12)
 		return
 	}
-	rate := max(0.5/math.Pow(s.seen, 0.6), 0.001)
+	if s.rate == 0 || int(s.seen)%64 == 0 {
+		s.rate = max(25/s.seen, 0.001)
+	}
+	rate := s.rate * share
 	if v > s.q {
 		// The excess is clipped, so that one burst does not own the scale.
 		excess := min(v-s.q, 10*s.e)
-		s.e += 4 * rate * (excess - s.e)
-		s.q += 8 * rate * body * s.e
+		s.e += max(1/(1+(1-body)*s.seen), 0.0005) * share * (excess - s.e)
+		s.q += rate * body * s.e
 	} else {
-		s.q -= 8 * rate * (1 - body) * s.e
+		s.q -= rate * (1 - body) * s.e
 	}
 	s.e = max(s.e, floor*s.q, 1e-12)
 }

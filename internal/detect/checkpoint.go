@@ -3,15 +3,300 @@
 
 package detect
 
-import "errors"
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"hash/fnv"
+	"math"
+	"slices"
+)
 
 // ErrCheckpoint is wrapped by every error about a checkpoint that cannot be
 // used: damaged, of another version, or of other dimensions.
 var ErrCheckpoint = errors.New("unusable checkpoint")
 
+// A checkpoint is, little-endian: magic, version, a fingerprint of the
+// dimensions, the learned state in the order of [Detector.archive], and a CRC-32
+// of all before it.
+const (
+	checkpointMagic   = 0x31584652 // "RFX1"
+	checkpointVersion = 1
+	checkpointHeader  = 4 + 4 + 8
+	checkpointTrailer = 4
+)
+
 // AppendCheckpoint appends what the detector has learned to b and returns it.
-func (d *Detector) AppendCheckpoint(b []byte) []byte { return b }
+// What is going on, an alarm or the raw values of the last second, is not part
+// of it. It allocates only where b is too short.
+func (d *Detector) AppendCheckpoint(b []byte) []byte {
+	start := len(b)
+	b = binary.LittleEndian.AppendUint32(b, checkpointMagic)
+	b = binary.LittleEndian.AppendUint32(b, checkpointVersion)
+	b = binary.LittleEndian.AppendUint64(b, d.fingerprint())
+	a := archive{b: b}
+	d.archive(&a)
+	return binary.LittleEndian.AppendUint32(a.b, crc32.ChecksumIEEE(a.b[start:]))
+}
 
 // Restore takes up a checkpoint. On an error, which wraps [ErrCheckpoint], the
 // detector is as it was.
-func (d *Detector) Restore([]byte) error { return ErrCheckpoint }
+func (d *Detector) Restore(b []byte) error {
+	if len(b) < checkpointHeader+checkpointTrailer {
+		return fmt.Errorf("%w: %d bytes are too few", ErrCheckpoint, len(b))
+	}
+	if m := binary.LittleEndian.Uint32(b); m != checkpointMagic {
+		return fmt.Errorf("%w: not one of a detector", ErrCheckpoint)
+	}
+	if v := binary.LittleEndian.Uint32(b[4:]); v != checkpointVersion {
+		return fmt.Errorf("%w: version %d, want %d", ErrCheckpoint, v, checkpointVersion)
+	}
+	body, sum := b[:len(b)-checkpointTrailer], binary.LittleEndian.Uint32(b[len(b)-checkpointTrailer:])
+	if crc32.ChecksumIEEE(body) != sum {
+		return fmt.Errorf("%w: checksum does not match", ErrCheckpoint)
+	}
+	if binary.LittleEndian.Uint64(b[8:]) != d.fingerprint() {
+		return fmt.Errorf("%w: it is about other dimensions", ErrCheckpoint)
+	}
+	fresh := New(d.config)
+	a := archive{b: body[checkpointHeader:], reading: true}
+	fresh.archive(&a)
+	if a.err == nil && len(a.b) > 0 {
+		a.err = fmt.Errorf("%w: %d bytes are left over", ErrCheckpoint, len(a.b))
+	}
+	if a.err == nil {
+		a.err = fresh.sane()
+	}
+	if a.err != nil {
+		return a.err
+	}
+	fresh.resume()
+	*d = *fresh
+	return nil
+}
+
+// fingerprint identifies dimensions and shape of the state.
+func (d *Detector) fingerprint() uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, d.config.Lean, len(d.dims))
+	for i := range d.dims {
+		v := &d.dims[i]
+		fmt.Fprintf(h, "\x00%s\x00%d %d %x %x", v.Name, v.Kind, v.Transform, v.Scale, v.Floor)
+	}
+	return h.Sum64()
+}
+
+// archive writes or reads plain values.
+type archive struct {
+	b       []byte
+	reading bool
+	err     error
+}
+
+func (a *archive) word(v *uint64) {
+	if !a.reading {
+		a.b = binary.LittleEndian.AppendUint64(a.b, *v)
+		return
+	}
+	if len(a.b) < 8 {
+		if a.err == nil {
+			a.err = fmt.Errorf("%w: it ends early", ErrCheckpoint)
+		}
+		return
+	}
+	*v = binary.LittleEndian.Uint64(a.b)
+	a.b = a.b[8:]
+}
+
+func (a *archive) half(v *float32) {
+	if !a.reading {
+		a.b = binary.LittleEndian.AppendUint32(a.b, math.Float32bits(*v))
+		return
+	}
+	if len(a.b) < 4 {
+		if a.err == nil {
+			a.err = fmt.Errorf("%w: it ends early", ErrCheckpoint)
+		}
+		return
+	}
+	*v = math.Float32frombits(binary.LittleEndian.Uint32(a.b))
+	a.b = a.b[4:]
+}
+
+func (a *archive) float(v *float64) {
+	w := math.Float64bits(*v)
+	a.word(&w)
+	*v = math.Float64frombits(w)
+}
+
+func (a *archive) floats(v []float64) {
+	for i := range v {
+		a.float(&v[i])
+	}
+}
+
+func (a *archive) halves(v []float32) {
+	for i := range v {
+		a.half(&v[i])
+	}
+}
+
+// whole archives any integer.
+func whole[T ~int | ~int32 | ~int64 | ~uint8](a *archive, v *T) {
+	w := uint64(*v)
+	a.word(&w)
+	*v = T(w)
+}
+
+func (a *archive) truth(v *bool) {
+	var w uint64
+	if *v {
+		w = 1
+	}
+	a.word(&w)
+	*v = w != 0
+}
+
+// archive writes or reads everything learned.
+func (d *Detector) archive(a *archive) {
+	d.fast.archive(a)
+	a.truth(&d.apart)
+	if d.apart {
+		d.slow.archive(a)
+	}
+	d.shape.archive(a)
+	whole(a, &d.period)
+	d.calibration.archive(a)
+	whole(a, &d.decisions)
+	whole(a, &d.plateaus)
+	a.truth(&d.warm)
+	for _, v := range []*float64{&d.kurtosis.d2, &d.kurtosis.d4, &d.kurtosis.count} {
+		a.float(v)
+	}
+	if d.season != nil {
+		d.season.archive(a)
+	}
+	if r := d.reservoir; r != nil {
+		whole(a, &r.rows)
+		whole(a, &r.seen)
+		a.halves(r.x)
+	}
+}
+
+func (o *opinion) archive(a *archive) {
+	b := o.base
+	a.floats(b.mean)
+	for k := range b.n {
+		a.floats(b.cov[k*b.n+k : (k+1)*b.n])
+	}
+	a.floats(b.largest)
+	a.floats(b.lag)
+	a.floats(b.sq)
+	for j := range b.seen {
+		whole(a, &b.seen[j])
+	}
+	a.float(&b.count)
+	a.float(&b.total)
+	o.charts.archive(a)
+}
+
+func (c *charts) archive(a *archive) {
+	for i := range c.scale {
+		c.scale[i].archive(a)
+	}
+}
+
+func (s *scale) archive(a *archive) {
+	for _, v := range []*float64{&s.mean, &s.square, &s.q, &s.e, &s.seen} {
+		a.float(v)
+	}
+}
+
+func (k *calibration) archive(a *archive) {
+	a.halves(k.count[:])
+	for _, v := range []*float64{&k.blocks, &k.total, &k.weight, &k.decay, &k.seconds} {
+		a.float(v)
+	}
+	whole(a, &k.length)
+}
+
+func (s *season) archive(a *archive) {
+	a.halves(s.mean)
+	for i := range s.visits {
+		whole(a, &s.visits[i])
+	}
+	whole(a, &s.hours)
+	a.halves(s.load[:])
+	whole(a, &s.length)
+}
+
+// sane refuses a state that no detector can be in, whatever its checksum says.
+func (d *Detector) sane() error {
+	bad := func(what string) error { return fmt.Errorf("%w: %s out of range", ErrCheckpoint, what) }
+	finite := func(vs ...[]float64) bool {
+		for _, v := range vs {
+			if slices.ContainsFunc(v, func(x float64) bool { return x-x != 0 }) {
+				return false
+			}
+		}
+		return true
+	}
+	for _, o := range []*opinion{&d.fast, &d.slow} {
+		b := o.base
+		if !finite(b.mean, b.cov, b.largest, b.lag, b.sq, []float64{b.count, b.total}) || b.count < 0 || b.total < 0 {
+			return bad("baseline")
+		}
+		for j := range b.n {
+			if b.cov[j*b.n+j] < 0 || b.largest[j] < 0 || b.seen[j] < 0 || b.seen[j] > bootstrap {
+				return bad("baseline")
+			}
+		}
+		for i := range o.charts.scale {
+			s := &o.charts.scale[i]
+			if !finite([]float64{s.mean, s.square, s.q, s.e, s.seen}) || s.e < 0 || s.seen < 0 {
+				return bad("chart")
+			}
+		}
+	}
+	k := &d.calibration
+	if !finite([]float64{d.kurtosis.d2, d.kurtosis.d4, d.kurtosis.count, d.shape.q, d.shape.e, d.shape.seen, k.blocks, k.total, k.weight, k.decay, k.seconds}) || !(k.weight > 0) || k.blocks < 0 || k.total < 0 ||
+		k.length < 0 || d.period < 0 || d.decisions < 0 || !(k.decay >= 0 && k.decay <= 1) {
+		return bad("calibration")
+	}
+	for _, c := range k.count {
+		if !(c >= 0) || math.IsInf(float64(c), 0) {
+			return bad("calibration")
+		}
+	}
+	if s := d.season; s != nil && (s.hours < 0 || s.hours > loadHours || (s.length != 0 && s.length != dayHours && s.length != weekHours)) {
+		return bad("season")
+	}
+	if r := d.reservoir; r != nil && (r.rows < 0 || r.rows > reserved || r.seen < r.rows) {
+		return bad("reservoir")
+	}
+	return nil
+}
+
+// resume makes what follows from the state that was read.
+func (d *Detector) resume() {
+	for _, o := range []*opinion{&d.fast, &d.slow} {
+		b := o.base
+		for j := range b.n {
+			if b.Mature(j) {
+				b.mature++
+			}
+		}
+		if b.mature > 0 {
+			b.primer = nil
+		}
+		b.refactor()
+	}
+	period := d.period
+	d.period = 0
+	d.calibration.n, d.calibration.peak, d.calibration.lastBin = 0, math.Inf(-1), -1
+	if period > 0 {
+		d.calibration.fit()
+		d.pace(period)
+	}
+}

@@ -41,9 +41,11 @@ type Detector struct {
 	apart      bool // slow has a memory of its own by now
 	skipped    int  // decisions since the slow baseline learned
 	recent     moments
-	shape      scale // of ρ
-	rho        float64
-	rhoAge     int // decisions since rho was computed
+	// recent learns every recentStride decisions.
+	recentStride, recentAge int
+	shape                   scale // of ρ
+	rho                     float64
+	rhoAge                  int // decisions since rho was computed
 
 	calibration  calibration
 	limit        float64 // rarity
@@ -53,6 +55,7 @@ type Detector struct {
 	period    int64 // ns, for which memories were set
 	decisions int   // learned since the baseline began
 	began     int64 // due time of the first decision
+	warm      bool  // enough has been seen to judge
 	trended   int64 // due time of the last trend update
 	alarm     alarm
 	plateau   plateau
@@ -60,6 +63,7 @@ type Detector struct {
 	kurtosis  kurtosis
 	season    *season // nil when lean
 	reservoir *reservoir
+	deciding  chart // of the last decision
 	regime    regime
 	last      arc.Judgement
 }
@@ -81,7 +85,7 @@ func New(config Config) *Detector {
 	d.slow = newOpinion(NewBaseline(config.Dimensions, 1))
 	d.calibration.reset()
 	if !config.Lean {
-		d.season = newSeason(d.fast.base)
+		d.season = newSeason(d.fast.base, config.Dimensions)
 		d.reservoir = newReservoir(n)
 	}
 	return d
@@ -124,7 +128,8 @@ func (d *Detector) pace(period int64) {
 	least := float64(fewestPlateau * (len(d.dims) + 10))
 	wait := max(float64(d.config.RelearnAfter)/float64(period), least)
 	d.plateau.length = max(int(wait/quarters), 1)
-	d.recent.most = max(wait/quarters, 10)
+	d.recentStride = max(1, min(4, int(wait/quarters/200)))
+	d.recent.most = max(wait/quarters/float64(d.recentStride), 10)
 	d.refit()
 }
 
@@ -154,6 +159,7 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 	j := &d.last
 	j.Decided, j.Ready, j.Fresh, j.Accepted = at.Taken, ready, true, false
 	j.Anomalous = ready && o.rarity > d.limit
+	d.deciding = o.chart
 	d.report(o, j)
 
 	switch d.alarm.step(at.Due, d.period, j.Anomalous, o.rarity, c, int64(d.config.CoolOff), d.calibration.length) {
@@ -162,10 +168,13 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 		d.refit()
 	case alarmEnded, alarmNone:
 	}
-	d.recent.learn(x)
+	if d.recentAge++; d.recentAge >= d.recentStride {
+		d.recentAge = 0
+		d.recent.learn(x)
+	}
 	d.settle(j, c, at.Due)
-	d.judgeRegime(o, j, c, at)
-	j.Frozen = tick == TickStretched || d.alarm.on || c.Frozen(at.Taken)
+	j.Regime = d.read(o, j, c)
+	j.Frozen = tick == TickStretched || d.alarm.on || j.Accepted || c.Frozen(at.Taken)
 	if !j.Frozen {
 		d.learn(x, o, at.Wall)
 	}
@@ -174,7 +183,7 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 // opine lets the baselines judge x and returns the opinion that counts, the one
 // that objects least.
 func (d *Detector) opine(x []float64, wall int64) *opinion {
-	seasonal := d.season != nil && d.season.expect(wall)
+	seasonal := d.season != nil && d.season.expect(wall, &d.fast)
 	if seasonal {
 		// It borrows the fast baseline, which is scored again afterwards.
 		d.season.opinion.score(x)
@@ -186,8 +195,10 @@ func (d *Detector) opine(x []float64, wall int64) *opinion {
 	if d.apart {
 		d.slow.score(x)
 		d.slow.judge(d.limit)
-		if d.slow.rarity < o.rarity {
+		if d.slow.rarity < o.rarity+lenience {
 			o = &d.slow
+		} else {
+			d.fast.rarity += lenience
 		}
 	}
 	if seasonal && d.season.opinion.rarity < o.rarity {
@@ -198,9 +209,13 @@ func (d *Detector) opine(x []float64, wall int64) *opinion {
 
 // ready reports whether enough has been seen to judge at now.
 func (d *Detector) ready(now int64) bool {
-	return d.fast.base.Present() > 0 && d.fast.charts.scale[sudden].seen >= fewestScores &&
+	d.warm = d.warm || d.fast.base.Present() > 0 && d.fast.charts.scale[sudden].seen >= fewestScores &&
 		now-d.began >= int64(d.config.Warmup)-d.period
+	return d.warm && d.fast.base.Present() > 0
 }
+
+// lenience is how much less than the slow baseline the fast one need object.
+const lenience = 4
 
 // fewestScores is how many scores are known before one is judged.
 const fewestScores = 30
@@ -212,9 +227,6 @@ func (d *Detector) report(o *opinion, j *arc.Judgement) {
 	j.Score = j.Distance
 	if o.chart != sudden {
 		j.Score = min(o.distance(o.rarity), greatest)
-	}
-	if mode != "" {
-		j.Score = d.debugScore(o)
 	}
 	if o.charts.scale[sudden].seen < fewestScores {
 		j.Limit = 0
@@ -238,31 +250,33 @@ func (d *Detector) report(o *opinion, j *arc.Judgement) {
 // learn takes in a healthy decision.
 func (d *Detector) learn(x []float64, o *opinion, wall int64) {
 	fast := d.fast.base
-	if fast.count >= bootstrap && fast.total >= bootstrap+float64(len(d.dims))/4 {
+	share := d.share(max(o.rarity, o.rarities[drift]))
+	if fast.count >= bootstrap && fast.total >= bootstrap {
 		if d.fast.charts.scale[sudden].seen >= fewestScores {
-			d.calibration.observe(o.rarity)
+			// What the CUSUM has accumulated below the limit counts here, that
+			// limits beyond it are known.
+			d.calibration.observe(max(o.rarity, o.rarities[drift]))
 			if d.calibration.fitted == 0 && d.calibration.n == 0 {
 				d.refit()
 			}
 			d.kurtosis.learn(d.fast.d2, fast.decay)
 		}
-		d.fast.charts.learn(scaleFloor)
+		d.fast.charts.learn(scaleFloor, share)
 		if d.apart {
-			d.slow.charts.learn(scaleFloor)
+			d.slow.charts.learn(scaleFloor, share)
 		}
 		if d.season != nil && d.season.active {
-			d.season.opinion.charts.learn(scaleFloor)
+			d.season.opinion.charts.learn(scaleFloor, share)
 		}
 	}
 	d.decisions++
-	share := d.share(o.rarity)
-	fast.Learn(x, weight(d.fast.d2, d.fast.clip()), share)
+	fast.Learn(x, weight(d.fast.d2, d.fast.clip(clipAt)), share)
 	switch {
 	case d.apart:
 		d.skipped++
 		if d.skipped >= slowStride {
 			d.skipped = 0
-			d.slow.base.Learn(x, weight(d.slow.d2, d.slow.clip()), share)
+			d.slow.base.Learn(x, weight(d.slow.d2, d.slow.clip(clipAt)), share)
 		}
 	case fast.count >= 1/fast.decay:
 		d.part()
@@ -271,7 +285,7 @@ func (d *Detector) learn(x []float64, o *opinion, wall int64) {
 		d.season.learn(x, wall)
 	}
 	if d.reservoir != nil {
-		d.reservoir.learn(x)
+		d.reservoir.learn(x, int(1/fast.decay))
 	}
 }
 
@@ -293,7 +307,7 @@ func (d *Detector) share(u float64) float64 {
 
 // cautious is the share of an observation that a decision just below the limit
 // counts as.
-const cautious = 0.1
+const cautious = 0.2
 
 // weight is what a deviation of squared length d2 counts when it is learned.
 func weight(d2, clip float64) float64 {
@@ -320,13 +334,16 @@ func (d *Detector) settle(j *arc.Judgement, c arc.Control, now int64) {
 		d.rhoAge = 0
 		d.rho = d.recent.deformation(d.fast.base)
 		if !d.alarm.on {
-			d.shape.learn(d.rho, scaleFloor)
+			d.shape.learn(d.rho, scaleFloor, 1)
 		}
 	}
 	j.Deformation = d.rho
 	if !d.alarm.on {
 		d.plateau.reset()
 		return
+	}
+	if d.alarm.elapsed == 0 {
+		d.recent.reset() // of the new state only
 	}
 	if d.config.RelearnAfter < 0 || c.Harm || c.Frozen(now) {
 		d.plateau.reset()
@@ -345,16 +362,20 @@ func (d *Detector) settle(j *arc.Judgement, c arc.Control, now int64) {
 	j.Accepted = true
 	for _, o := range []*opinion{&d.fast, &d.slow} {
 		o.charts.restart()
+		o.charts.unsettle()
 	}
 }
 
 // harmless reports whether what a plateau looks like allows to accept it.
 func (d *Detector) harmless(j *arc.Judgement) bool {
+	if j.Direction < quiet && d.season != nil && d.season.active && d.season.opinion.rarity > d.limit {
+		return false // the time of week does not explain the silence
+	}
 	return j.Distance <= safety*j.Limit && !d.deformed()
 }
 
 // deformed reports whether ρ is out of the ordinary.
-func (d *Detector) deformed() bool { return d.shape.seen >= 20 && d.shape.of(d.rho) > deformed }
+func (d *Detector) deformed() bool { return d.shape.seen >= 20 && d.shape.of(d.rho, 20) > deformed }
 
 // explain fills contributions and direction from the opinion that counts.
 func (d *Detector) explain(o *opinion, j *arc.Judgement) {

@@ -78,8 +78,8 @@ const (
 	// vast does so for learned ones, whose unit is unknown.
 	vast = 1e100
 	// bend is the number of standard deviations beyond which a learned dimension
-	// counts logarithmically: a Gaussian passes it once in 16,000 values.
-	bend = 4
+	// counts logarithmically: without it the heaviest tail owns the distance.
+	bend = 2
 )
 
 // withDefaults returns d with Scale and Floor set.
@@ -99,7 +99,7 @@ func (d Dimension) withDefaults() Dimension {
 // knee is the deviation in σ beyond which the dimension counts logarithmically.
 func (d *Dimension) knee() float64 {
 	if d.Transform == Learned {
-		return knee0
+		return bend
 	}
 	return math.Inf(1)
 }

@@ -31,7 +31,7 @@ var nodeSources = [...]source{
 	{arc.NodePressureMemorySome, Rate, 0.02, 0.3, Log1p},
 	{arc.NodePressureIOSome, Rate, 0.2, 0.6, Log1p},
 	{arc.NodeMemoryUsed, Level, 64 * mebibyte, 0.2, Log1p},
-	{arc.NodeMemoryUsed, Growth, 8 * mebibyte, 0.2, Asinh},
+	{arc.NodeMemoryUsed, Growth, 128 * mebibyte, 0.015, Asinh},
 	{arc.NodePageFaults, Rate, 4000, 0.525, Log1p},
 	{arc.NodeMajorFaults, Rate, 50, 0.6, Log1p},
 	{arc.NodeDirectReclaims, Rate, 50, 0.3, Log1p},
@@ -91,3 +91,16 @@ func (e *Engine) Judge(s *arc.Sample, c arc.Control, j *arc.Judgement) {
 	e.detector.Step(Instant{Due: due, Taken: s.Taken, Interval: s.Interval, Wall: s.WallTime}, e.raw, c, j)
 	j.Sequence = s.Sequence
 }
+
+// AppendCheckpoint appends what the engine has learned to b, see
+// [Detector.AppendCheckpoint].
+func (e *Engine) AppendCheckpoint(b []byte) []byte { return e.detector.AppendCheckpoint(b) }
+
+// Restore takes up a checkpoint, see [Detector.Restore].
+func (e *Engine) Restore(b []byte) error { return e.detector.Restore(b) }
+
+// Report fills r.
+func (e *Engine) Report(r *Report) { e.detector.Report(r) }
+
+// TakeAudit copies what an audit needs into a, see [Detector.TakeAudit].
+func (e *Engine) TakeAudit(a *Audit) bool { return e.detector.TakeAudit(a) }

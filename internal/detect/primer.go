@@ -8,8 +8,12 @@ import (
 	"slices"
 )
 
-// primed is how many vectors a primer keeps.
-const primed = 256
+const (
+	// primed is how many vectors a primer keeps.
+	primed = 256
+	// winsor is how many scales from the median a value is believed.
+	winsor = 4
+)
 
 // primer makes a robust beginning: it keeps vectors spread over the warm-up and
 // estimates a baseline from them, so that the transient of a machine or a
@@ -18,7 +22,7 @@ const primed = 256
 // quantile of absolute deviations, each in units of what a Gaussian has (a
 // quantity that bursts for more than a fifth of the time has the bursts for its
 // scale, one that bursts less has not); mean and covariance are then those of
-// values winsorised at bend scales (Huber 1981, §5; Maronna and Zamar 2002 for
+// values winsorised at four scales (Huber 1981, §5; Maronna and Zamar 2002 for
 // the combination).
 type primer struct {
 	n      int
@@ -126,7 +130,7 @@ func (p *primer) limits(j int, b *Baseline) {
 	} else {
 		s = max(s, relative*b.largest[j])
 	}
-	p.low[j], p.high[j] = median-soft*s, median+soft*s
+	p.low[j], p.high[j] = median-winsor*s, median+winsor*s
 	var sum float64
 	for k := range p.rows {
 		if v := float64(p.x[k*p.n+j]); v == v {

@@ -54,7 +54,6 @@ func (d *reflex) Score(row recording.Row) (float64, bool) {
 	if !(d.verdict.Limit > 0) {
 		return 0, false
 	}
-	d.debug(row.Nanoseconds)
 	return finite(d.verdict.Score), d.verdict.Anomalous
 }
 
