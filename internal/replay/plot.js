@@ -173,7 +173,7 @@
           c.textAlign = 'right';
           c.fillStyle = colour('ink');
           let name = d.name;
-          while (name.length > 4 && c.measureText(name).width > left - 12) name = '…' + name.slice(2);
+          while (name.length > 4 && c.measureText(name).width > left - 12) name = '…' + name.slice(2).replace(/^[._]+/, '');
           c.fillText(name, left - 8, top + row / 2 + 4);
           const heat = colour('heat');
           for (let k = 0; k < n; k++) {
