@@ -2,36 +2,54 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package detect is the mathematics of detection: it says how far a vector of
-// measurements is from what it has usually been, how fast that distance grows,
-// which dimensions explain it, and how far is too far.
+// measurements is from what it has usually been, how rare that is, how fast the
+// distance grows, which dimensions explain it, and how far is too far.
+// docs/detection.md tells the same to those who read scores.
 //
 // A [Vectoriser] turns successive raw values into x(t), whose distribution does
-// not depend on the sampling rate. A [Baseline] learns mean and covariance,
-// forgetting exponentially, and scores x(t) by its Mahalanobis distance D_M. A
-// limit in the unit of D_M comes from the theory of as many observations as the
-// memory is effectively worth, raised to the empirical tail of healthy scores.
-// A [Trend] follows velocity and acceleration. A [Detector] puts them together
-// for any vector; an [Engine] for the node of an [arc.Sample].
+// not depend on the sampling rate. Two [Baseline] values learn mean and
+// covariance, forgetting in hours and in days. Six charts watch each for what
+// is sudden, repeated, steady, drifting, spread or lasting, and put it on one
+// scale, rarity: excesses over the chart's own healthy quantile. The baselines,
+// and a third opinion where the load has a season, must agree; the one that
+// objects least counts. One limit on rarity comes from the history of healthy
+// maxima, so that false episodes are a configured interval apart. A [Trend]
+// follows velocity and acceleration. A [Detector] puts them together for any
+// vector; an [Engine] for the node of an [arc.Sample].
 //
-// Two charts share the limit. The distance itself sees what is sudden. A
-// multivariate EWMA of clipped deviations sees what persists, which is how a
-// leak stands out of allocation bursts that are larger than it. The score is
-// the greater of the two, each relative to its own limit.
+// By file:
+//
+//	vectoriser, dimension  raw values to x(t), and the scale on which they are learned
+//	baseline, cholesky     mean, covariance, shrinkage, distance, contributions
+//	primer                 the robust beginning of a baseline
+//	chart                  six statistics and their scale of rarity
+//	opinion                one baseline's charts; which of them speaks
+//	calibration            from the history of rarities to the limit
+//	detector               agreement, judgement, learning
+//	alarm                  when learning stops, and what was a healthy spike
+//	plateau, moments       when a new level is normal, and what the last minutes were
+//	regime                 the same numbers as people read them
+//	season                 what the hours of the day or the week are usually like
+//	trend                  velocity and acceleration
+//	audit                  a robust second look at the covariance
+//	checkpoint             what was learned, over restarts
+//	report, node, config   what a detector says of itself; the node preset; its keys
 //
 // The package promises: state bounded by the number of dimensions and no
-// allocation once built; that a missing, infinite or restarted input is
-// missing, never zero and never poison; that nothing is learned while the
-// control word forbids it, under an alarm of its own, or in the cool-off after
-// one. That last freeze is bounded: a new level that lasts for RelearnAfter, no
-// outside control and no harm meanwhile, is accepted as normal and learned from
-// nothing, and until the warm-up has passed again the detector is not ready.
+// allocation once built, audits aside; that a missing, infinite or restarted
+// input is missing, never zero and never poison; that nothing is learned while
+// the control word forbids it, under an alarm of its own, or in the cool-off
+// after one. That last freeze is bounded: a state that stays steady for
+// RelearnAfter, no outside control and no harm meanwhile, is accepted as normal
+// and reported, without a moment of blindness. A checkpoint that cannot be used
+// is refused whole.
 //
-// The limit is honest near the data and an extrapolation beyond it. It aims at
-// a mean time between false anomalous decisions; in the first minutes, when a
-// few hundred correlated decisions stand for all of normal life, expect the
-// real one to be shorter. A single anomalous decision is therefore a reason to
-// look, never to act: persistence, harm and a culprit are the policy's.
+// It does not promise more than its history: until that is as long as the
+// interval aimed at, the limit is an extrapolation, says so, and errs to the
+// quiet side. What stays below the limit is learned, if cautiously. A single
+// anomalous decision is a reason to look, never to act: persistence, harm and a
+// culprit are the policy's.
 //
 // The package refuses clocks, I/O, OpenTelemetry types and locks. The data's
-// next stop is internal/policy, or the mahalanobis processor.
+// next stop is internal/policy, the mahalanobis processor, or internal/replay.
 package detect
