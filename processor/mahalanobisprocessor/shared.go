@@ -78,6 +78,7 @@ func (s *shared) start(ctx context.Context, host component.Host, p *mahalanobis,
 		}
 		s.store = store
 		if engine, ok := s.engine(); ok && onArc {
+			s.engineSize = len(engine.AppendCheckpoint(nil))
 			store.restore(ctx, store.engineKey(s.config.Source), engine)
 		}
 	}
@@ -142,13 +143,15 @@ func (s *shared) saveEngine(ctx context.Context, must bool) {
 	if !s.onArc {
 		return
 	}
-	// Room for the last one and some more, so that nothing grows under the lock.
-	room := make([]byte, 0, s.engineSize+s.engineSize/8)
-	if data := s.registration.checkpoint(room, must); len(data) > 0 {
+	if data := s.registration.checkpoint(s.room(), must); len(data) > 0 {
 		s.engineSize = len(data)
 		s.store.save(ctx, []saved{{s.store.engineKey(s.config.Source), data}})
 	}
 }
+
+// room is for a checkpoint as large as the last and some more, so that nothing
+// grows under the lock of the arc.
+func (s *shared) room() []byte { return make([]byte, 0, s.engineSize+s.engineSize/8) }
 
 // leave saves what p has learned, and stops what is shared when p is the last.
 func (s *shared) leave(ctx context.Context, p *mahalanobis) error {
