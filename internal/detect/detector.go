@@ -201,8 +201,9 @@ func (d *Detector) opine(x []float64, wall int64) *opinion {
 			d.fast.rarity += lenience
 		}
 	}
-	if seasonal && d.season.opinion.rarity < o.rarity {
+	if seasonal && d.season.opinion.rarity+lenience < o.rarity {
 		o = &d.season.opinion
+		o.rarity += lenience
 	}
 	return o
 }
@@ -307,7 +308,7 @@ func (d *Detector) share(u float64) float64 {
 
 // cautious is the share of an observation that a decision just below the limit
 // counts as.
-const cautious = 0.2
+const cautious = 0.1
 
 // weight is what a deviation of squared length d2 counts when it is learned.
 func weight(d2, clip float64) float64 {

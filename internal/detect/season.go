@@ -16,10 +16,10 @@ const (
 	leastDay, leastWeek = 3 * dayHours, 15 * dayHours
 	// seasonal is the least autocorrelation of the hourly load at a period that is
 	// one; a week must beat a day by weekly.
-	seasonal, weekly = 0.3, 0.1
+	seasonal, weekly = 0.4, 0.1
 	// visiting is the least weight of a new visit in what an hour of the week is
 	// usually like.
-	visiting = 0.25
+	visiting = 0.1
 )
 
 // season knows what the hours of the day or the week are usually like. It keeps
