@@ -215,7 +215,7 @@ func tableOfStream(w *writer, s *replay.StreamSummary) {
 	}
 	w.line("stream\t%d rows over %s, %d dimensions", s.Rows, duration(s.Span.Seconds()), len(s.Dimensions))
 	if s.Ready == 0 {
-		w.line("ready\tnever: it takes the warm-up, and four decisions a dimension")
+		w.line("ready\tnever: it takes the warm-up, and about 50 decisions")
 		return
 	}
 	w.line("ready\tat row %d, after %s", s.Ready, duration(s.ReadyAt.Seconds()))
