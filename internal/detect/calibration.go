@@ -27,8 +27,8 @@ const (
 	// maxima, its scale to priorScale with that of scaleWeight: nearly those of an
 	// exponential in rarities. Drawn less, an extrapolation varies by more than
 	// there is between a burst and a leak.
-	shapeWeight, priorShape = 80, -0.08
-	scaleWeight, priorScale = 25, 0.94
+	shapeWeight, priorShape = 80, -0.09
+	scaleWeight, priorScale = 25, 0.87
 	// leastShape and greatestShape bound the generalised Pareto shape: what a few
 	// hundred maxima can tell.
 	leastShape, greatestShape = -0.4, 0.4

@@ -200,8 +200,13 @@ func (s *scale) of(v, ignorance float64) float64 {
 	return (v - s.q) / (s.e * (1 + ignorance/s.seen))
 }
 
-// settled is how many healthy values the moments stand for the quantile.
-const settled = 100
+const (
+	// settled is for how many healthy values the moments stand for the quantile.
+	settled = 150
+	// recently is the least weight of a value in them: a young baseline changes
+	// what values mean.
+	recently = 0.02
+)
 
 // learn takes in a healthy value, which counts as share of one. The quantile follows by stochastic
 // approximation (Robbins and Monro 1951) in steps of the mean excess, which keeps
@@ -211,9 +216,10 @@ func (s *scale) learn(v, floor, share float64) {
 	if s.seen <= settled {
 		l := math.Log1p(max(v, 0))
 		d := l - s.mean
-		s.mean += d / s.seen
-		s.square += d * (l - s.mean)
-		sd := math.Sqrt(s.square / s.seen)
+		a := max(1/s.seen, recently)
+		s.mean += a * d
+		s.square += a * (d*(l-s.mean) - s.square)
+		sd := math.Sqrt(s.square)
 		// Of a log-normal quantity; in logarithms, because the first scores of a
 		// young baseline may be off by orders of magnitude.
 		s.q = math.Expm1(s.mean + 1.645*sd)

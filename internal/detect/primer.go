@@ -26,7 +26,8 @@ const (
 // the combination).
 type primer struct {
 	n      int
-	x      []float32 // primed × n
+	x      []float32 // primed × n, relative to origin
+	origin []float64 // the first value of each dimension
 	rows   int
 	stride int // observations from one kept to the next
 	until  int
@@ -38,10 +39,14 @@ type primer struct {
 }
 
 func newPrimer(n int) *primer {
-	return &primer{
-		n: n, x: make([]float32, primed*n), stride: 1, until: 1, next: bootstrap,
+	p := &primer{
+		n: n, x: make([]float32, primed*n), origin: make([]float64, n), stride: 1, until: 1, next: bootstrap,
 		column: make([]float64, primed), wins: make([]float64, n), low: make([]float64, n), high: make([]float64, n),
 	}
+	for j := range p.origin {
+		p.origin[j] = math.NaN()
+	}
+	return p
 }
 
 // keep takes in x and reports whether it is time to estimate.
@@ -59,7 +64,10 @@ func (p *primer) keep(x []float64) bool {
 	}
 	row := p.row(p.rows)
 	for j, v := range x {
-		row[j] = float32(v)
+		if p.origin[j] != p.origin[j] {
+			p.origin[j] = v
+		}
+		row[j] = float32(v - p.origin[j])
 	}
 	p.rows++
 	if p.rows < p.next {
@@ -68,6 +76,9 @@ func (p *primer) keep(x []float64) bool {
 	p.next = min(2*p.rows, primed)
 	return true
 }
+
+// value is coordinate j of row k.
+func (p *primer) value(k, j int) float64 { return float64(p.x[k*p.n+j]) + p.origin[j] }
 
 func (p *primer) row(k int) []float32 { return p.x[k*p.n : (k+1)*p.n] }
 
@@ -79,8 +90,8 @@ func (p *primer) estimate(b *Baseline) {
 	clear(b.cov)
 	rows := float64(p.rows)
 	for k := range p.rows {
-		for j, v := range p.row(k) {
-			w := max(p.low[j], min(p.high[j], float64(v)))
+		for j := range p.n {
+			w := max(p.low[j], min(p.high[j], p.value(k, j)))
 			p.wins[j] = w - b.mean[j]
 			if p.wins[j] != p.wins[j] {
 				p.wins[j] = 0
@@ -109,7 +120,7 @@ func (p *primer) estimate(b *Baseline) {
 func (p *primer) limits(j int, b *Baseline) {
 	column := p.column[:0]
 	for k := range p.rows {
-		if v := float64(p.x[k*p.n+j]); v == v {
+		if v := p.value(k, j); v == v {
 			column = append(column, v)
 			b.largest[j] = max(b.largest[j], math.Abs(v))
 		}
@@ -133,7 +144,7 @@ func (p *primer) limits(j int, b *Baseline) {
 	p.low[j], p.high[j] = median-winsor*s, median+winsor*s
 	var sum float64
 	for k := range p.rows {
-		if v := float64(p.x[k*p.n+j]); v == v {
+		if v := p.value(k, j); v == v {
 			sum += max(p.low[j], min(p.high[j], v))
 		}
 	}
