@@ -119,7 +119,8 @@ func (d *Detector) repeat(j *arc.Judgement) {
 	j.Velocity, j.Acceleration = d.trend.Velocity(), d.trend.Acceleration()
 }
 
-// pace sets every memory for decisions each period ns long.
+// pace sets every memory for decisions each period ns long. Input that does not
+// tell its interval jitters by a little, which changes nothing.
 func (d *Detector) pace(period int64) {
 	d.period = period
 	fast, slow := d.config.memory(period)
@@ -142,10 +143,10 @@ func (d *Detector) refit() {
 }
 
 func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
-	if period := d.vector.Period(at.Interval); period != d.period {
+	if period := d.vector.Period(at.Interval); period > d.period+d.period/4 || period < d.period-d.period/4 {
 		d.pace(period)
 	}
-	if d.decisions == 0 {
+	if d.decisions == 0 || at.Due < d.began { // a clock that was set back
 		d.began = at.Due
 	}
 	x := d.vector.X
@@ -226,7 +227,7 @@ func (d *Detector) report(o *opinion, j *arc.Judgement) {
 	j.Distance = min(math.Sqrt(o.d2), greatest)
 	j.Limit = min(o.distance(d.limit), greatest)
 	j.Score = j.Distance
-	if o.chart != sudden {
+	if o.rarity != o.rarities[sudden] {
 		j.Score = min(o.distance(o.rarity), greatest)
 	}
 	if o.charts.scale[sudden].seen < fewestScores {
@@ -384,7 +385,7 @@ func (d *Detector) explain(o *opinion, j *arc.Judgement) {
 	b.explain()
 	j.NumContributions = 0
 	j.Direction = 0
-	signed := 0
+	signed, least := 0, 0.0
 	for i := range d.dims {
 		if !b.taking[i] {
 			continue
@@ -393,7 +394,12 @@ func (d *Detector) explain(o *opinion, j *arc.Judgement) {
 			j.Direction += float64(s) * b.deviation[i]
 			signed++
 		}
-		d.rank(j, i, b.Contribution(i))
+		share := b.Contribution(i)
+		if j.NumContributions == arc.MaxContributions && math.Abs(share) <= least {
+			continue
+		}
+		rank(j, i, share)
+		least = math.Abs(j.Contributions[j.NumContributions-1].Share)
 	}
 	if signed > 0 {
 		j.Direction /= float64(signed)
@@ -410,19 +416,18 @@ func (d *Detector) explain(o *opinion, j *arc.Judgement) {
 	clear(j.Contributions[j.NumContributions:])
 }
 
-// rank inserts dimension i among the contributions, largest first. Until all
-// are ranked, Value holds the index of the dimension.
-func (d *Detector) rank(j *arc.Judgement, i int, share float64) {
+// rank inserts dimension i among the contributions, largest first, in place of
+// the least if there is no more room. Until all are ranked, Value holds the index
+// of the dimension.
+func rank(j *arc.Judgement, i int, share float64) {
 	k := j.NumContributions
 	if k == arc.MaxContributions {
-		if math.Abs(share) <= math.Abs(j.Contributions[k-1].Share) {
-			return
-		}
 		k--
 	} else {
 		j.NumContributions++
 	}
-	for k > 0 && math.Abs(j.Contributions[k-1].Share) < math.Abs(share) {
+	size := math.Abs(share)
+	for k > 0 && math.Abs(j.Contributions[k-1].Share) < size {
 		j.Contributions[k].Share, j.Contributions[k].Value = j.Contributions[k-1].Share, j.Contributions[k-1].Value
 		k--
 	}
