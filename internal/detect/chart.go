@@ -28,7 +28,7 @@ const (
 	beyond = 0.5
 )
 
-// chart names the five statistics that watch one baseline.
+// chart names the six statistics that watch one baseline.
 type chart uint8
 
 const (

@@ -32,10 +32,11 @@ type Instant struct {
 
 // Detector judges one stream of raw vectors. It is not safe for concurrent use.
 type Detector struct {
-	config Config
-	dims   []Dimension
-	vector *Vectoriser
-	trend  Trend
+	config   Config
+	identity uint64 // of the dimensions, in checkpoints
+	dims     []Dimension
+	vector   *Vectoriser
+	trend    Trend
 
 	fast, slow opinion
 	apart      bool // slow has a memory of its own by now
@@ -54,7 +55,8 @@ type Detector struct {
 
 	period    int64 // ns, for which memories were set
 	decisions int   // learned since the baseline began
-	began     int64 // due time of the first decision
+	elapsed   int64 // ns of decisions since the first
+	previous  int64 // due time of the last decision
 	warm      bool  // enough has been seen to judge
 	trended   int64 // due time of the last trend update
 	alarm     alarm
@@ -83,6 +85,8 @@ func New(config Config) *Detector {
 	}
 	d.fast = newOpinion(NewBaseline(config.Dimensions, 1))
 	d.slow = newOpinion(NewBaseline(config.Dimensions, 1))
+	d.slow.base.primer = nil // it begins as a copy of the fast one
+	d.identity = d.fingerprint()
 	d.calibration.reset()
 	if !config.Lean {
 		d.season = newSeason(d.fast.base, config.Dimensions)
@@ -146,12 +150,12 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 	if period := d.vector.Period(at.Interval); period > d.period+d.period/4 || period < d.period-d.period/4 {
 		d.pace(period)
 	}
-	if d.decisions == 0 || at.Due < d.began { // a clock that was set back
-		d.began = at.Due
-	}
+	// A gap is no time in which anything was seen.
+	d.elapsed += max(0, min(at.Due-d.previous, 2*d.period))
+	d.previous = at.Due
 	x := d.vector.X
 	o := d.opine(x, at.Wall)
-	ready := d.ready(at.Due)
+	ready := d.ready()
 	if ready && d.fast.base.primer != nil {
 		d.fast.base.primer.estimate(d.fast.base)
 		d.fast.base.primer = nil
@@ -209,10 +213,10 @@ func (d *Detector) opine(x []float64, wall int64) *opinion {
 	return o
 }
 
-// ready reports whether enough has been seen to judge at now.
-func (d *Detector) ready(now int64) bool {
+// ready reports whether enough has been seen to judge.
+func (d *Detector) ready() bool {
 	d.warm = d.warm || d.fast.base.Present() > 0 && d.fast.charts.scale[sudden].seen >= fewestScores &&
-		now-d.began >= int64(d.config.Warmup)-d.period
+		d.elapsed >= int64(d.config.Warmup)
 	return d.warm && d.fast.base.Present() > 0
 }
 
