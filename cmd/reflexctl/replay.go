@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -51,7 +52,9 @@ can be laid side by side:
 
   time           as the recording writes it; seconds from the first row, if not
   d2             squared Mahalanobis distance
-  score, limit   an anomaly is a score above the limit, once the engine is ready
+  score, limit   an anomaly is a score above the limit, once the engine is ready;
+                 the score is the distance where that decides, else the distance
+                 that would be as rare as what does
   anomalous      0 or 1
   velocity, acceleration   of the distance, per second and per second squared
   regime         -3 to +5
@@ -96,8 +99,10 @@ when it is complete. A summary goes to standard error.`,
 	f.StringVar(&o.Dimensions, "dimensions", "", "columns, metrics or a preset to judge by (default all that hold numbers)")
 	f.DurationVar(&o.Interval, "interval", 0, "time between samples (default the median of the first, or 1s without times)")
 	f.Var(span{&o.Warmup}, "warmup", "how long the engine learns before it judges (default the engine's)")
-	f.DurationVar(&o.HalfLife, "half-life", 0, "age at which what was learned counts half (default the engine's)")
-	f.DurationVar(&o.FalseAlarmInterval, "false-alarm-interval", 0, "mean time between false alarms to aim at (default the engine's)")
+	f.DurationVar(&o.HalfLife, "half-life", 0, "age at which what was learned counts half in the fast baseline (default the engine's)")
+	f.DurationVar(&o.SlowHalfLife, "slow-half-life", 0, "the same in the slow baseline, which must agree to every alarm (default the engine's)")
+	f.DurationVar(&o.FalseAlarmInterval, "false-alarm-interval", 0, "mean time between false episodes to aim at (default the engine's)")
+	f.StringVar(&o.Trend, "trend", "", "filter of velocity and acceleration: kalman or ewma (default kalman)")
 	f.StringVarP(&output, "output", "o", "-", "file to write rows to, compressed if its name ends in .gz")
 	f.StringVar(&plot, "plot", "", "file to write a page to (HTML) that shows scores, trend, contributions and episodes")
 	f.BoolVarP(&quiet, "quiet", "q", false, "no progress and no summary on standard error")
@@ -210,7 +215,7 @@ func tableOfStream(w *writer, s *replay.StreamSummary) {
 	}
 	w.line("stream\t%d rows over %s, %d dimensions", s.Rows, duration(s.Span.Seconds()), len(s.Dimensions))
 	if s.Ready == 0 {
-		w.line("ready\tnever: it takes the warm-up, and four decisions a dimension")
+		w.line("ready\tnever: it takes the warm-up, and about 50 decisions")
 		return
 	}
 	w.line("ready\tat row %d, after %s", s.Ready, duration(s.ReadyAt.Seconds()))
@@ -218,11 +223,11 @@ func tableOfStream(w *writer, s *replay.StreamSummary) {
 		w.line("episodes\tnone")
 	} else {
 		e := &s.Episodes[0]
-		w.line("episodes\t%d (%d anomalous rows); the first at %s, %s after the beginning, for %s",
-			s.NumEpisodes, s.Anomalous, e.Time, duration(e.Start.Seconds()), duration(e.Duration.Seconds()))
+		w.line("episodes\t%d (%d anomalous rows); the first at %s, %s after the beginning, for %s, by the chart %s",
+			s.NumEpisodes, s.Anomalous, e.Time, duration(e.Start.Seconds()), duration(e.Duration.Seconds()), s.Chart)
 	}
 	r := &s.Report
-	w.line("learned\t%d decisions, worth %.0f independent ones (autocorrelation %.2f)", r.Decisions, r.Effective, r.Autocorrelation)
+	w.line("learned\t%d decisions, worth %.0f independent ones (autocorrelation %.2f, shrinkage %.2g)", r.Decisions, r.Effective, r.Autocorrelation, r.Shrinkage)
 	limit := "within what it is calibrated on"
 	if r.Extrapolated {
 		limit = "extrapolated: it aims beyond what it is calibrated on"
@@ -236,9 +241,12 @@ func tableOfStream(w *writer, s *replay.StreamSummary) {
 		w.line("kurtosis\t%.3g times a Gaussian's", r.Kurtosis)
 	}
 	if r.Season > 0 {
-		w.line("season\t%v", r.Season)
+		w.line("season\t%s", duration(r.Season.Seconds()))
 	}
 	if r.Plateaus > 0 {
 		w.line("plateaus\t%d accepted as normal", r.Plateaus)
+	}
+	if s.Audited {
+		w.line("audit\trobust covariance differs by a factor of %.3g in the typical direction", math.Exp(s.Disagreement))
 	}
 }

@@ -58,7 +58,10 @@ func TestReplayWritesRowsAndASummary(t *testing.T) {
 	assert.Regexp(t, `(?m)^rows +400 in `, summary)
 	assert.Regexp(t, `(?m)^interval +1s$`, summary)
 	assert.Regexp(t, `(?m)^stream +400 rows over 6m39s, 2 dimensions$`, summary)
-	assert.Regexp(t, `(?m)^episodes +\d+ \(\d+ anomalous rows\); the first at 300, 5m0s after the beginning`, summary)
+	assert.Regexp(t, `(?m)^episodes +\d+ \(\d+ anomalous rows\); the first at 300, 5m0s after the beginning, for .*, by the chart (sudden|steady|drift|spread|lasting|repeated)$`, summary)
+	assert.Regexp(t, `(?m)^learned +\d+ decisions, worth \d+ independent ones \(autocorrelation -?[\d.]+, shrinkage [\d.]+\)$`, summary)
+	assert.Regexp(t, `(?m)^limit +extrapolated: .*, \d+m?\w* of healthy time$`, summary)
+	assert.Regexp(t, `(?m)^audit +robust covariance differs by a factor of [\d.]+ in the typical direction$`, summary)
 	assert.Regexp(t, `(?m)^skipped +host: text$`, summary)
 
 	rows2, summary, err := runReplay(t, strings.NewReader(recording(400)), "-", "--warmup", "100s", "--quiet")
@@ -102,6 +105,9 @@ func TestReplayRefusesWhatItCannotDo(t *testing.T) {
 		"accepts 1 arg":           {},
 		"neither a duration":      {"-", "--warmup", "soon"},
 		"interval: must be":       {"-", "--interval", "-1s"},
+		"slow-half-life: must be": {"-", "--slow-half-life", "-1s"},
+		"is shorter than":         {"-", "--half-life", "2h", "--slow-half-life", "1h"},
+		`trend: "guess" is not`:   {"-", "--trend", "guess"},
 		"no such file":            {filepath.Join(t.TempDir(), "none.csv")},
 		`"disk" is no column`:     {"-", "--dimensions", "disk"},
 		"an entry is empty":       {"-", "--dimensions", ",cpu"},

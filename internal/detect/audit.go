@@ -33,7 +33,7 @@ func (k *kurtosis) ratio() float64 {
 }
 
 // reserved is how many healthy vectors a reservoir holds.
-const reserved = 128
+const reserved = 192
 
 // reservoir is a uniform sample of the healthy vectors of about the fast
 // baseline's memory (Vitter 1985, algorithm R, with a window).
@@ -75,6 +75,7 @@ type Audit struct {
 	online  *mat.SymDense
 	rng     *rand.Rand
 	mature  []int
+	floor   []float64 // what floors add to the online variances, as a share of them
 	version uint64
 }
 
@@ -82,13 +83,14 @@ type Audit struct {
 // enough yet. It does not run the audit.
 func (d *Detector) TakeAudit(a *Audit) bool {
 	b, r := d.fast.base, d.reservoir
-	if r == nil || b.mature == 0 || r.rows < reserved {
+	if r == nil || b.mature == 0 || r.rows < reserved || 4*b.mature > reserved {
 		return false
 	}
-	a.mature = a.mature[:0]
+	a.mature, a.floor = a.mature[:0], a.floor[:0]
 	for j := range b.n {
 		if b.Mature(j) {
 			a.mature = append(a.mature, j)
+			a.floor = append(a.floor, max(0, 1-b.cov[j*b.n+j]*b.inverse[j]*b.inverse[j]))
 		}
 	}
 	n := len(a.mature)
@@ -167,6 +169,9 @@ func (a *Audit) Disagreement() float64 {
 		if len(kept) > n+1 {
 			_, cov = a.moments(kept)
 		}
+	}
+	for i := range n {
+		cov.SetSym(i, i, cov.At(i, i)+a.floor[i])
 	}
 	mixed := mat.NewSymDense(n, nil)
 	w := float64(4*n) / float64(4*n+a.rows)

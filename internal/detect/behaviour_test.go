@@ -174,3 +174,45 @@ func plateauChange() func([]float64) {
 		}
 	}
 }
+
+func TestAnomalousMeansBeyondTheLimit(t *testing.T) {
+	f := newFeed(New(Config{Dimensions: freeDimensions(6), HalfLife: 10 * time.Minute, FalseAlarmInterval: time.Minute}), newProcess(1, 6, 0.8, true))
+	anomalous := 0
+	for range 40000 {
+		f.run(1)
+		if !f.j.Ready {
+			continue
+		}
+		require.Equal(t, f.j.Score > f.j.Limit, f.j.Anomalous, "%+v", f.j)
+		if f.j.Anomalous {
+			anomalous++
+		}
+	}
+	assert.Greater(t, anomalous, 100)
+}
+
+func TestAClockThatIsSetBackStopsNothing(t *testing.T) {
+	f := settledFeed(1, Config{})
+	f.change = plateauChange()
+	require.Positive(t, f.run(50))
+	f.now -= int64(365 * 24 * time.Hour)
+	f.change = nil
+	f.run(400)
+	assert.False(t, f.j.Anomalous)
+	assert.False(t, f.j.Frozen)
+	assert.True(t, f.j.Ready)
+}
+
+func TestJitterOfTheInputDoesNotDisturbTheCalibration(t *testing.T) {
+	d := New(Config{Dimensions: freeDimensions(4), Lean: true})
+	p := newProcess(1, 4, 0, false)
+	var j arc.Judgement
+	now := int64(0)
+	for range 3000 {
+		now += int64(time.Second) + p.rng.Int64N(int64(40*time.Millisecond))
+		d.Step(Instant{Due: now, Taken: now}, p.next(), arc.Control{}, &j)
+	}
+	var r Report
+	d.Report(&r)
+	assert.Greater(t, r.History, 40*time.Minute)
+}

@@ -28,7 +28,7 @@ const (
 	beyond = 0.5
 )
 
-// chart names the five statistics that watch one baseline.
+// chart names the six statistics that watch one baseline.
 type chart uint8
 
 const (
@@ -191,13 +191,17 @@ type scale struct {
 
 func (s *scale) reset() { *s = scale{} }
 
-// of returns the excess of v, less the less is known: by half when as many
-// values have been seen as ignorance says.
+// unit is what a rarity of one is in the unit of the statistic: the mean excess,
+// and more the less is known: twice it when as many values have been seen as
+// ignorance says.
+func (s *scale) unit(ignorance float64) float64 { return s.e * (1 + ignorance/max(s.seen, 1)) }
+
+// of returns the excess of v in units.
 func (s *scale) of(v, ignorance float64) float64 {
 	if !(s.e > 0) || v <= 0 {
 		return -offset
 	}
-	return (v - s.q) / (s.e * (1 + ignorance/s.seen))
+	return (v - s.q) / s.unit(ignorance)
 }
 
 const (

@@ -34,7 +34,7 @@ func (d *Detector) AppendCheckpoint(b []byte) []byte {
 	start := len(b)
 	b = binary.LittleEndian.AppendUint32(b, checkpointMagic)
 	b = binary.LittleEndian.AppendUint32(b, checkpointVersion)
-	b = binary.LittleEndian.AppendUint64(b, d.fingerprint())
+	b = binary.LittleEndian.AppendUint64(b, d.identity)
 	a := archive{b: b}
 	d.archive(&a)
 	return binary.LittleEndian.AppendUint32(a.b, crc32.ChecksumIEEE(a.b[start:]))
@@ -56,7 +56,7 @@ func (d *Detector) Restore(b []byte) error {
 	if crc32.ChecksumIEEE(body) != sum {
 		return fmt.Errorf("%w: checksum does not match", ErrCheckpoint)
 	}
-	if binary.LittleEndian.Uint64(b[8:]) != d.fingerprint() {
+	if binary.LittleEndian.Uint64(b[8:]) != d.identity {
 		return fmt.Errorf("%w: it is about other dimensions", ErrCheckpoint)
 	}
 	fresh := New(d.config)
@@ -171,6 +171,7 @@ func (d *Detector) archive(a *archive) {
 	whole(a, &d.decisions)
 	whole(a, &d.plateaus)
 	a.truth(&d.warm)
+	whole(a, &d.elapsed)
 	for _, v := range []*float64{&d.kurtosis.d2, &d.kurtosis.d4, &d.kurtosis.count} {
 		a.float(v)
 	}
@@ -229,6 +230,9 @@ func (s *season) archive(a *archive) {
 	whole(a, &s.hours)
 	a.halves(s.load[:])
 	whole(a, &s.length)
+	whole(a, &s.hour)
+	whole(a, &s.count)
+	a.floats(s.sum)
 }
 
 // sane refuses a state that no detector can be in, whatever its checksum says.
@@ -294,6 +298,7 @@ func (d *Detector) resume() {
 	}
 	period := d.period
 	d.period = 0
+	d.calibration.length = 0 // so that pace sets the memory that is configured now
 	d.calibration.n, d.calibration.peak, d.calibration.lastBin = 0, math.Inf(-1), -1
 	if period > 0 {
 		d.calibration.fit()

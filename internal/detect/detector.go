@@ -32,10 +32,11 @@ type Instant struct {
 
 // Detector judges one stream of raw vectors. It is not safe for concurrent use.
 type Detector struct {
-	config Config
-	dims   []Dimension
-	vector *Vectoriser
-	trend  Trend
+	config   Config
+	identity uint64 // of the dimensions, in checkpoints
+	dims     []Dimension
+	vector   *Vectoriser
+	trend    Trend
 
 	fast, slow opinion
 	apart      bool // slow has a memory of its own by now
@@ -54,7 +55,8 @@ type Detector struct {
 
 	period    int64 // ns, for which memories were set
 	decisions int   // learned since the baseline began
-	began     int64 // due time of the first decision
+	elapsed   int64 // ns of decisions since the first
+	previous  int64 // due time of the last decision
 	warm      bool  // enough has been seen to judge
 	trended   int64 // due time of the last trend update
 	alarm     alarm
@@ -83,6 +85,8 @@ func New(config Config) *Detector {
 	}
 	d.fast = newOpinion(NewBaseline(config.Dimensions, 1))
 	d.slow = newOpinion(NewBaseline(config.Dimensions, 1))
+	d.slow.base.primer = nil // it begins as a copy of the fast one
+	d.identity = d.fingerprint()
 	d.calibration.reset()
 	if !config.Lean {
 		d.season = newSeason(d.fast.base, config.Dimensions)
@@ -119,7 +123,8 @@ func (d *Detector) repeat(j *arc.Judgement) {
 	j.Velocity, j.Acceleration = d.trend.Velocity(), d.trend.Acceleration()
 }
 
-// pace sets every memory for decisions each period ns long.
+// pace sets every memory for decisions each period ns long. Input that does not
+// tell its interval jitters by a little, which changes nothing.
 func (d *Detector) pace(period int64) {
 	d.period = period
 	fast, slow := d.config.memory(period)
@@ -142,15 +147,15 @@ func (d *Detector) refit() {
 }
 
 func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
-	if period := d.vector.Period(at.Interval); period != d.period {
+	if period := d.vector.Period(at.Interval); period > d.period+d.period/4 || period < d.period-d.period/4 {
 		d.pace(period)
 	}
-	if d.decisions == 0 {
-		d.began = at.Due
-	}
+	// A gap is no time in which anything was seen.
+	d.elapsed += max(0, min(at.Due-d.previous, 2*d.period))
+	d.previous = at.Due
 	x := d.vector.X
 	o := d.opine(x, at.Wall)
-	ready := d.ready(at.Due)
+	ready := d.ready()
 	if ready && d.fast.base.primer != nil {
 		d.fast.base.primer.estimate(d.fast.base)
 		d.fast.base.primer = nil
@@ -208,10 +213,10 @@ func (d *Detector) opine(x []float64, wall int64) *opinion {
 	return o
 }
 
-// ready reports whether enough has been seen to judge at now.
-func (d *Detector) ready(now int64) bool {
+// ready reports whether enough has been seen to judge.
+func (d *Detector) ready() bool {
 	d.warm = d.warm || d.fast.base.Present() > 0 && d.fast.charts.scale[sudden].seen >= fewestScores &&
-		now-d.began >= int64(d.config.Warmup)-d.period
+		d.elapsed >= int64(d.config.Warmup)
 	return d.warm && d.fast.base.Present() > 0
 }
 
@@ -226,7 +231,7 @@ func (d *Detector) report(o *opinion, j *arc.Judgement) {
 	j.Distance = min(math.Sqrt(o.d2), greatest)
 	j.Limit = min(o.distance(d.limit), greatest)
 	j.Score = j.Distance
-	if o.chart != sudden {
+	if o.rarity != o.rarities[sudden] {
 		j.Score = min(o.distance(o.rarity), greatest)
 	}
 	if o.charts.scale[sudden].seen < fewestScores {
@@ -384,7 +389,7 @@ func (d *Detector) explain(o *opinion, j *arc.Judgement) {
 	b.explain()
 	j.NumContributions = 0
 	j.Direction = 0
-	signed := 0
+	signed, least := 0, 0.0
 	for i := range d.dims {
 		if !b.taking[i] {
 			continue
@@ -393,7 +398,12 @@ func (d *Detector) explain(o *opinion, j *arc.Judgement) {
 			j.Direction += float64(s) * b.deviation[i]
 			signed++
 		}
-		d.rank(j, i, b.Contribution(i))
+		share := b.Contribution(i)
+		if j.NumContributions == arc.MaxContributions && math.Abs(share) <= least {
+			continue
+		}
+		rank(j, i, share)
+		least = math.Abs(j.Contributions[j.NumContributions-1].Share)
 	}
 	if signed > 0 {
 		j.Direction /= float64(signed)
@@ -410,19 +420,18 @@ func (d *Detector) explain(o *opinion, j *arc.Judgement) {
 	clear(j.Contributions[j.NumContributions:])
 }
 
-// rank inserts dimension i among the contributions, largest first. Until all
-// are ranked, Value holds the index of the dimension.
-func (d *Detector) rank(j *arc.Judgement, i int, share float64) {
+// rank inserts dimension i among the contributions, largest first, in place of
+// the least if there is no more room. Until all are ranked, Value holds the index
+// of the dimension.
+func rank(j *arc.Judgement, i int, share float64) {
 	k := j.NumContributions
 	if k == arc.MaxContributions {
-		if math.Abs(share) <= math.Abs(j.Contributions[k-1].Share) {
-			return
-		}
 		k--
 	} else {
 		j.NumContributions++
 	}
-	for k > 0 && math.Abs(j.Contributions[k-1].Share) < math.Abs(share) {
+	size := math.Abs(share)
+	for k > 0 && math.Abs(j.Contributions[k-1].Share) < size {
 		j.Contributions[k].Share, j.Contributions[k].Value = j.Contributions[k-1].Share, j.Contributions[k-1].Value
 		k--
 	}

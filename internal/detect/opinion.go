@@ -53,7 +53,7 @@ func (o *opinion) judge(limit float64) {
 	k := reference * math.Sqrt((1+phi)/(1-phi))
 	reach := math.Inf(1)
 	if s := &c.scale[drift]; s.seen > settled {
-		y := max(s.q+(limit+beyond)*s.e*(1+ignorance[drift]/s.seen), 0)
+		y := max(s.q+(limit+beyond)*s.unit(ignorance[drift]), 0)
 		reach = y * y
 	}
 	c.step(o.base.white, o.d2, o.clip(limit), k, reach)
@@ -71,6 +71,6 @@ func (o *opinion) judge(limit float64) {
 // distance is the rarity u as a Mahalanobis distance that would be as rare.
 func (o *opinion) distance(u float64) float64 {
 	s := &o.charts.scale[sudden]
-	y := max(0, s.q+u*s.e)
+	y := max(0, s.q+u*s.unit(ignorance[sudden]))
 	return y * y
 }

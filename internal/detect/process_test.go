@@ -65,7 +65,7 @@ type feed struct {
 }
 
 func newFeed(d *Detector, p *process) *feed {
-	return &feed{d: d, p: p, period: int64(100 * time.Millisecond), last: math.MinInt64 / 2}
+	return &feed{d: d, p: p, period: int64(100 * time.Millisecond), now: 1e18, last: math.MinInt64 / 2}
 }
 
 // run feeds n vectors and returns the number of the first anomalous one, or 0.

@@ -24,11 +24,23 @@ type Options struct {
 	// Interval is the time between samples; 0: the median step of the first
 	// ones, or a second where no times are told.
 	Interval time.Duration
-	// Warmup, HalfLife and FalseAlarmInterval are the engine's; 0: its defaults.
+	// Warmup, HalfLife, SlowHalfLife and FalseAlarmInterval are the engine's; 0:
+	// its defaults. A half-life alone that is longer than the default of the slow
+	// one lengthens that, too.
 	Warmup             Span
 	HalfLife           time.Duration
+	SlowHalfLife       time.Duration
 	FalseAlarmInterval time.Duration
+	// Trend is the filter of velocity and acceleration: TrendKalman, which empty
+	// is too, or TrendEWMA.
+	Trend string
 }
+
+// Values of Options.Trend.
+const (
+	TrendKalman = "kalman"
+	TrendEWMA   = "ewma"
+)
 
 // Span is a length of recording: a duration or a number of samples.
 type Span struct {
@@ -68,6 +80,12 @@ func (o *Options) validate() error {
 		return errors.New("interval: must be positive")
 	case o.HalfLife < 0:
 		return errors.New("half-life: must be positive")
+	case o.SlowHalfLife < 0:
+		return errors.New("slow-half-life: must be positive")
+	case o.SlowHalfLife > 0 && o.SlowHalfLife < o.HalfLife:
+		return fmt.Errorf("slow-half-life: %v is shorter than half-life %v", o.SlowHalfLife, o.HalfLife)
+	case o.Trend != "" && o.Trend != TrendKalman && o.Trend != TrendEWMA:
+		return fmt.Errorf("trend: %q is not one of kalman, ewma", o.Trend)
 	case o.FalseAlarmInterval < 0:
 		return errors.New("false-alarm-interval: must be positive")
 	}
@@ -77,5 +95,12 @@ func (o *Options) validate() error {
 // detection is the engine's configuration for dims that are sampled each
 // interval.
 func (o *Options) detection(dims []detect.Dimension, interval time.Duration) detect.Config {
-	return detect.Config{Dimensions: dims, Warmup: o.Warmup.of(interval), HalfLife: o.HalfLife, FalseAlarmInterval: o.FalseAlarmInterval}
+	c := detect.Config{
+		Dimensions: dims, Warmup: o.Warmup.of(interval), HalfLife: o.HalfLife, SlowHalfLife: o.SlowHalfLife,
+		FalseAlarmInterval: o.FalseAlarmInterval,
+	}
+	if o.Trend == TrendEWMA {
+		c.Trend = detect.EWMA
+	}
+	return c
 }

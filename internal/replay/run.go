@@ -152,6 +152,10 @@ func (s *stream) step(sample *Sample) {
 	}
 	if s.judged.Anomalous {
 		s.Anomalous++
+		if s.Anomalous == 1 {
+			s.detector.Report(&s.Report)
+			s.Chart = s.Report.Chart
+		}
 	}
 	s.episodes.observe(at, sample.Time, &s.judged)
 	if s.plot != nil {
@@ -159,13 +163,20 @@ func (s *stream) step(sample *Sample) {
 	}
 }
 
+// audits of a replay at most: each takes some 10 ms.
+const audits = 20
+
 func (r *Replay) summarise(src source) {
 	r.summary = Summary{Rows: r.rows}
 	src.account(&r.summary)
-	for _, s := range r.streams {
+	var audit detect.Audit
+	for i, s := range r.streams {
 		s.Span = time.Duration(s.last)
 		s.NumEpisodes, s.Episodes = s.episodes.n, s.episodes.kept
 		s.detector.Report(&s.Report)
+		if i < audits && s.Ready > 0 && s.detector.TakeAudit(&audit) {
+			s.Audited, s.Disagreement = true, audit.Disagreement()
+		}
 		r.summary.Streams = append(r.summary.Streams, s.StreamSummary)
 	}
 }

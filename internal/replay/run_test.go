@@ -121,6 +121,28 @@ func TestReplayIsTheEngine(t *testing.T) {
 	assert.Equal(t, "memory", s.Episodes[0].Peak.Contributions[0].Dimension)
 }
 
+func TestOptionsReachTheEngine(t *testing.T) {
+	dims := []detect.Dimension{detect.Free("x")}
+	o := Options{Warmup: Span{Samples: 10}, HalfLife: time.Hour, SlowHalfLife: 24 * time.Hour, FalseAlarmInterval: 48 * time.Hour, Trend: TrendEWMA}
+	require.NoError(t, o.validate())
+	assert.Equal(t, detect.Config{
+		Dimensions: dims, Warmup: 10 * time.Minute, HalfLife: time.Hour, SlowHalfLife: 24 * time.Hour,
+		FalseAlarmInterval: 48 * time.Hour, Trend: detect.EWMA,
+	}, o.detection(dims, time.Minute))
+	o.Trend = TrendKalman
+	assert.Equal(t, detect.Kalman, o.detection(dims, time.Minute).Trend)
+	text := recorded(400, 300)
+	kalman, _ := judged(t, text, Options{})
+	ewma, summary := judged(t, text, Options{Trend: TrendEWMA})
+	assert.Equal(t, kalman["score"], ewma["score"])
+	assert.NotEqual(t, kalman["velocity"], ewma["velocity"])
+	assert.NotEmpty(t, summary.Streams[0].Chart)
+	assert.True(t, summary.Streams[0].Audited)
+	assert.Less(t, summary.Streams[0].Disagreement, 1.0)
+	_, summary = judged(t, recorded(100, 100), Options{})
+	assert.False(t, summary.Streams[0].Audited, "too little")
+}
+
 func column(rows [][]string, i int) []string {
 	var cells []string
 	for _, row := range rows {

@@ -45,8 +45,14 @@ type StreamSummary struct {
 	// Episodes in all, and the first of them that are kept.
 	NumEpisodes int
 	Episodes    []Episode
+	// Chart is the statistic that decided at the first anomalous row.
+	Chart string
 	// Report is what the engine says about itself at the end.
 	Report detect.Report
+	// Audited: Disagreement, see [detect.Audit.Disagreement], is known. It takes
+	// 128 decisions, and four a dimension, among the first streams of a recording.
+	Audited      bool
+	Disagreement float64
 }
 
 // NumEpisodes is that of all streams.

@@ -370,24 +370,25 @@ func TestABaselineOutlivesARestartInAFile(t *testing.T) {
 
 // A detector that was ready is ready at once after a restart.
 func TestARealBaselineOutlivesARestart(t *testing.T) {
-	if len(newJudge(detect.Config{Dimensions: []detect.Dimension{detect.Free("x")}}).AppendCheckpoint(nil)) == 0 {
-		t.Skip("detectors cannot be written down yet")
-	}
-	for name, extensions := range map[string]host{"arc": {reflexID: &meeting{}}, "streams": {}} {
+	for name, tc := range map[string]struct {
+		extensions host
+		more       []reading.Config
+	}{
+		"arc":      {extensions: host{reflexID: &meeting{}}},
+		"more arc": {extensions: host{reflexID: &meeting{}}, more: []reading.Config{{Metric: "system.process.execs", Kind: reading.KindCounter}}},
+		"streams":  {extensions: host{}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			if _, ok := arc.Engine(detect.NewEngine(detect.Config{})).(checkpointer); !ok && name == "arc" {
-				t.Skip("engines cannot be written down yet")
-			}
 			m := newMemory()
-			extensions[storageID] = m
+			tc.extensions[storageID] = m
 			src := newTicks()
 			scored := func(ticks int) (map[string]float64, *remembered) {
-				r := remember(t, extensions, func(c *Config) { c.Preset, c.Dimensions = reading.Node, nil })
+				r := remember(t, tc.extensions, func(c *Config) { c.Preset, c.Dimensions = reading.Node, tc.more })
 				r.streams.judge = newJudge
 				var md pmetric.Metrics
 				for range ticks {
 					src.next()
-					if meets, ok := extensions[reflexID].(*meeting); ok {
+					if meets, ok := tc.extensions[reflexID].(*meeting); ok {
 						meets.Observe(&src.sample, new(arc.Judgement))
 					}
 					md = src.metrics()
@@ -404,6 +405,40 @@ func TestARealBaselineOutlivesARestart(t *testing.T) {
 			assert.Zero(t, after["reflex.score.anomalous"])
 			assert.InDelta(t, before["reflex.score.confidence"], after["reflex.score.confidence"], 0.2)
 			r.counted(metadatatest.AssertEqualProcessorMahalanobisCheckpointsRestored, 1)
+			if name == "streams" {
+				assert.Len(t, m.keys("baseline/"), 1)
+				return
+			}
+			assert.Len(t, m.keys("engine/"), 1)
+			src.leak = 5e9
+			meets := tc.extensions[reflexID].(*meeting)
+			r = remember(t, tc.extensions, func(c *Config) { c.Preset, c.Dimensions = reading.Node, tc.more })
+			var j arc.Judgement
+			for range 10 {
+				meets.Observe(src.next(), &j)
+			}
+			assert.True(t, j.Anomalous, "what was usual before two restarts still is")
+			require.NoError(t, r.shutdown(context.Background()))
 		})
 	}
+}
+
+// What is copied under the lock of the arc fits into what was made ready outside
+// it, also when the slow baseline has just got a memory of its own.
+func TestTheCopyOfTheEngineDoesNotGrowUnderItsLock(t *testing.T) {
+	meets := &meeting{}
+	r := remember(t, host{storageID: newMemory(), reflexID: meets}, func(c *Config) {
+		c.Preset, c.Dimensions, c.HalfLife, c.Warmup = reading.Node, nil, 10*time.Second, 5*time.Second
+	})
+	src := newTicks()
+	for range 2 {
+		room := r.shared.room()
+		data := r.shared.registration.checkpoint(room, true)
+		require.NotEmpty(t, data)
+		assert.Equal(t, cap(room), cap(data))
+		for range 6000 { // past 200 decisions for each of 26
+			meets.Observe(src.next(), new(arc.Judgement))
+		}
+	}
+	require.NoError(t, r.shutdown(context.Background()))
 }

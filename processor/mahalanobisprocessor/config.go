@@ -35,13 +35,13 @@ type Config struct {
 	// half in the fast and the slow baseline.
 	HalfLife     time.Duration `mapstructure:"half_life"`
 	SlowHalfLife time.Duration `mapstructure:"slow_half_life"`
-	// FalseAlarmInterval is the mean time between false anomalous judgements
-	// that limits aim at.
+	// FalseAlarmInterval is the mean time between false episodes that limits aim
+	// at.
 	FalseAlarmInterval time.Duration `mapstructure:"false_alarm_interval"`
 	// CoolOff bounds the time after an anomaly in which nothing is learned.
 	CoolOff time.Duration `mapstructure:"cool_off"`
-	// RelearnAfter is how long an anomaly may keep a baseline from learning
-	// before the new state is accepted. Negative: for ever.
+	// RelearnAfter is how long a new state must be steady and harmless before it
+	// is accepted as a plateau. Negative: never.
 	RelearnAfter time.Duration `mapstructure:"relearn_after"`
 	// Trend chooses the filter that velocity and acceleration come from: kalman
 	// or ewma.
@@ -78,7 +78,7 @@ func createDefaultConfig() component.Config {
 		Source:             "ebpf",
 		Preset:             reading.Node,
 		Warmup:             30 * time.Second,
-		HalfLife:           30 * time.Minute,
+		HalfLife:           time.Hour,
 		SlowHalfLife:       7 * 24 * time.Hour,
 		FalseAlarmInterval: 7 * 24 * time.Hour,
 		CoolOff:            30 * time.Second,

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
+	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/detect"
 	"github.com/otelcol-reflex/reflex/internal/reading"
 )
@@ -75,6 +76,23 @@ func TestKeysReachTheDetector(t *testing.T) {
 	assert.False(t, defaults.Lean, "the node")
 }
 
-func TestTheDefaultAimsAtOneFalseAlarmAWeek(t *testing.T) {
-	assert.Equal(t, 168*time.Hour, createDefaultConfig().(*Config).FalseAlarmInterval)
+// They are written in README.md, and are the engine's own.
+func TestTheDefaultsAreThoseOfTheEngine(t *testing.T) {
+	c := createDefaultConfig().(*Config)
+	assert.Equal(t, 30*time.Second, c.Warmup)
+	assert.Equal(t, time.Hour, c.HalfLife)
+	assert.Equal(t, 168*time.Hour, c.SlowHalfLife)
+	assert.Equal(t, 168*time.Hour, c.FalseAlarmInterval)
+	assert.Equal(t, 30*time.Second, c.CoolOff)
+	assert.Equal(t, 10*time.Minute, c.RelearnAfter)
+	assert.Equal(t, "kalman", c.Trend)
+
+	ours, theirs := detect.NewEngine(c.detection(nil)), detect.NewEngine(detect.Config{})
+	a, b := newTicks(), newTicks()
+	var j, k arc.Judgement
+	for range 2000 {
+		ours.Judge(a.next(), arc.Control{}, &j)
+		theirs.Judge(b.next(), arc.Control{}, &k)
+		require.Equal(t, k, j)
+	}
 }

@@ -38,9 +38,16 @@ type reader struct {
 
 	state   string // what a checkpoint says
 	restore error
+
+	says  detect.Report
+	audit func(*detect.Audit) bool
 }
 
 func newReader(c detect.Config) judge { return &reader{dims: c.Dimensions} }
+
+func (r *reader) Report(to *detect.Report) { *to = r.says }
+
+func (r *reader) TakeAudit(a *detect.Audit) bool { return r.audit != nil && r.audit(a) }
 
 func (r *reader) Step(at detect.Instant, raw []float64, _ arc.Control, j *arc.Judgement) {
 	elapsed := float64(at.Taken-r.at) / 1e9

@@ -21,6 +21,7 @@ type checkpointer interface {
 // judge is the detector of one stream.
 type judge interface {
 	checkpointer
+	reporter
 	Step(at detect.Instant, raw []float64, c arc.Control, j *arc.Judgement)
 }
 

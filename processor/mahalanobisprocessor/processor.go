@@ -28,6 +28,7 @@ type mahalanobis struct {
 	scores    scoreWriter
 	shared    *shared
 	meeting   arc.Meeting // nil without an extension
+	doubted   bool        // streams; of whoever reports
 
 	mu          sync.Mutex // streams
 	streams     *streams

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/detect"
 )
 
 // kept is how many judgements wait for the metrics of their tick: 25 s of them
@@ -96,6 +97,19 @@ func (r *registration) checkpoint(b []byte, must bool) []byte {
 		return c.AppendCheckpoint(b)
 	}
 	return b
+}
+
+// report copies what the engine says about itself, and what an audit of it needs,
+// unless the engine is in trouble or cannot say.
+func (r *registration) report(to *detect.Report, a *detect.Audit) (reported, audited bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, ok := r.engine.(reporter)
+	if !ok || r.troubled {
+		return false, false
+	}
+	e.Report(to)
+	return true, e.TakeAudit(a)
 }
 
 // findMeeting finds the reflex extension among extensions: the one named by id,

@@ -30,7 +30,7 @@ type score struct {
 
 var scores = [...]score{
 	{
-		name: "reflex.score", unit: "1", description: "How unusual the resource is, suddenly or persistently; what is compared with the limit.",
+		name: "reflex.score", unit: "1", description: "How unusual the resource is, as a distance that would be as rare; what is compared with the limit.",
 		number: func(j *arc.Judgement) float64 { return j.Score },
 	},
 	{

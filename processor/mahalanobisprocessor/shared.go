@@ -6,6 +6,8 @@ package mahalanobisprocessor
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/detect"
+	"github.com/otelcol-reflex/reflex/processor/mahalanobisprocessor/internal/metadata"
 )
 
 // shared is what the instances have in common that one configuration has in
@@ -23,13 +27,17 @@ type shared struct {
 	registration *registration // nil unless preset node
 	forget       func()
 
-	starts sync.Mutex // join and leave
-	cancel context.CancelFunc
-	done   chan struct{}
-	onArc  bool
-	store  *checkpoints // nil without a storage
+	starts    sync.Mutex // join and leave
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
+	onArc     bool
+	store     *checkpoints // nil without a storage
+	logger    *zap.Logger  // these two are those of who started it
+	telemetry *metadata.TelemetryBuilder
 
-	engineSize int // of the last checkpoint of the engine, bytes; of whoever saves
+	engineSize int          // of the last checkpoint of the engine, bytes; of whoever saves
+	audit      detect.Audit // of whoever reports
+	doubted    bool         // the engine; likewise
 
 	mu      sync.Mutex // members
 	members map[*mahalanobis]struct{}
@@ -52,6 +60,7 @@ func (s *shared) join(ctx context.Context, host component.Host, p *mahalanobis, 
 }
 
 func (s *shared) start(ctx context.Context, host component.Host, p *mahalanobis, meeting arc.Meeting) error {
+	s.logger, s.telemetry = p.logger, p.telemetry
 	onArc := s.registration != nil && meeting != nil
 	if onArc {
 		engine, err := newEngine(s.config)
@@ -78,6 +87,7 @@ func (s *shared) start(ctx context.Context, host component.Host, p *mahalanobis,
 		}
 		s.store = store
 		if engine, ok := s.engine(); ok && onArc {
+			s.engineSize = len(engine.AppendCheckpoint(nil))
 			store.restore(ctx, store.engineKey(s.config.Source), engine)
 		}
 	}
@@ -91,9 +101,7 @@ func (s *shared) start(ctx context.Context, host component.Host, p *mahalanobis,
 		}
 	}
 	s.onArc = onArc
-	if s.store != nil {
-		s.run() //nolint:contextcheck // lives until leave, not until Start has returned
-	}
+	s.run() //nolint:contextcheck // lives until leave, not until Start has returned
 	return nil
 }
 
@@ -105,35 +113,42 @@ func (s *shared) engine() (checkpointer, bool) {
 	return engine, ok
 }
 
-// run saves checkpoints in a goroutine of its own, until cancelled.
+// run reports, and saves checkpoints where there is a storage, in goroutines of
+// their own, until cancelled: a storage that hangs silences no report.
 func (s *shared) run() {
 	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel, s.done = cancel, make(chan struct{})
-	go func() {
-		defer close(s.done)
-		ticker := time.NewTicker(s.config.CheckpointInterval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-				s.save(ctx, false)
+	s.cancel = cancel
+	every := func(interval time.Duration, do func(context.Context)) {
+		s.running.Go(func() {
+			ticker := time.NewTicker(interval)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-ticker.C:
+					do(ctx)
+				}
 			}
-		}
-	}()
+		})
+	}
+	every(reportInterval, s.report)
+	if s.store != nil {
+		every(s.config.CheckpointInterval, func(ctx context.Context) { s.save(ctx, false) })
+	}
+}
+
+// present are the members.
+func (s *shared) present() []*mahalanobis {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.members))
 }
 
 // save saves what the engine and the streams of all members have learned.
 func (s *shared) save(ctx context.Context, must bool) {
 	s.saveEngine(ctx, must)
-	s.mu.Lock()
-	members := make([]*mahalanobis, 0, len(s.members))
-	for p := range s.members {
-		members = append(members, p)
-	}
-	s.mu.Unlock()
-	for _, p := range members {
+	for _, p := range s.present() {
 		p.save(ctx, s.store)
 	}
 }
@@ -142,13 +157,15 @@ func (s *shared) saveEngine(ctx context.Context, must bool) {
 	if !s.onArc {
 		return
 	}
-	// Room for the last one and some more, so that nothing grows under the lock.
-	room := make([]byte, 0, s.engineSize+s.engineSize/8)
-	if data := s.registration.checkpoint(room, must); len(data) > 0 {
+	if data := s.registration.checkpoint(s.room(), must); len(data) > 0 {
 		s.engineSize = len(data)
 		s.store.save(ctx, []saved{{s.store.engineKey(s.config.Source), data}})
 	}
 }
+
+// room is for a checkpoint as large as the last and some more, so that nothing
+// grows under the lock of the arc.
+func (s *shared) room() []byte { return make([]byte, 0, s.engineSize+s.engineSize/8) }
 
 // leave saves what p has learned, and stops what is shared when p is the last.
 func (s *shared) leave(ctx context.Context, p *mahalanobis) error {
@@ -168,7 +185,7 @@ func (s *shared) leave(ctx context.Context, p *mahalanobis) error {
 
 	if last && s.cancel != nil {
 		s.cancel()
-		<-s.done
+		s.running.Wait()
 		s.cancel = nil
 	}
 	if s.store != nil {

@@ -28,13 +28,20 @@ type TelemetryBuilder struct {
 	registrations                           []metric.Registration
 	ProcessorMahalanobisAnnotationsMissed   metric.Int64Counter
 	ProcessorMahalanobisAnomalies           metric.Int64Counter
+	ProcessorMahalanobisAutocorrelation     metric.Float64Gauge
 	ProcessorMahalanobisCheckpointsFailed   metric.Int64Counter
 	ProcessorMahalanobisCheckpointsRestored metric.Int64Counter
 	ProcessorMahalanobisCheckpointsSaved    metric.Int64Counter
 	ProcessorMahalanobisCheckpointsSetAside metric.Int64Counter
+	ProcessorMahalanobisDisagreement        metric.Float64Gauge
+	ProcessorMahalanobisEffectiveDecisions  metric.Float64Gauge
+	ProcessorMahalanobisExtrapolated        metric.Int64Gauge
+	ProcessorMahalanobisHistory             metric.Float64Gauge
 	ProcessorMahalanobisJudgements          metric.Int64Counter
+	ProcessorMahalanobisKurtosis            metric.Float64Gauge
 	ProcessorMahalanobisMeasurementsDropped metric.Int64Counter
 	ProcessorMahalanobisPlateausAccepted    metric.Int64Counter
+	ProcessorMahalanobisSeason              metric.Float64Gauge
 	ProcessorMahalanobisStreams             metric.Int64UpDownCounter
 	ProcessorMahalanobisStreamsDropped      metric.Int64Counter
 }
@@ -80,6 +87,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{judgement}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisAutocorrelation, err = builder.meter.Float64Gauge(
+		"otelcol_processor_mahalanobis_autocorrelation",
+		metric.WithDescription("How alike two decisions in a row are, as the mean over dimensions of their correlation; near 1, many decisions are worth few. [Development]"),
+		metric.WithUnit("1"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorMahalanobisCheckpointsFailed, err = builder.meter.Int64Counter(
 		"otelcol_processor_mahalanobis_checkpoints_failed",
 		metric.WithDescription("Checkpoints that the storage would not give, take or delete; what they hold is learned again. [Development]"),
@@ -104,10 +117,40 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{checkpoint}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisDisagreement, err = builder.meter.Float64Gauge(
+		"otelcol_processor_mahalanobis_disagreement",
+		metric.WithDescription("How far the covariance in use is from a robust second look at the same healthy decisions, as the root mean square of the logarithms of their generalised eigenvalues; 0.7 is a factor of two in variance in the typical direction, and beyond 1 the processor warns once. Up to 32 dimensions, and of the streams of preset node only, the four used last. [Development]"),
+		metric.WithUnit("1"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisEffectiveDecisions, err = builder.meter.Float64Gauge(
+		"otelcol_processor_mahalanobis_effective_decisions",
+		metric.WithDescription("How many independent decisions what was learned is worth. [Development]"),
+		metric.WithUnit("{decision}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisExtrapolated, err = builder.meter.Int64Gauge(
+		"otelcol_processor_mahalanobis_extrapolated",
+		metric.WithDescription("Whether the limit aims beyond the healthy history that it is calibrated on, and therefore errs to the quiet side, 0 or 1. [Development]"),
+		metric.WithUnit("1"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisHistory, err = builder.meter.Float64Gauge(
+		"otelcol_processor_mahalanobis_history",
+		metric.WithDescription("Healthy time that the limit is calibrated on. [Development]"),
+		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorMahalanobisJudgements, err = builder.meter.Int64Counter(
 		"otelcol_processor_mahalanobis_judgements",
 		metric.WithDescription("Ready judgements added to resources. [Development]"),
 		metric.WithUnit("{judgement}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisKurtosis, err = builder.meter.Float64Gauge(
+		"otelcol_processor_mahalanobis_kurtosis",
+		metric.WithDescription("Mardia's multivariate kurtosis of healthy decisions over that of a Gaussian; more than 1 are heavier tails. [Development]"),
+		metric.WithUnit("1"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorMahalanobisMeasurementsDropped, err = builder.meter.Int64Counter(
@@ -120,6 +163,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_mahalanobis_plateaus_accepted",
 		metric.WithDescription("New plateaus, harmless and steady for long enough, that were taken for normal. [Development]"),
 		metric.WithUnit("{plateau}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorMahalanobisSeason, err = builder.meter.Float64Gauge(
+		"otelcol_processor_mahalanobis_season",
+		metric.WithDescription("Period that was found in the load, a day or a week; 0 is none. [Development]"),
+		metric.WithUnit("s"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorMahalanobisStreams, err = builder.meter.Int64UpDownCounter(

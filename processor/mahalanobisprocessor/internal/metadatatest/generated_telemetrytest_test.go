@@ -21,13 +21,20 @@ func TestSetupTelemetry(t *testing.T) {
 	defer tb.Shutdown()
 	tb.ProcessorMahalanobisAnnotationsMissed.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisAnomalies.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisAutocorrelation.Record(context.Background(), 1)
 	tb.ProcessorMahalanobisCheckpointsFailed.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisCheckpointsRestored.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisCheckpointsSaved.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisCheckpointsSetAside.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisDisagreement.Record(context.Background(), 1)
+	tb.ProcessorMahalanobisEffectiveDecisions.Record(context.Background(), 1)
+	tb.ProcessorMahalanobisExtrapolated.Record(context.Background(), 1)
+	tb.ProcessorMahalanobisHistory.Record(context.Background(), 1)
 	tb.ProcessorMahalanobisJudgements.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisKurtosis.Record(context.Background(), 1)
 	tb.ProcessorMahalanobisMeasurementsDropped.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisPlateausAccepted.Add(context.Background(), 1)
+	tb.ProcessorMahalanobisSeason.Record(context.Background(), 1)
 	tb.ProcessorMahalanobisStreams.Add(context.Background(), 1)
 	tb.ProcessorMahalanobisStreamsDropped.Add(context.Background(), 1)
 	AssertEqualProcessorMahalanobisAnnotationsMissed(t, testTel,
@@ -35,6 +42,9 @@ func TestSetupTelemetry(t *testing.T) {
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorMahalanobisAnomalies(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisAutocorrelation(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorMahalanobisCheckpointsFailed(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
@@ -48,14 +58,32 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualProcessorMahalanobisCheckpointsSetAside(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisDisagreement(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisEffectiveDecisions(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisExtrapolated(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisHistory(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorMahalanobisJudgements(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisKurtosis(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorMahalanobisMeasurementsDropped(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorMahalanobisPlateausAccepted(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorMahalanobisSeason(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorMahalanobisStreams(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
