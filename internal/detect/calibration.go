@@ -42,7 +42,7 @@ const (
 	ripening = 1.5
 	// doubt is added to the limit for every power of ten that it is extrapolated
 	// beyond the history: what was never seen is looked at once, not often.
-	doubt = 0.45
+	doubt = 0.75
 	// episodeGap ends an episode, and is the length of a block: 30 s, at least
 	// episodeDecisions.
 	episodeGap       = 30 * time.Second

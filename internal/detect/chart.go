@@ -236,7 +236,7 @@ func (s *scale) learn(v, floor, share float64) {
 	rate := s.rate * share
 	if v > s.q {
 		// The excess is clipped, so that one burst does not own the scale.
-		excess := min(v-s.q, 10*s.e)
+		excess := min(v-s.q, 4*s.e)
 		s.e += max(1/(1+(1-body)*s.seen), 0.0005) * share * (excess - s.e)
 		s.q += rate * body * s.e
 	} else {
