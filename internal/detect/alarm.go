@@ -40,6 +40,7 @@ func (a *alarm) step(now, period int64, anomalous bool, u float64, c arc.Control
 		return alarmNone
 	}
 	a.elapsed++
+	a.last = min(a.last, now) // a clock that was set back
 	if controlled {
 		// Who controls is responsible; patience starts again when control ends.
 		a.controlled = true
