@@ -28,8 +28,7 @@ type primer struct {
 	n      int
 	x      []float32 // primed × n
 	rows   int
-	stride int // observations from one kept to the next
-	until  int
+	every  stride
 	next   int // rows at which to estimate next
 	column []float64
 	wins   []float64 // one winsorised row
@@ -39,23 +38,22 @@ type primer struct {
 
 func newPrimer(n int) *primer {
 	return &primer{
-		n: n, x: make([]float32, primed*n), stride: 1, until: 1, next: bootstrap,
+		n: n, x: make([]float32, primed*n), every: stride{mean: 1}, next: bootstrap,
 		column: make([]float64, primed), wins: make([]float64, n), low: make([]float64, n), high: make([]float64, n),
 	}
 }
 
 // keep takes in x and reports whether it is time to estimate.
 func (p *primer) keep(x []float64) bool {
-	if p.until--; p.until > 0 {
+	if !p.every.due() {
 		return false
 	}
-	p.until = p.stride
 	if p.rows == primed {
 		for k := range primed / 2 {
-			copy(p.row(k), p.row(2*k))
+			copy(p.row(k), p.row(2*k+p.every.draw(2)))
 		}
 		p.rows /= 2
-		p.stride *= 2
+		p.every.mean *= 2
 	}
 	row := p.row(p.rows)
 	for j, v := range x {
@@ -107,11 +105,11 @@ func (p *primer) estimate(b *Baseline) {
 // limits sets between which values dimension j is believed, and b's mean of it:
 // the mean of the values winsorised so.
 func (p *primer) limits(j int, b *Baseline) {
-	column := p.column[:0]
+	column, greatest := p.column[:0], 0.0
 	for k := range p.rows {
 		if v := float64(p.x[k*p.n+j]); v == v {
 			column = append(column, v)
-			b.largest[j] = max(b.largest[j], math.Abs(v))
+			greatest = max(greatest, math.Abs(v))
 		}
 	}
 	b.seen[j] = int32(min(len(column), bootstrap))
@@ -127,14 +125,17 @@ func (p *primer) limits(j int, b *Baseline) {
 	s := max(1.4826*column[len(column)/2], column[len(column)*4/5]/1.2816)
 	if b.floor[j] > 0 {
 		s = max(s, math.Sqrt(b.floor[j]))
-	} else {
-		s = max(s, relative*b.largest[j])
+	} else if s = max(s, relative*math.Abs(median)); s == 0 {
+		s = relative * greatest // zero but for a few bursts
 	}
 	p.low[j], p.high[j] = median-winsor*s, median+winsor*s
 	var sum float64
+	b.largest[j] = 0
 	for k := range p.rows {
 		if v := float64(p.x[k*p.n+j]); v == v {
-			sum += max(p.low[j], min(p.high[j], v))
+			v = max(p.low[j], min(p.high[j], v))
+			sum += v
+			b.largest[j] = max(b.largest[j], math.Abs(v))
 		}
 	}
 	b.mean[j] = sum / float64(len(column))
