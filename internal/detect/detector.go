@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// slowStride is how many decisions the slow baseline lets pass between two it
-	// learns, where its memory is worth many times more.
+	// slowStride is how many decisions there are on average to one that the slow
+	// baseline learns, where its memory is worth many times more.
 	slowStride = 8
 	// greatest distance that is reported.
 	greatest = 1e6
@@ -38,14 +38,13 @@ type Detector struct {
 	trend  Trend
 
 	fast, slow opinion
-	apart      bool // slow has a memory of its own by now
-	skipped    int  // decisions since the slow baseline learned
+	apart      bool   // slow has a memory of its own by now
+	spared     stride // of the slow baseline
 	recent     moments
-	// recent learns every recentStride decisions.
-	recentStride, recentAge int
-	shape                   scale // of ρ
-	rho                     float64
-	rhoAge                  int // decisions since rho was computed
+	sampled    stride // of recent
+	shape      scale  // of ρ
+	rho        float64
+	rhoAge     int // decisions since rho was computed
 
 	calibration  calibration
 	limit        float64 // rarity
@@ -54,6 +53,7 @@ type Detector struct {
 
 	period    int64 // ns, for which memories were set
 	decisions int   // learned since the baseline began
+	begun     bool  // began is known
 	began     int64 // due time of the first decision
 	warm      bool  // enough has been seen to judge
 	trended   int64 // due time of the last trend update
@@ -77,6 +77,7 @@ func New(config Config) *Detector {
 		vector: NewVectoriser(config.Dimensions, config.Period),
 		trend:  NewTrend(config.Trend, config.TrendProcess, config.TrendNoise),
 		recent: newMoments(n), plateau: plateau{previous: make([]float64, n)},
+		spared: stride{mean: slowStride}, sampled: stride{mean: 1},
 	}
 	for j := range config.Dimensions {
 		d.dims[j] = config.Dimensions[j].withDefaults()
@@ -128,8 +129,8 @@ func (d *Detector) pace(period int64) {
 	least := float64(fewestPlateau * (len(d.dims) + 10))
 	wait := max(float64(d.config.RelearnAfter)/float64(period), least)
 	d.plateau.length = max(int(wait/quarters), 1)
-	d.recentStride = max(1, min(4, int(wait/quarters/200)))
-	d.recent.most = max(wait/quarters/float64(d.recentStride), 10)
+	d.sampled.mean = max(1, min(4, int(wait/quarters/200)))
+	d.recent.most = max(wait/quarters/float64(d.sampled.mean), 10)
 	d.refit()
 }
 
@@ -145,17 +146,12 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 	if period := d.vector.Period(at.Interval); period != d.period {
 		d.pace(period)
 	}
-	if d.decisions == 0 {
-		d.began = at.Due
+	if !d.begun || at.Due < d.began { // or the clock was set back
+		d.begun, d.began = true, at.Due
 	}
 	x := d.vector.X
 	o := d.opine(x, at.Wall)
 	ready := d.ready(at.Due)
-	if ready && d.fast.base.primer != nil {
-		d.fast.base.primer.estimate(d.fast.base)
-		d.fast.base.primer = nil
-	}
-
 	j := &d.last
 	j.Decided, j.Ready, j.Fresh, j.Accepted = at.Taken, ready, true, false
 	j.Anomalous = ready && o.rarity > d.limit
@@ -168,8 +164,7 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 		d.refit()
 	case alarmEnded, alarmNone:
 	}
-	if d.recentAge++; d.recentAge >= d.recentStride {
-		d.recentAge = 0
+	if d.sampled.due() {
 		d.recent.learn(x)
 	}
 	d.settle(j, c, at.Due)
@@ -177,6 +172,11 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 	j.Frozen = tick == TickStretched || d.alarm.on || j.Accepted || c.Frozen(at.Taken)
 	if !j.Frozen {
 		d.learn(x, o, at.Wall)
+	}
+	if ready && d.fast.base.primer != nil {
+		// Last, because what is above refers to the factor that x was scored by.
+		d.fast.base.primer.estimate(d.fast.base)
+		d.fast.base.primer = nil
 	}
 }
 
@@ -265,7 +265,8 @@ func (d *Detector) learn(x []float64, o *opinion, wall int64) {
 		if d.apart {
 			d.slow.charts.learn(scaleFloor, share)
 		}
-		if d.season != nil && d.season.active {
+		// A season that is wrong today must not learn that it always is.
+		if d.season != nil && d.season.active && d.season.opinion.rarity <= d.limit {
 			d.season.opinion.charts.learn(scaleFloor, share)
 		}
 	}
@@ -273,9 +274,7 @@ func (d *Detector) learn(x []float64, o *opinion, wall int64) {
 	fast.Learn(x, weight(d.fast.d2, d.fast.clip(clipAt)), share)
 	switch {
 	case d.apart:
-		d.skipped++
-		if d.skipped >= slowStride {
-			d.skipped = 0
+		if d.spared.due() {
 			d.slow.base.Learn(x, weight(d.slow.d2, d.slow.clip(clipAt)), share)
 		}
 	case fast.count >= 1/fast.decay:
@@ -325,6 +324,14 @@ func (d *Detector) part() {
 	d.slow.base.CopyFrom(d.fast.base)
 	d.slow.base.decay = decay * slowStride
 	d.slow.charts.copyFrom(&d.fast.charts)
+	d.remember()
+}
+
+// remember lets the load of the hours be relative to the longest memory.
+func (d *Detector) remember() {
+	if d.season != nil && d.apart {
+		d.season.reference = d.slow.base
+	}
 }
 
 // settle decides whether the state under alarm has become a plateau that is
