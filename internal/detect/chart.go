@@ -72,13 +72,6 @@ type charts struct {
 
 func newCharts(n int) charts { return charts{ewma: make([]float64, n), cusum: make([]float64, n)} }
 
-func (c *charts) reset() {
-	c.restart()
-	for i := range c.scale {
-		c.scale[i].reset()
-	}
-}
-
 // restart forgets what was accumulated, but not what is usual.
 func (c *charts) restart() {
 	clear(c.ewma)
@@ -188,8 +181,6 @@ type scale struct {
 	seen         float64
 	rate         float64 // of the approximation, in force for the next few values
 }
-
-func (s *scale) reset() { *s = scale{} }
 
 // of returns the excess of v, less the less is known: by half when as many
 // values have been seen as ignorance says.
