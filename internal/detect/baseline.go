@@ -207,8 +207,9 @@ func (b *Baseline) scoreFrom(x, centre []float64) float64 {
 // learned as if it lay there; a learned one is bent already.
 const winsorised = 3
 
-// unheard is the deviation in σ that a dimension with a knee counts at most: one
-// that has never moved has no σ to speak of.
+// unheard is the deviation in σ that a dimension with a knee counts at most. One
+// that has always been zero has no σ to speak of, and takes it from the first
+// value that is not.
 const unheard = 1e4
 
 // bend makes the deviation u of dimension j, which lies beyond the knee, count
@@ -216,7 +217,9 @@ const unheard = 1e4
 func (b *Baseline) bend(j int, u float64) float64 {
 	a := math.Abs(u)
 	if a > unheard {
-		b.inverse[j] *= unheard / a // until the next factorisation
+		if b.largest[j] == 0 && b.floor[j] == 0 {
+			b.inverse[j] *= unheard / a // until the next factorisation
+		}
 		a = unheard
 	}
 	return math.Copysign(b.knee[j]*(1+math.Log(a/b.knee[j])), u)

@@ -23,6 +23,9 @@ const (
 	// mergingShare of the block maxima are so high that two in a row are taken
 	// for one excursion.
 	mergingShare = 0.1
+	// longestCluster is how many blocks one excursion may take: what lasts longer
+	// is another level, which has to be counted to be known.
+	longestCluster = 8
 	// The shape of the tail is drawn to priorShape with the weight of shapeWeight
 	// maxima, its scale to priorScale with that of scaleWeight: nearly those of an
 	// exponential in rarities. Drawn less, an extrapolation varies by more than
@@ -42,7 +45,7 @@ const (
 	ripening = 1.5
 	// doubt is added to the limit for every power of ten that it is extrapolated
 	// beyond the history: what was never seen is looked at once, not often.
-	doubt = 0.75
+	doubt = 0.6
 	// episodeGap ends an episode, and is the length of a block: 30 s, at least
 	// episodeDecisions.
 	episodeGap       = 30 * time.Second
@@ -73,6 +76,7 @@ type calibration struct {
 	// The cluster that is open: its bin, -1 if none, and the weight it has there.
 	lastBin    int
 	lastWeight float64
+	merged     int // blocks in it
 
 	merging                 float64 // maxima beyond it in adjoining blocks are one cluster
 	threshold, scale, shape float64
@@ -85,12 +89,12 @@ type calibration struct {
 func (k *calibration) prepare(period int64, memory time.Duration) {
 	length := max(int((int64(episodeGap)+period-1)/period), episodeDecisions)
 	seconds := float64(int64(length)*period) / 1e9
+	k.decay = math.Exp2(-1 / max(memory.Seconds()/seconds, 2048))
 	if length == k.length && seconds == k.seconds {
 		return
 	}
 	// Another rate of decisions: maxima over as much time stay what they were.
 	k.length, k.seconds = length, seconds
-	k.decay = math.Exp2(-1 / max(memory.Seconds()/seconds, 2048))
 	k.n, k.peak = 0, math.Inf(-1)
 	if k.weight == 0 {
 		k.reset()
@@ -137,7 +141,8 @@ func (k *calibration) close() {
 	b := bin(k.peak)
 	k.blocks += k.weight
 	switch {
-	case k.lastBin >= 0 && k.peak > k.merging:
+	case k.lastBin >= 0 && k.peak > k.merging && k.merged < longestCluster:
+		k.merged++
 		// The excursion goes on: one cluster, of which the greatest counts.
 		if b > k.lastBin {
 			k.count[k.lastBin] = max(0, k.count[k.lastBin]-float32(k.lastWeight))
@@ -148,7 +153,7 @@ func (k *calibration) close() {
 		k.count[b] += float32(k.weight)
 		k.lastBin = -1
 		if k.peak > k.merging {
-			k.lastBin, k.lastWeight = b, k.weight
+			k.lastBin, k.lastWeight, k.merged = b, k.weight, 1
 		}
 	}
 	k.n, k.peak = 0, math.Inf(-1)

@@ -72,13 +72,6 @@ type charts struct {
 
 func newCharts(n int) charts { return charts{ewma: make([]float64, n), cusum: make([]float64, n)} }
 
-func (c *charts) reset() {
-	c.restart()
-	for i := range c.scale {
-		c.scale[i].reset()
-	}
-}
-
 // restart forgets what was accumulated, but not what is usual.
 func (c *charts) restart() {
 	clear(c.ewma)
@@ -173,7 +166,7 @@ func (c *charts) learn(floor, share float64) {
 
 // ignorance is how many values a scale must have seen to be known within a
 // factor of two, more for those that look back on more.
-var ignorance = [numCharts]float64{sudden: 20, steady: 50, drift: 250, spread: 50, lasting: 250, repeated: 40}
+var ignorance = [numCharts]float64{sudden: 120, steady: 200, drift: 250, spread: 150, lasting: 250, repeated: 200}
 
 // body is the share of healthy values below the quantile that a scale follows.
 const body = 0.95
@@ -188,8 +181,6 @@ type scale struct {
 	seen         float64
 	rate         float64 // of the approximation, in force for the next few values
 }
-
-func (s *scale) reset() { *s = scale{} }
 
 // unit is what a rarity of one is in the unit of the statistic: the mean excess,
 // and more the less is known: twice it when as many values have been seen as

@@ -147,6 +147,9 @@ func whole[T ~int | ~int32 | ~int64 | ~uint8](a *archive, v *T) {
 	w := uint64(*v)
 	a.word(&w)
 	*v = T(w)
+	if uint64(*v) != w && a.err == nil {
+		a.err = fmt.Errorf("%w: %d is too much", ErrCheckpoint, w)
+	}
 }
 
 func (a *archive) truth(v *bool) {
@@ -156,6 +159,9 @@ func (a *archive) truth(v *bool) {
 	}
 	a.word(&w)
 	*v = w != 0
+	if w > 1 && a.err == nil {
+		a.err = fmt.Errorf("%w: %d is no truth", ErrCheckpoint, w)
+	}
 }
 
 // archive writes or reads everything learned.
@@ -238,48 +244,83 @@ func (s *season) archive(a *archive) {
 // sane refuses a state that no detector can be in, whatever its checksum says.
 func (d *Detector) sane() error {
 	bad := func(what string) error { return fmt.Errorf("%w: %s out of range", ErrCheckpoint, what) }
-	finite := func(vs ...[]float64) bool {
-		for _, v := range vs {
-			if slices.ContainsFunc(v, func(x float64) bool { return x-x != 0 }) {
-				return false
-			}
-		}
-		return true
-	}
 	for _, o := range []*opinion{&d.fast, &d.slow} {
-		b := o.base
-		if !finite(b.mean, b.cov, b.largest, b.lag, b.sq, []float64{b.count, b.total}) || b.count < 0 || b.total < 0 {
+		if !o.base.sane() {
 			return bad("baseline")
 		}
-		for j := range b.n {
-			if b.cov[j*b.n+j] < 0 || b.largest[j] < 0 || b.seen[j] < 0 || b.seen[j] > bootstrap {
-				return bad("baseline")
-			}
-		}
 		for i := range o.charts.scale {
-			s := &o.charts.scale[i]
-			if !finite([]float64{s.mean, s.square, s.q, s.e, s.seen}) || s.e < 0 || s.seen < 0 {
+			if !o.charts.scale[i].sane() {
 				return bad("chart")
 			}
 		}
 	}
-	k := &d.calibration
-	if !finite([]float64{d.kurtosis.d2, d.kurtosis.d4, d.kurtosis.count, d.shape.q, d.shape.e, d.shape.seen, k.blocks, k.total, k.weight, k.decay, k.seconds}) || !(k.weight > 0) || k.blocks < 0 || k.total < 0 ||
-		k.length < 0 || d.period < 0 || d.decisions < 0 || !(k.decay >= 0 && k.decay <= 1) {
+	switch k, r := &d.kurtosis, d.reservoir; {
+	case !d.shape.sane() || !within(0, 1e24, k.d2, k.d4, k.count):
+		return bad("shape")
+	case !d.calibration.sane() || d.period < 0 || d.decisions < 0 || d.decisions > most || d.plateaus < 0:
 		return bad("calibration")
-	}
-	for _, c := range k.count {
-		if !(c >= 0) || math.IsInf(float64(c), 0) {
-			return bad("calibration")
-		}
-	}
-	if s := d.season; s != nil && (s.hours < 0 || s.hours > loadHours || (s.length != 0 && s.length != dayHours && s.length != weekHours)) {
+	case d.season != nil && !d.season.sane():
 		return bad("season")
-	}
-	if r := d.reservoir; r != nil && (r.rows < 0 || r.rows > reserved || r.seen < r.rows) {
+	case r != nil && (r.rows < 0 || r.rows > reserved || r.seen < r.rows || r.seen > most || !learnable(r.x, vast)):
 		return bad("reservoir")
 	}
 	return nil
+}
+
+// most is more observations than there will ever be.
+const most = 1e15
+
+// within reports whether all of vs lie from low to high; NaN does not.
+func within(low, high float64, vs ...float64) bool {
+	return !slices.ContainsFunc(vs, func(v float64) bool { return !(v >= low && v <= high) })
+}
+
+// learnable reports whether all of vs are missing or within ±bound.
+func learnable(vs []float32, bound float64) bool {
+	return !slices.ContainsFunc(vs, func(v float32) bool { return math.Abs(float64(v)) > bound*(1+1e-6) })
+}
+
+func (b *Baseline) sane() bool {
+	const square = 1e80 // of what vast allows, and more
+	if !within(-2*vast, 2*vast, b.mean...) || !within(-square, square, b.cov...) || !within(0, 2*vast, b.largest...) ||
+		!within(-math.MaxFloat64, math.MaxFloat64, b.lag...) || !within(0, math.MaxFloat64, b.sq...) || !within(0, most, b.count, b.total) {
+		return false
+	}
+	for j, seen := range b.seen {
+		if seen < 0 || seen > bootstrap || seen == bootstrap && b.count < bootstrap || b.cov[j*b.n+j] < 0 {
+			return false
+		}
+		sd := math.Sqrt(b.cov[j*b.n+j])
+		for i := j + 1; i < b.n; i++ {
+			if math.Abs(b.cov[j*b.n+i]) > 1.001*sd*math.Sqrt(b.cov[i*b.n+i])+1e-280 {
+				return false // no correlation
+			}
+		}
+	}
+	return true
+}
+
+func (s *scale) sane() bool {
+	const high = 1e60
+	return within(-high, high, s.q) && within(0, high, s.mean, s.square, s.e) && within(0, most, s.seen)
+}
+
+func (k *calibration) sane() bool {
+	var sum float64
+	for _, c := range k.count {
+		if !(c >= 0) {
+			return false
+		}
+		sum += float64(c)
+	}
+	return within(0, 1e7*most, k.blocks, sum) && sum <= 1.01*k.blocks+1 && within(0, most, k.total, k.seconds) &&
+		within(1, 1e7, k.weight) && within(0, 1, k.decay) && k.length >= 0
+}
+
+func (s *season) sane() bool {
+	return learnable(s.mean, vast) && !slices.ContainsFunc(s.mean, func(v float32) bool { return v != v }) &&
+		learnable(s.load[:], unheard) && s.hours >= 0 && s.hours <= loadHours && s.hour >= 0 && s.hour <= math.MaxInt64/hourLength &&
+		(s.length == 0 || s.length == dayHours || s.length == weekHours)
 }
 
 // resume makes what follows from the state that was read.
@@ -296,6 +337,7 @@ func (d *Detector) resume() {
 		}
 		b.refactor()
 	}
+	d.remember()
 	period := d.period
 	d.period = 0
 	d.calibration.length = 0 // so that pace sets the memory that is configured now

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// slowStride is how many decisions the slow baseline lets pass between two it
-	// learns, where its memory is worth many times more.
+	// slowStride is how many decisions there are on average to one that the slow
+	// baseline learns, where its memory is worth many times more.
 	slowStride = 8
 	// greatest distance that is reported.
 	greatest = 1e6
@@ -39,14 +39,13 @@ type Detector struct {
 	trend    Trend
 
 	fast, slow opinion
-	apart      bool // slow has a memory of its own by now
-	skipped    int  // decisions since the slow baseline learned
+	apart      bool   // slow has a memory of its own by now
+	spared     stride // of the slow baseline
 	recent     moments
-	// recent learns every recentStride decisions.
-	recentStride, recentAge int
-	shape                   scale // of ρ
-	rho                     float64
-	rhoAge                  int // decisions since rho was computed
+	sampled    stride // of recent
+	shape      scale  // of ρ
+	rho        float64
+	rhoAge     int // decisions since rho was computed
 
 	calibration  calibration
 	limit        float64 // rarity
@@ -79,6 +78,7 @@ func New(config Config) *Detector {
 		vector: NewVectoriser(config.Dimensions, config.Period),
 		trend:  NewTrend(config.Trend, config.TrendProcess, config.TrendNoise),
 		recent: newMoments(n), plateau: plateau{previous: make([]float64, n)},
+		spared: stride{mean: slowStride}, sampled: stride{mean: 1},
 	}
 	for j := range config.Dimensions {
 		d.dims[j] = config.Dimensions[j].withDefaults()
@@ -133,8 +133,8 @@ func (d *Detector) pace(period int64) {
 	least := float64(fewestPlateau * (len(d.dims) + 10))
 	wait := max(float64(d.config.RelearnAfter)/float64(period), least)
 	d.plateau.length = max(int(wait/quarters), 1)
-	d.recentStride = max(1, min(4, int(wait/quarters/200)))
-	d.recent.most = max(wait/quarters/float64(d.recentStride), 10)
+	d.sampled.mean = max(1, min(4, int(wait/quarters/200)))
+	d.recent.most = max(wait/quarters/float64(d.sampled.mean), 10)
 	d.refit()
 }
 
@@ -156,11 +156,6 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 	x := d.vector.X
 	o := d.opine(x, at.Wall)
 	ready := d.ready()
-	if ready && d.fast.base.primer != nil {
-		d.fast.base.primer.estimate(d.fast.base)
-		d.fast.base.primer = nil
-	}
-
 	j := &d.last
 	j.Decided, j.Ready, j.Fresh, j.Accepted = at.Taken, ready, true, false
 	j.Anomalous = ready && o.rarity > d.limit
@@ -173,8 +168,7 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 		d.refit()
 	case alarmEnded, alarmNone:
 	}
-	if d.recentAge++; d.recentAge >= d.recentStride {
-		d.recentAge = 0
+	if d.sampled.due() {
 		d.recent.learn(x)
 	}
 	d.settle(j, c, at.Due)
@@ -182,6 +176,11 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 	j.Frozen = tick == TickStretched || d.alarm.on || j.Accepted || c.Frozen(at.Taken)
 	if !j.Frozen {
 		d.learn(x, o, at.Wall)
+	}
+	if ready && d.fast.base.primer != nil {
+		// Last, because what is above refers to the factor that x was scored by.
+		d.fast.base.primer.estimate(d.fast.base)
+		d.fast.base.primer = nil
 	}
 }
 
@@ -206,9 +205,9 @@ func (d *Detector) opine(x []float64, wall int64) *opinion {
 			d.fast.rarity += lenience
 		}
 	}
-	if seasonal && d.season.opinion.rarity+lenience < o.rarity {
+	if seasonal && d.season.opinion.rarity+seasonLenience < o.rarity {
 		o = &d.season.opinion
-		o.rarity += lenience
+		o.rarity += seasonLenience
 	}
 	return o
 }
@@ -220,8 +219,9 @@ func (d *Detector) ready() bool {
 	return d.warm && d.fast.base.Present() > 0
 }
 
-// lenience is how much less than the slow baseline the fast one need object.
-const lenience = 4
+// lenience is how much less than the slow baseline the fast one need object, and
+// seasonLenience how much less than both the time of week.
+const lenience, seasonLenience = 4, 4
 
 // fewestScores is how many scores are known before one is judged.
 const fewestScores = 30
@@ -271,7 +271,8 @@ func (d *Detector) learn(x []float64, o *opinion, wall int64) {
 		if d.apart {
 			d.slow.charts.learn(scaleFloor, share)
 		}
-		if d.season != nil && d.season.active {
+		// A season that is wrong today must not learn that it always is.
+		if d.season != nil && d.season.active && d.season.opinion.rarity <= d.limit {
 			d.season.opinion.charts.learn(scaleFloor, share)
 		}
 	}
@@ -279,9 +280,7 @@ func (d *Detector) learn(x []float64, o *opinion, wall int64) {
 	fast.Learn(x, weight(d.fast.d2, d.fast.clip(clipAt)), share)
 	switch {
 	case d.apart:
-		d.skipped++
-		if d.skipped >= slowStride {
-			d.skipped = 0
+		if d.spared.due() {
 			d.slow.base.Learn(x, weight(d.slow.d2, d.slow.clip(clipAt)), share)
 		}
 	case fast.count >= 1/fast.decay:
@@ -331,6 +330,14 @@ func (d *Detector) part() {
 	d.slow.base.CopyFrom(d.fast.base)
 	d.slow.base.decay = decay * slowStride
 	d.slow.charts.copyFrom(&d.fast.charts)
+	d.remember()
+}
+
+// remember lets the load of the hours be relative to the longest memory.
+func (d *Detector) remember() {
+	if d.season != nil && d.apart {
+		d.season.reference = d.slow.base
+	}
 }
 
 // settle decides whether the state under alarm has become a plateau that is

@@ -75,8 +75,11 @@ const DefaultFloor = 0.1
 const (
 	// huge bounds transformed values, so that squares stay finite.
 	huge = 1e9
-	// vast does so for learned ones, whose unit is unknown.
-	vast = 1e100
+	// vast bounds learned ones, whose unit is unknown: no metric is so large, and
+	// what claims to be is missing.
+	vast = 1e24
+	// leastFloor keeps the square of a deviation from a constant finite.
+	leastFloor = 1e-100
 	// bend is the number of standard deviations beyond which a learned dimension
 	// counts logarithmically: without it the heaviest tail owns the distance.
 	bend = 2
@@ -92,6 +95,8 @@ func (d Dimension) withDefaults() Dimension {
 		if d.Transform == Learned {
 			d.Floor = 0
 		}
+	} else {
+		d.Floor = max(d.Floor, leastFloor)
 	}
 	return d
 }
@@ -108,10 +113,10 @@ func (d *Dimension) knee() float64 {
 // the infinities are missing and map to NaN.
 func (d *Dimension) forward(v float64) float64 {
 	if d.Transform == Learned {
-		if v-v != 0 {
+		if !(math.Abs(v) <= vast) { // or NaN
 			return math.NaN()
 		}
-		return max(-vast, min(vast, v))
+		return v
 	}
 	v /= d.Scale
 	if v-v != 0 { // NaN, ±Inf
@@ -142,12 +147,12 @@ func (d *Dimension) forward(v float64) float64 {
 
 // inverse maps a learned value back to the unit of the dimension.
 func (d *Dimension) inverse(x float64) float64 {
+	v := x
 	switch d.Transform {
 	case Asinh:
-		return d.Scale * math.Sinh(x)
+		v = math.Sinh(x)
 	case Log1p:
-		return d.Scale * math.Expm1(x)
-	default:
-		return d.Scale * x
+		v = math.Expm1(x)
 	}
+	return max(-math.MaxFloat64, min(math.MaxFloat64, d.Scale*v))
 }

@@ -12,17 +12,19 @@ type moments struct {
 	mean  []float64
 	cov   []float64 // lower triangle, column-major
 	d     []float64
+	seen  []bool // present since the reset
 	count float64
 	most  float64 // observations remembered
 }
 
 func newMoments(n int) moments {
-	return moments{n: n, mean: make([]float64, n), cov: make([]float64, n*n), d: make([]float64, n)}
+	return moments{n: n, mean: make([]float64, n), cov: make([]float64, n*n), d: make([]float64, n), seen: make([]bool, n)}
 }
 
 func (m *moments) reset() {
 	clear(m.mean)
 	clear(m.cov)
+	clear(m.seen)
 	m.count = 0
 }
 
@@ -35,6 +37,8 @@ func (m *moments) learn(x []float64) {
 		d := v - m.mean[j]
 		if d-d != 0 {
 			d = 0
+		} else if !m.seen[j] {
+			m.seen[j], m.mean[j], d = true, v, 0
 		}
 		m.d[j] = d
 		m.mean[j] += alpha * d
@@ -51,16 +55,16 @@ func (m *moments) learn(x []float64) {
 }
 
 // deformation is ρ = ‖Σ_recent − Σ_base‖ / ‖Σ_base‖ in Frobenius norms, both in
-// units of b's standard deviations.
+// units of b's standard deviations, over what was present since the reset.
 func (m *moments) deformation(b *Baseline) float64 {
 	n := m.n
 	var diff, base float64
 	for j := range n {
-		if !b.Mature(j) {
+		if !b.Mature(j) || !m.seen[j] {
 			continue
 		}
 		for i := j; i < n; i++ {
-			if !b.Mature(i) {
+			if !b.Mature(i) || !m.seen[i] {
 				continue
 			}
 			w := b.inverse[i] * b.inverse[j]

@@ -68,17 +68,22 @@ func (p *plateau) step(d float64, recent *moments, b *Baseline) bool {
 func adopt(fast, slow *Baseline, m *moments) {
 	const weight = 0.25
 	n := fast.n
-	for j := range n {
-		dj := m.mean[j] - slow.mean[j]
+	for j, seen := range m.seen {
+		m.d[j] = m.mean[j] - slow.mean[j]
+		if !seen { // missing all the while: as it was, uncorrelated
+			m.d[j], m.mean[j], m.cov[j*n+j] = 0, fast.mean[j], fast.cov[j*n+j]
+		}
+	}
+	for j, dj := range m.d {
 		for i := j; i < n; i++ {
 			at := j*n + i
-			di := m.mean[i] - slow.mean[i]
+			di := m.d[i]
 			slow.cov[at] = (1-weight)*slow.cov[at] + weight*m.cov[at] + weight*(1-weight)*di*dj
 			fast.cov[at] = (fast.cov[at] + m.cov[at]) / 2
 		}
 	}
 	for j := range n {
-		slow.mean[j] += weight * (m.mean[j] - slow.mean[j])
+		slow.mean[j] += weight * m.d[j]
 		fast.mean[j] = m.mean[j]
 		fast.largest[j] = max(fast.largest[j], math.Abs(m.mean[j]))
 		slow.largest[j] = max(slow.largest[j], math.Abs(m.mean[j]))

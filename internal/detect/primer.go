@@ -13,6 +13,8 @@ const (
 	primed = 256
 	// winsor is how many scales from the median a value is believed.
 	winsor = 4
+	// glitch is how many times the usual magnitude the largest counts at most.
+	glitch = 1e6
 )
 
 // primer makes a robust beginning: it keeps vectors spread over the warm-up and
@@ -118,11 +120,11 @@ func (p *primer) estimate(b *Baseline) {
 // limits sets between which values dimension j is believed, and b's mean of it:
 // the mean of the values winsorised so.
 func (p *primer) limits(j int, b *Baseline) {
-	column := p.column[:0]
+	column, greatest := p.column[:0], 0.0
 	for k := range p.rows {
 		if v := p.value(k, j); v == v {
 			column = append(column, v)
-			b.largest[j] = max(b.largest[j], math.Abs(v))
+			greatest = max(greatest, math.Abs(v))
 		}
 	}
 	b.seen[j] = int32(min(len(column), bootstrap))
@@ -136,10 +138,16 @@ func (p *primer) limits(j int, b *Baseline) {
 	}
 	slices.Sort(column)
 	s := max(1.4826*column[len(column)/2], column[len(column)*4/5]/1.2816)
+	// The floor of a dimension that has none goes by the largest magnitude, bursts
+	// included, but a glitch is no magnitude.
+	b.largest[j] = greatest
+	if usual := math.Abs(median) + winsor*s; usual > 0 {
+		b.largest[j] = min(greatest, glitch*usual)
+	}
 	if b.floor[j] > 0 {
 		s = max(s, math.Sqrt(b.floor[j]))
-	} else {
-		s = max(s, relative*b.largest[j])
+	} else if s = max(s, relative*math.Abs(median)); s == 0 {
+		s = relative * greatest // zero but for a few bursts
 	}
 	p.low[j], p.high[j] = median-winsor*s, median+winsor*s
 	var sum float64

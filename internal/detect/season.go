@@ -29,8 +29,9 @@ const (
 // interpolated, is the centre of a third opinion, over the fast baseline's
 // covariance.
 type season struct {
-	opinion opinion
-	n       int
+	opinion   opinion
+	reference *Baseline // in whose σ, about whose mean, the load is
+	n         int
 
 	mean   []float32 // weekHours × n
 	visits [weekHours]uint8
@@ -53,7 +54,7 @@ type season struct {
 func newSeason(base *Baseline, dims []Dimension) *season {
 	n := base.n
 	s := &season{
-		opinion: newOpinion(base), n: n, mean: make([]float32, weekHours*n), sum: make([]float64, n),
+		opinion: newOpinion(base), reference: base, n: n, mean: make([]float32, weekHours*n), sum: make([]float64, n),
 		from: make([]float64, n), to: make([]float64, n), sign: make([]float64, n), anchor: math.MinInt64,
 	}
 	s.opinion.centre = make([]float64, n)
@@ -91,6 +92,9 @@ func (s *season) learn(x []float64, wall int64) {
 
 // turn closes the hour being learned and begins another.
 func (s *season) turn(hour int64) {
+	if s.count == 0 && s.hour > 0 {
+		s.push(float32(math.NaN())) // lost in a restart
+	}
 	if s.count > 0 {
 		slot := int(s.hour % weekHours)
 		if s.visits[slot] < math.MaxUint8 {
@@ -102,9 +106,12 @@ func (s *season) turn(hour int64) {
 		for j := range s.sum {
 			m := s.sum[j] / float64(s.count)
 			row[j] += float32(w * (m - float64(row[j])))
-			load += s.sign[j] * m * s.opinion.base.inverse[j] / float64(s.n)
+			// Centred, because σ moves: in uncentred values that would be a trend.
+			load += s.sign[j] * (m - s.reference.mean[j]) * s.reference.inverse[j] / float64(s.n)
 		}
-		s.push(float32(load))
+		s.push(float32(max(-unheard, min(unheard, load))))
+	}
+	if s.hour > 0 {
 		// Hours of which nothing was learned leave a gap; a clock that was set
 		// begins anew.
 		gap := hour - s.hour - 1

@@ -41,7 +41,7 @@ func NewTrend(kind TrendKind, process, noise float64) Trend {
 }
 
 // Reset forgets the past.
-func (t *Trend) Reset() { t.n = 0 }
+func (t *Trend) Reset() { *t = NewTrend(t.kind, t.process, t.noise) }
 
 // Update takes in a measurement z made dt seconds after the last.
 func (t *Trend) Update(z, dt float64) {
@@ -92,7 +92,7 @@ func (t *Trend) Update(z, dt float64) {
 	p[5] -= k2 * p2
 	t.n++
 	if s-s != 0 || t.x[0]-t.x[0] != 0 || math.Abs(t.x[2]) > 1e15 {
-		t.n = 0
+		*t = NewTrend(t.kind, t.process, t.noise)
 	}
 }
 
@@ -104,7 +104,7 @@ func (t *Trend) smooth(z, dt float64) {
 	t.x[1] += a * ((t.x[0]-value)/dt - velocity)
 	t.x[2] += a * ((t.x[1]-velocity)/dt - t.x[2])
 	if t.x[0]-t.x[0] != 0 || math.Abs(t.x[2]) > 1e15 {
-		t.n = 0
+		*t = NewTrend(t.kind, t.process, t.noise)
 	}
 }
 
