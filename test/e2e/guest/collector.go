@@ -70,8 +70,10 @@ receivers:
 processors:
   mahalanobis:
     preset: node
-    # Scenarios are calm for seconds, not for a minute.
+    # Scenarios are calm for seconds: a limit for a week cannot be known by then,
+    # and errs to the quiet side.
     warmup: 12s
+    false_alarm_interval: 10m
 
 exporters:
   nop:

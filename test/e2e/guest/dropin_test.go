@@ -23,8 +23,9 @@ extensions:
     policy: {startup_grace: 5s}
 processors:
   mahalanobis:
-    # Scenarios are calm for seconds, not for a minute.
+    # Scenarios are calm for seconds: a limit for a week cannot be known by then.
     warmup: 12s
+    false_alarm_interval: 10m
 `)
 	return Setup{Binary: "/bin/otelcol-custom", Guard: "embedded", Role: role, Configs: []string{"/etc/drop-in.yaml", enforce}}
 }
