@@ -60,7 +60,7 @@ test-unit: ## unit tests and, as root, the BPF programs on the running kernel
 
 test-race: ## the concurrent packages again under the race detector (needs a C compiler)
 	@./tools/require.sh gcc:gcc
-	CGO_ENABLED=1 $(GO) test -race ./internal/... ./extension/... ./processor/... ./receiver/reflexreceiver/...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./internal/... ./extension/... ./processor/... ./receiver/reflexreceiver/...
 
 test-simulation: ## the false-alarm calibration over 30 seeds (minutes)
 	REFLEX_SIMULATE=1 $(GO) test -timeout 40m -run 'False|Leak|Beyond' ./internal/detect

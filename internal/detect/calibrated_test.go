@@ -15,9 +15,13 @@ import (
 )
 
 // simulated is how many seeds a simulation takes. All of them take minutes, so
-// they run when REFLEX_SIMULATE is set (make test-simulation), else a few.
+// they run when REFLEX_SIMULATE is set (make test-simulation), else a few; one
+// where time is short, as under the race detector, which looks for something else.
 func simulated(t *testing.T, all, few int) uint64 {
 	t.Helper()
+	if testing.Short() {
+		return 1
+	}
 	if os.Getenv("REFLEX_SIMULATE") != "" {
 		return uint64(all)
 	}
