@@ -83,7 +83,7 @@ func TestStateIsBounded(t *testing.T) {
 	for _, c := range []struct {
 		n           int
 		lean, whole uintptr // KiB at most
-	}{{8, 35, 60}, {16, 65, 110}, {40, 220, 300}} {
+	}{{8, 40, 60}, {16, 65, 110}, {40, 220, 300}} {
 		size := func(lean bool) uintptr {
 			d := New(Config{Dimensions: freeDimensions(c.n), Lean: lean, HalfLife: time.Second})
 			begin := bytesOf(reflect.ValueOf(d), map[uintptr]bool{})

@@ -164,28 +164,14 @@ func (b *Baseline) Effective() float64 {
 }
 
 // Score returns the squared Mahalanobis distance of x from the baseline, over
-// the dimensions that are mature and present. Contribution and Learn refer to
-// the last x scored.
+// the dimensions that are mature and present. Contribution refers to the last x
+// scored.
 func (b *Baseline) Score(x []float64) float64 { return b.scoreFrom(x, b.mean) }
 
 // scoreFrom is Score with another centre.
 func (b *Baseline) scoreFrom(x, centre []float64) float64 {
-	b.present, b.missing = 0, false
-	centre, inverse, knee := centre[:len(x)], b.inverse[:len(x)], b.knee[:len(x)]
-	deviation, taking, seen, white := b.deviation[:len(x)], b.taking[:len(x)], b.seen[:len(x)], b.white[:len(x)]
-	for j, v := range x {
-		u := (v - centre[j]) * inverse[j]
-		if seen[j] < bootstrap || u-u != 0 {
-			b.missing = b.missing || seen[j] >= bootstrap
-			deviation[j], white[j], taking[j] = 0, 0, false
-			continue
-		}
-		if u > knee[j] || u < -knee[j] {
-			u = b.bend(j, u)
-		}
-		deviation[j], white[j], taking[j] = u, u, true
-		b.present++
-	}
+	b.deviate(x, centre)
+	white := b.white[:copy(b.white, b.deviation)]
 	d2 := 0.0
 	if b.missing {
 		d2 = b.marginal.whiten(b)
@@ -201,6 +187,26 @@ func (b *Baseline) scoreFrom(x, centre []float64) float64 {
 		white[j] *= b.known
 	}
 	return d2 * b.known * b.known
+}
+
+// deviate computes the deviations of x from a centre, and what takes part.
+func (b *Baseline) deviate(x, centre []float64) {
+	b.present, b.missing = 0, false
+	centre, inverse, knee := centre[:len(x)], b.inverse[:len(x)], b.knee[:len(x)]
+	deviation, taking, seen := b.deviation[:len(x)], b.taking[:len(x)], b.seen[:len(x)]
+	for j, v := range x {
+		u := (v - centre[j]) * inverse[j]
+		if seen[j] < bootstrap || u-u != 0 {
+			b.missing = b.missing || seen[j] >= bootstrap
+			deviation[j], taking[j] = 0, false
+			continue
+		}
+		if u > knee[j] || u < -knee[j] {
+			u = b.bend(j, u)
+		}
+		deviation[j], taking[j] = u, true
+		b.present++
+	}
 }
 
 // winsorised is the deviation in σ beyond which a transformed dimension is
@@ -243,9 +249,9 @@ func (b *Baseline) explain() {
 // may be negative where a correlation explains the deviation away.
 func (b *Baseline) Contribution(j int) float64 { return b.deviation[j] * b.precision[j] }
 
-// Learn takes in x, the last one scored, with weight w ≤ 1 on its deviation:
-// clip/D where D lies beyond a clip distance. share ≤ 1 is how much of an
-// observation it counts as.
+// Learn takes in x with weight w ≤ 1 on its deviation: clip/D where D lies beyond
+// a clip distance. share ≤ 1 is how much of an observation it counts as. What was
+// scored last is forgotten.
 func (b *Baseline) Learn(x []float64, w, share float64) {
 	if b.primer != nil && b.primer.keep(x) {
 		b.primer.estimate(b)
@@ -256,6 +262,7 @@ func (b *Baseline) Learn(x []float64, w, share float64) {
 		b.total++
 		return
 	}
+	b.deviate(x, b.mean)
 	b.count = min(b.count+share, 1/b.decay)
 	b.total += share
 	alpha := share / b.count // ≥ share · decay

@@ -31,7 +31,7 @@ const (
 	// exponential in rarities. Drawn less, an extrapolation varies by more than
 	// there is between a burst and a leak.
 	shapeWeight, priorShape = 80, -0.09
-	scaleWeight, priorScale = 25, 0.84
+	scaleWeight, priorScale = 18, 0.9
 	// leastShape and greatestShape bound the generalised Pareto shape: what a few
 	// hundred maxima can tell.
 	leastShape, greatestShape = -0.4, 0.4

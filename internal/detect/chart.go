@@ -146,10 +146,19 @@ func (c *charts) rarities(r *[numCharts]float64) {
 	}
 }
 
+// values are those of the charts, to be learned.
+type values [numCharts]float32
+
+func (v *values) set(c *charts) {
+	for i, x := range c.value {
+		v[i] = float32(x)
+	}
+}
+
 // learn lets the scales of the charts follow healthy values.
-func (c *charts) learn(floor, share float64) {
+func (c *charts) learn(v *values, floor, share float64) {
 	for i := range c.scale {
-		c.scale[i].learn(c.value[i], floor, share)
+		c.scale[i].learn(float64(v[i]), floor, share)
 	}
 	// What looks back learns its scale late: one burst after a quiet start would
 	// be far beyond it. So none is much narrower than that of the distance, those
@@ -211,7 +220,7 @@ func (s *scale) learn(v, floor, share float64) {
 	if s.seen <= settled {
 		l := math.Log1p(max(v, 0))
 		d := l - s.mean
-		a := max(1/s.seen, recently)
+		a := max(1/s.seen, recently) * share
 		s.mean += a * d
 		s.square += a * (d*(l-s.mean) - s.square)
 		sd := math.Sqrt(s.square)

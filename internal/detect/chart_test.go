@@ -28,7 +28,9 @@ func newWatched(seed uint64) *watched {
 	w := &watched{rng: rand.New(rand.NewPCG(seed, 5)), charts: newCharts(8), z: make([]float64, 8), clip: 8, reach: 1e3}
 	for range 20000 {
 		w.step(nil)
-		w.charts.learn(scaleFloor, 1)
+		var v values
+		v.set(&w.charts)
+		w.charts.learn(&v, scaleFloor, 1)
 	}
 	return w
 }

@@ -47,6 +47,7 @@ type Detector struct {
 	rho        float64
 	rhoAge     int // decisions since rho was computed
 
+	pending      pending
 	calibration  calibration
 	limit        float64 // rarity
 	warning      float64 // rarity from which learning slows down
@@ -130,6 +131,7 @@ func (d *Detector) pace(period int64) {
 	fast, slow := d.config.memory(period)
 	d.fast.base.decay, d.slow.base.decay = fast, slow
 	d.calibration.prepare(period, d.config.SlowHalfLife)
+	d.pending.prepare(period, len(d.dims))
 	least := float64(fewestPlateau * (len(d.dims) + 10))
 	wait := max(float64(d.config.RelearnAfter)/float64(period), least)
 	d.plateau.length = max(int(wait/quarters), 1)
@@ -166,7 +168,12 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 	case alarmPassed:
 		d.calibration.observePeak(d.alarm.peak)
 		d.refit()
-	case alarmEnded, alarmNone:
+	case alarmEnded:
+		d.pending.clear() // what led up to it
+	case alarmNone:
+	}
+	if c.Frozen(at.Taken) {
+		d.pending.clear()
 	}
 	if d.sampled.due() {
 		d.recent.learn(x)
@@ -253,44 +260,73 @@ func (d *Detector) report(o *opinion, j *arc.Judgement) {
 	d.fast.score(d.vector.X)
 }
 
-// learn takes in a healthy decision.
+// learn takes in a healthy decision: at once while the baseline begins, later
+// once there is something to judge by.
 func (d *Detector) learn(x []float64, o *opinion, wall int64) {
+	for l := d.pending.due(d.fast.base.Effective()); l != nil; l = d.pending.due(d.fast.base.Effective()) {
+		d.take(l)
+	}
+	l := d.pending.place()
+	copy(l.x, x)
+	l.wall = wall
+	// What the CUSUM has accumulated below the limit counts here, that limits
+	// beyond it are known.
+	l.rarity = max(o.rarity, o.rarities[drift])
+	l.share = d.share(l.rarity)
+	l.d2 = d.fast.d2
+	l.fast = weight(d.fast.d2, d.fast.clip(clipAt))
+	l.charts[0].set(&d.fast.charts)
+	if d.apart {
+		l.slow = weight(d.slow.d2, d.slow.clip(clipAt))
+		l.charts[1].set(&d.slow.charts)
+	} else { // they may have parted by the time it is learned
+		l.slow, l.charts[1] = l.fast, l.charts[0]
+	}
+	// A season that is wrong today must not learn that it always is.
+	if l.seasonal = d.season != nil && d.season.active && d.season.opinion.rarity <= d.limit; l.seasonal {
+		l.charts[2].set(&d.season.opinion.charts)
+	}
+	if d.warm {
+		d.pending.placed()
+		return
+	}
+	d.take(l)
+}
+
+// take learns a lesson.
+func (d *Detector) take(l *lesson) {
 	fast := d.fast.base
-	share := d.share(max(o.rarity, o.rarities[drift]))
 	if fast.count >= bootstrap && fast.total >= bootstrap {
 		if d.fast.charts.scale[sudden].seen >= fewestScores {
-			// What the CUSUM has accumulated below the limit counts here, that
-			// limits beyond it are known.
-			d.calibration.observe(max(o.rarity, o.rarities[drift]))
+			d.calibration.observe(l.rarity)
 			if d.calibration.fitted == 0 && d.calibration.n == 0 {
 				d.refit()
 			}
-			d.kurtosis.learn(d.fast.d2, fast.decay)
+			d.kurtosis.learn(l.d2, fast.decay)
 		}
-		d.fast.charts.learn(scaleFloor, share)
+		d.fast.charts.learn(&l.charts[0], scaleFloor, l.share)
 		if d.apart {
-			d.slow.charts.learn(scaleFloor, share)
+			d.slow.charts.learn(&l.charts[1], scaleFloor, l.share)
 		}
-		// A season that is wrong today must not learn that it always is.
-		if d.season != nil && d.season.active && d.season.opinion.rarity <= d.limit {
-			d.season.opinion.charts.learn(scaleFloor, share)
+		if l.seasonal {
+			d.season.opinion.charts.learn(&l.charts[2], scaleFloor, l.share)
 		}
 	}
 	d.decisions++
-	fast.Learn(x, weight(d.fast.d2, d.fast.clip(clipAt)), share)
+	fast.Learn(l.x, l.fast, l.share)
 	switch {
 	case d.apart:
 		if d.spared.due() {
-			d.slow.base.Learn(x, weight(d.slow.d2, d.slow.clip(clipAt)), share)
+			d.slow.base.Learn(l.x, l.slow, l.share)
 		}
 	case fast.count >= 1/fast.decay:
 		d.part()
 	}
 	if d.season != nil {
-		d.season.learn(x, wall)
+		d.season.learn(l.x, l.wall)
 	}
 	if d.reservoir != nil {
-		d.reservoir.learn(x, int(1/fast.decay))
+		d.reservoir.learn(l.x, int(1/fast.decay))
 	}
 }
 
@@ -373,6 +409,7 @@ func (d *Detector) settle(j *arc.Judgement, c arc.Control, now int64) {
 	d.plateau.reset()
 	d.plateaus++
 	j.Accepted = true
+	d.pending.clear()
 	for _, o := range []*opinion{&d.fast, &d.slow} {
 		o.charts.restart()
 		o.charts.unsettle()
