@@ -77,10 +77,11 @@ type Baseline struct {
 	missing   bool      // a mature one did not
 	known     float64   // factor on the distance for what is not known yet
 
-	primer   *primer // until the warm-up is over
-	marginal marginal
-	matrix   []float64 // scratch
-	scaled   []float64 // scratch
+	primer    *primer // until the warm-up is over
+	estimates int     // of the primer
+	marginal  marginal
+	matrix    []float64 // scratch
+	scaled    []float64 // scratch
 }
 
 // NewBaseline returns an empty baseline of dims. decay is the weight of a new

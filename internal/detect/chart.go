@@ -87,6 +87,14 @@ func (c *charts) unsettle() {
 	}
 }
 
+// reconsider lets the scales forget quickly what came before: the baseline has
+// been estimated afresh.
+func (c *charts) reconsider() {
+	for i := range c.scale {
+		c.scale[i].since = 0
+	}
+}
+
 func (c *charts) copyFrom(o *charts) {
 	copy(c.ewma, o.ewma)
 	copy(c.cusum, o.cusum)
@@ -188,6 +196,7 @@ type scale struct {
 	mean, square float64 // running moments of log(1+v), for the beginning
 	q, e         float64
 	seen         float64
+	since        float64 // values since the baseline was last estimated afresh
 	rate         float64 // of the approximation, in force for the next few values
 }
 
@@ -210,6 +219,9 @@ const (
 	// recently is the least weight of a value in them: a young baseline changes
 	// what values mean.
 	recently = 0.02
+	// standing is how many values those before the baseline was last estimated
+	// afresh count as.
+	standing = 20
 )
 
 // learn takes in a healthy value, which counts as share of one. The quantile follows by stochastic
@@ -220,7 +232,8 @@ func (s *scale) learn(v, floor, share float64) {
 	if s.seen <= settled {
 		l := math.Log1p(max(v, 0))
 		d := l - s.mean
-		a := max(1/s.seen, recently) * share
+		s.since++
+		a := max(1/min(s.seen, s.since+standing), recently) * share
 		s.mean += a * d
 		s.square += a * (d*(l-s.mean) - s.square)
 		sd := math.Sqrt(s.square)

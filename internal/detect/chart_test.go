@@ -168,6 +168,28 @@ func TestAScaleFollowsQuantileAndMeanExcess(t *testing.T) {
 	}
 }
 
+func TestAScaleForgetsWhatABaselineBeforeSaid(t *testing.T) {
+	settle := func(reconsider bool) *scale {
+		c := newCharts(1)
+		rng := rand.New(rand.NewPCG(4, 6))
+		for k := range 90 {
+			v := values{}
+			v[sudden] = float32(2 + 0.3*rng.NormFloat64())
+			if k < 40 {
+				v[sudden] *= 30 // what the baseline that was hardly begun said
+			}
+			if k == 40 && reconsider {
+				c.reconsider()
+			}
+			c.learn(&v, scaleFloor, 1)
+		}
+		return &c.scale[sudden]
+	}
+	stale, fresh := settle(false), settle(true)
+	assert.Less(t, fresh.q, 0.75*stale.q)
+	assert.Less(t, fresh.q+5*fresh.e, 0.7*(stale.q+5*stale.e))
+}
+
 func TestAScaleKnownFromFewDoubts(t *testing.T) {
 	s := scale{q: 3, e: 0.5, seen: 20}
 	assert.InDelta(t, 4, s.of(7, 20), 1e-12, "half of eight")

@@ -188,6 +188,7 @@ func (d *Detector) decide(tick Tick, at Instant, c arc.Control) {
 		// Last, because what is above refers to the factor that x was scored by.
 		d.fast.base.primer.estimate(d.fast.base)
 		d.fast.base.primer = nil
+		d.fast.charts.reconsider()
 	}
 }
 
@@ -313,7 +314,11 @@ func (d *Detector) take(l *lesson) {
 		}
 	}
 	d.decisions++
+	estimates := fast.estimates
 	fast.Learn(l.x, l.fast, l.share)
+	if fast.estimates != estimates {
+		d.fast.charts.reconsider()
+	}
 	switch {
 	case d.apart:
 		if d.spared.due() {

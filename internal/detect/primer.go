@@ -86,6 +86,7 @@ func (p *primer) row(k int) []float32 { return p.x[k*p.n : (k+1)*p.n] }
 
 // estimate replaces b's mean and covariance by those of the vectors kept.
 func (p *primer) estimate(b *Baseline) {
+	b.estimates++
 	for j := range p.n {
 		p.limits(j, b)
 	}
