@@ -63,7 +63,7 @@ test-race: ## the concurrent packages again under the race detector (needs a C c
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./internal/... ./extension/... ./processor/... ./receiver/reflexreceiver/...
 
 test-simulation: ## the false-alarm calibration over 30 seeds (minutes)
-	REFLEX_SIMULATE=1 $(GO) test -timeout 40m -run 'False|Leak|Beyond' ./internal/detect
+	REFLEX_SIMULATE=1 $(GO) test -v -timeout 40m -run 'False|Leak|Beyond' ./internal/detect
 
 test-manifests: ## the Kubernetes example against the API schema
 	cd examples/kubernetes && $(GO) test ./...
