@@ -302,7 +302,9 @@ func (b *Baseline) sane() bool {
 
 func (s *scale) sane() bool {
 	const high = 1e60
-	return within(-high, high, s.q) && within(0, high, s.mean, s.square, s.e) && within(0, most, s.seen)
+	// Mean and square are moments of logarithms, from which q may follow.
+	return within(-high, high, s.q) && within(0, high, s.e, s.mean, s.square) && within(0, most, s.seen) &&
+		s.mean+2*math.Sqrt(s.square) <= math.Log1p(high)
 }
 
 func (k *calibration) sane() bool {
