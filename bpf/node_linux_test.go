@@ -39,9 +39,12 @@ func TestNodeAgreesWithProc(t *testing.T) {
 	require.NoError(t, n.Read(into))
 	after := vmstat(t)
 	for field, names := range map[arc.NodeField][]string{
-		arc.NodeMajorFaults:    {"pgmajfault"},
-		arc.NodeOOMKills:       {"oom_kill"},
-		arc.NodeDirectReclaims: {"allocstall_dma", "allocstall_dma32", "allocstall_normal", "allocstall_movable", "allocstall_device"},
+		arc.NodeMajorFaults:      {"pgmajfault"},
+		arc.NodeOOMKills:         {"oom_kill"},
+		arc.NodeSwapIn:           {"pswpin"},
+		arc.NodeSwapOut:          {"pswpout"},
+		arc.NodeCompactionStalls: {"compact_stall"},
+		arc.NodeDirectReclaims:   {"allocstall_dma", "allocstall_dma32", "allocstall_normal", "allocstall_movable", "allocstall_device"},
 	} {
 		var low, high float64
 		for _, name := range names {
