@@ -71,6 +71,31 @@ func TestNodeLeavesTheRestUntouched(t *testing.T) {
 	t.Logf("%d of %d fields read; missing: %+v", read, len(into), n.Missing())
 }
 
+// As on a kernel built without swap, compaction and the rest.
+func TestWhatTheKernelDoesNotCountIsNamedAndAbsent(t *testing.T) {
+	n := openNode(t)
+	n.requirements, n.parts = nil, partSwitches
+	n.requireParts()
+	var names []string
+	for _, r := range n.Missing() {
+		names = append(names, r.Name)
+		assert.NotEmpty(t, r.Cause, r.Name)
+		assert.NotEmpty(t, r.Remedy, r.Name)
+	}
+	assert.Equal(t, []string{
+		"SCHEDSTATS", "percpu/kernel_cpustat", "percpu/vm_event_states", "tasks of struct rq", "SWAP", "COMPACTION", "PSI",
+	}, names)
+	into := absent()
+	require.NoError(t, n.Read(into))
+	assert.Positive(t, into[arc.NodeContextSwitches])
+	for _, f := range []arc.NodeField{
+		arc.NodeCPUSoftIRQ, arc.NodeCPUIRQ, arc.NodeTasksRunnable, arc.NodeTasksBlocked, arc.NodeTasksUninterruptible,
+		arc.NodeSwapIn, arc.NodeSwapOut, arc.NodeCompactionStalls,
+	} {
+		assert.True(t, math.IsNaN(into[f]), arc.NodeFields[f].Name)
+	}
+}
+
 func TestNodeCountsContextSwitches(t *testing.T) {
 	n := openNode(t)
 	before := read(t, n, arc.NodeContextSwitches)

@@ -6,9 +6,12 @@
 package bpf
 
 import (
+	"encoding/binary"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -330,6 +333,7 @@ func TestPagesSwappedAreCounted(t *testing.T) {
 	before := vmstat(t)
 	require.NoError(t, unix.Madvise(memory, unix.MADV_PAGEOUT))
 	assert.GreaterOrEqual(t, read(t, n, arc.NodeSwapOut)-out, pages*0.9)
+	assert.Less(t, read(t, n, arc.NodeSwapIn)-in, pages*0.1, "nothing of it is read back yet")
 	for i := range pages {
 		require.Equal(t, byte(i)+1, memory[i*page])
 	}
@@ -349,13 +353,16 @@ func swapOn(t *testing.T, size int) {
 		t.Skipf("no compressed memory to swap to: %v", err)
 	}
 	id := strings.TrimSpace(string(number))
-	require.NoError(t, os.WriteFile("/sys/block/zram"+id+"/disksize", []byte("64M"), 0o600))
-	device := "/dev/zram" + id
-	header := make([]byte, os.Getpagesize())
-	copy(header[len(header)-10:], "SWAPSPACE2")
-	*(*uint32)(unsafe.Pointer(&header[1024])) = 1 // version
-	*(*uint32)(unsafe.Pointer(&header[1028])) = uint32(size/len(header) - 1)
-	require.NoError(t, os.WriteFile(device, header, 0o600))
+	t.Cleanup(func() {
+		assert.NoError(t, os.WriteFile("/sys/class/zram-control/hot_remove", []byte(id), 0o200))
+	})
+	require.NoError(t, os.WriteFile("/sys/block/zram"+id+"/disksize", []byte(strconv.Itoa(size)), 0o200))
+	device := deviceNode(t, "/sys/block/zram"+id+"/dev")
+	f, err := os.OpenFile(device, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.Write(swapHeader(size))
+	require.NoError(t, errors.Join(err, f.Close()))
+
 	path, err := unix.BytePtrFromString(device)
 	require.NoError(t, err)
 	_, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(path)), 0, 0)
@@ -363,6 +370,26 @@ func swapOn(t *testing.T, size int) {
 	t.Cleanup(func() {
 		_, _, errno := unix.Syscall(unix.SYS_SWAPOFF, uintptr(unsafe.Pointer(path)), 0, 0)
 		assert.Zero(t, errno)
-		assert.NoError(t, os.WriteFile("/sys/class/zram-control/hot_remove", []byte(id), 0o600))
 	})
+}
+
+// deviceNode makes a node of the block device whose numbers are in a file.
+func deviceNode(t *testing.T, numbers string) string {
+	t.Helper()
+	text, err := os.ReadFile(numbers)
+	require.NoError(t, err)
+	major, minor, _ := strings.Cut(strings.TrimSpace(string(text)), ":")
+	path := filepath.Join(t.TempDir(), "device")
+	number := unix.Mkdev(uint32(parse(t, major)), uint32(parse(t, minor)))
+	require.NoError(t, unix.Mknod(path, unix.S_IFBLK|0o600, int(number)))
+	return path
+}
+
+// swapHeader is the first page of a swap device (union swap_header).
+func swapHeader(size int) []byte {
+	header := make([]byte, os.Getpagesize())
+	binary.NativeEndian.PutUint32(header[1024:], 1) // version
+	binary.NativeEndian.PutUint32(header[1028:], uint32(size/len(header)-1))
+	copy(header[len(header)-10:], "SWAPSPACE2")
+	return header
 }
