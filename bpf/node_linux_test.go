@@ -236,11 +236,7 @@ func TestNodeCountsBlockOperations(t *testing.T) {
 	operations, bytes := read(t, n, arc.NodeBlockOperations), read(t, n, arc.NodeBlockBytes)
 	spent := read(t, n, arc.NodeBlockTime)
 	path := filepath.Join(t.TempDir(), "file")
-	var in unix.Statfs_t
-	require.NoError(t, unix.Statfs(filepath.Dir(path), &in))
-	if in.Type == unix.TMPFS_MAGIC || in.Type == unix.RAMFS_MAGIC {
-		t.Skip("temporary files are not on a block device")
-	}
+	onDisk(t, filepath.Dir(path))
 	f, err := os.Create(path)
 	require.NoError(t, err)
 	defer f.Close()
@@ -251,6 +247,16 @@ func TestNodeCountsBlockOperations(t *testing.T) {
 	assert.Greater(t, read(t, n, arc.NodeBlockOperations), operations)
 	assert.GreaterOrEqual(t, read(t, n, arc.NodeBlockBytes)-bytes, float64(size))
 	assert.Greater(t, read(t, n, arc.NodeBlockTime), spent)
+}
+
+// onDisk skips where files of directory never reach a block device.
+func onDisk(t *testing.T, directory string) {
+	t.Helper()
+	var in unix.Statfs_t
+	require.NoError(t, unix.Statfs(directory, &in))
+	if in.Type == unix.TMPFS_MAGIC || in.Type == unix.RAMFS_MAGIC {
+		t.Skip("temporary files are not on a block device")
+	}
 }
 
 func TestNodeCountsRetransmissions(t *testing.T) {
