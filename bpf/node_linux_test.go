@@ -307,6 +307,11 @@ func TestNodeSeesMemoryRunOut(t *testing.T) {
 		assert.Positive(t, delta, arc.NodeFields[f].Name)
 	}
 	assert.Less(t, read(t, n, arc.NodeDirectReclaimTime)-before[2], 100*time.Since(start).Seconds())
+	low := vmstat(t)["compact_stall"]
+	stalls := read(t, n, arc.NodeCompactionStalls)
+	t.Logf("%s: %g", arc.NodeFields[arc.NodeCompactionStalls].Name, stalls)
+	assert.GreaterOrEqual(t, stalls, low)
+	assert.LessOrEqual(t, stalls, vmstat(t)["compact_stall"])
 }
 
 func TestNodeReadDoesNotAllocate(t *testing.T) {
