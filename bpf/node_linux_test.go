@@ -59,7 +59,7 @@ func TestNodeLeavesTheRestUntouched(t *testing.T) {
 	n := openNode(t)
 	into := absent()
 	require.NoError(t, n.Read(into))
-	for _, field := range []arc.NodeField{arc.NodeMemoryTotal, arc.NodeMemoryUsed, arc.NodeMemoryAvailable, arc.NodePacketsReceived, arc.NodePacketsSent} {
+	for _, field := range []arc.NodeField{arc.NodeMemoryTotal, arc.NodeMemoryUsed, arc.NodeMemoryAvailable, arc.NodePacketsReceived, arc.NodeBytesSent, arc.NodeMemoryFragmentation, arc.NodeSyscallRate} {
 		assert.True(t, math.IsNaN(into[field]), arc.NodeFields[field].Name)
 	}
 	read := 0
