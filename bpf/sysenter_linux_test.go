@@ -56,8 +56,7 @@ func firstWindow(t *testing.T, s *Syscalls) (rate, entropy float64) {
 	t.Helper()
 	into := absent()
 	require.Eventually(t, func() bool {
-		require.NoError(t, s.Read(into))
-		return !math.IsNaN(into[arc.NodeSyscallRate])
+		return s.Read(into) == nil && !math.IsNaN(into[arc.NodeSyscallRate])
 	}, 10*time.Second, 5*time.Millisecond)
 	return into[arc.NodeSyscallRate], into[arc.NodeSyscallEntropy]
 }
@@ -94,10 +93,22 @@ func TestSystemCallsAreCountedInTheWindowOnly(t *testing.T) {
 	}, 5*time.Second, time.Millisecond)
 }
 
-// The rate of the window is that of the caller, give or take what the scheduler
-// does with it meanwhile: at least half of it; and the entropy is that of its
-// calls, ln k / ln 512 for k equally frequent ones, within 0.06 for what others
-// do.
+func TestRateAndEntropyOfAWindow(t *testing.T) {
+	var before, after callCounts
+	before[0], after[0] = 7, 7
+	for _, number := range []int{1, 2, 3, 511} {
+		before[number], after[number] = 10, 35
+	}
+	w := rateBetween(&before, &after, 500*time.Millisecond)
+	assert.InDelta(t, 200, w.rate, 1e-9)
+	assert.InDelta(t, math.Log(4)/math.Log(callNumbers), w.entropy, 1e-9)
+}
+
+// The rate of a window is that of the caller, give or take what the scheduler
+// does with it meanwhile: between half and twice of it, and a million a second
+// for others. The entropy is that of its calls, ln k / ln 512 for k equally
+// frequent ones, within 0.06. Others call as well: one window of those of ten
+// seconds must agree.
 func TestSystemCallRateAndEntropyAreTheCallers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		numbers []uintptr
@@ -109,14 +120,18 @@ func TestSystemCallRateAndEntropyAreTheCallers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			made, stop := callers(t, tc.numbers...)
 			require.Eventually(t, func() bool { return made.Load() > 0 }, 10*time.Second, time.Millisecond)
-			began, first := time.Now(), made.Load()
-			rate, entropy := firstWindow(t, openSyscalls(t, 200*time.Millisecond, time.Hour))
-			own := float64(made.Load()-first) / time.Since(began).Seconds()
+			agreed := false
+			for end := time.Now().Add(10 * time.Second); !agreed && time.Now().Before(end); {
+				began, first := time.Now(), made.Load()
+				s := openSyscalls(t, 100*time.Millisecond, time.Hour)
+				rate, entropy := firstWindow(t, s)
+				own := float64(made.Load()-first) / time.Since(began).Seconds()
+				require.NoError(t, s.Close())
+				t.Logf("rate %.0f/s, of which %.0f/s are the test's; entropy %.3f, of the test's %.3f", rate, own, entropy, tc.want)
+				agreed = rate > own/2 && rate < 2*own+1e6 && math.Abs(entropy-tc.want) < 0.06
+			}
+			assert.True(t, agreed)
 			stop()
-			t.Logf("rate %.0f/s, of which %.0f/s are the test's; entropy %.3f, of the test's %.3f", rate, own, entropy, tc.want)
-			assert.Greater(t, rate, own/2)
-			assert.Less(t, rate, 2*own+1e6)
-			assert.InDelta(t, tc.want, entropy, 0.06)
 		})
 	}
 }

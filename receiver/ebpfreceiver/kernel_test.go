@@ -113,8 +113,7 @@ func TestSystemCallsAreCountedWhenWanted(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		n = absent()
-		require.NoError(t, on.node.Read(&n))
-		return n[arc.NodeSyscallRate] > 0
+		return on.node.Read(&n) == nil && n[arc.NodeSyscallRate] > 0
 	}, deadline, 10*time.Millisecond)
 	assert.Positive(t, n[arc.NodeCPUBusy], "the rest is read as before")
 }
