@@ -8,9 +8,11 @@
 // It promises that a read disturbs nobody and allocates nothing: [Node.Read]
 // adds up counters that the kernel keeps anyway, and [Cgroups.Sweep] visits all
 // cgroups in one pass. Programs on events exist only for rare ones (fork, exec,
-// exit, block completion, TCP retransmission, direct reclaim); each stands
-// alone, and one that this kernel cannot load is named by Missing, with what
-// would help, and takes nothing else down.
+// exit, block completion, TCP retransmission, a TCP socket's change of state,
+// direct reclaim); each stands alone, and one that this kernel cannot load is
+// named by Missing, with what would help, and takes nothing else down. The one
+// program on a hot event, [Syscalls], is attached for a short window of every
+// period and never unasked.
 //
 // It refuses to guess. A value that the kernel does not offer stays as the
 // caller left it, and no path, process or container name is looked at: a cgroup

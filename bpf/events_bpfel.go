@@ -30,14 +30,17 @@ type eventsEventCounts struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	eventsMapCounts           = "counts"
+	eventsMapDestinations     = "destinations"
 	eventsMapReclaiming       = "reclaiming"
 	eventsProgBeginReclaim    = "begin_reclaim"
 	eventsProgCountBlock      = "count_block"
+	eventsProgCountConnect    = "count_connect"
 	eventsProgCountExec       = "count_exec"
 	eventsProgCountExit       = "count_exit"
 	eventsProgCountFork       = "count_fork"
 	eventsProgCountRetransmit = "count_retransmit"
 	eventsProgEndReclaim      = "end_reclaim"
+	eventsVarSeed             = "seed"
 )
 
 // loadEvents returns the embedded CollectionSpec for events.
@@ -84,6 +87,7 @@ type eventsSpecs struct {
 type eventsProgramSpecs struct {
 	BeginReclaim    *ebpf.ProgramSpec `ebpf:"begin_reclaim"`
 	CountBlock      *ebpf.ProgramSpec `ebpf:"count_block"`
+	CountConnect    *ebpf.ProgramSpec `ebpf:"count_connect"`
 	CountExec       *ebpf.ProgramSpec `ebpf:"count_exec"`
 	CountExit       *ebpf.ProgramSpec `ebpf:"count_exit"`
 	CountFork       *ebpf.ProgramSpec `ebpf:"count_fork"`
@@ -95,14 +99,16 @@ type eventsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type eventsMapSpecs struct {
-	Counts     *ebpf.MapSpec `ebpf:"counts"`
-	Reclaiming *ebpf.MapSpec `ebpf:"reclaiming"`
+	Counts       *ebpf.MapSpec `ebpf:"counts"`
+	Destinations *ebpf.MapSpec `ebpf:"destinations"`
+	Reclaiming   *ebpf.MapSpec `ebpf:"reclaiming"`
 }
 
 // eventsVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type eventsVariableSpecs struct {
+	Seed *ebpf.VariableSpec `ebpf:"seed"`
 }
 
 // eventsObjects contains all objects after they have been loaded into the kernel.
@@ -125,13 +131,15 @@ func (o *eventsObjects) Close() error {
 //
 // It can be passed to loadEventsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type eventsMaps struct {
-	Counts     *ebpf.Map `ebpf:"counts"`
-	Reclaiming *ebpf.Map `ebpf:"reclaiming"`
+	Counts       *ebpf.Map `ebpf:"counts"`
+	Destinations *ebpf.Map `ebpf:"destinations"`
+	Reclaiming   *ebpf.Map `ebpf:"reclaiming"`
 }
 
 func (m *eventsMaps) Close() error {
 	return _EventsClose(
 		m.Counts,
+		m.Destinations,
 		m.Reclaiming,
 	)
 }
@@ -140,6 +148,7 @@ func (m *eventsMaps) Close() error {
 //
 // It can be passed to loadEventsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type eventsVariables struct {
+	Seed *ebpf.Variable `ebpf:"seed"`
 }
 
 // eventsPrograms contains all programs after they have been loaded into the kernel.
@@ -148,6 +157,7 @@ type eventsVariables struct {
 type eventsPrograms struct {
 	BeginReclaim    *ebpf.Program `ebpf:"begin_reclaim"`
 	CountBlock      *ebpf.Program `ebpf:"count_block"`
+	CountConnect    *ebpf.Program `ebpf:"count_connect"`
 	CountExec       *ebpf.Program `ebpf:"count_exec"`
 	CountExit       *ebpf.Program `ebpf:"count_exit"`
 	CountFork       *ebpf.Program `ebpf:"count_fork"`
@@ -159,6 +169,7 @@ func (p *eventsPrograms) Close() error {
 	return _EventsClose(
 		p.BeginReclaim,
 		p.CountBlock,
+		p.CountConnect,
 		p.CountExec,
 		p.CountExit,
 		p.CountFork,

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -27,38 +29,51 @@ type events struct {
 	links  []io.Closer
 	// attached says which probes run.
 	attached [len(probes)]bool
-	sum      eventsEventCounts // over CPUs; here because it would not stay on the stack
+	counted  counted
+
+	destinations *ebpf.Map
+	opened       time.Time
+}
+
+// counted is what the programs have counted.
+type counted struct {
+	events      eventsEventCounts // summed over CPUs
+	connections connections
 }
 
 // probe is a group of programs that make sense only together, and the fields
 // they fill.
 type probe struct {
 	programs []string
-	fill     func(c *eventsEventCounts, into *arc.Node)
+	fill     func(c *counted, into *arc.Node)
 }
 
 // probes are independent of each other.
 var probes = [...]probe{
-	{[]string{"count_fork"}, func(c *eventsEventCounts, into *arc.Node) {
-		into[arc.NodeForks] = float64(c.Forks)
+	{[]string{"count_fork"}, func(c *counted, into *arc.Node) {
+		into[arc.NodeForks] = float64(c.events.Forks)
 	}},
-	{[]string{"count_exec"}, func(c *eventsEventCounts, into *arc.Node) {
-		into[arc.NodeExecs] = float64(c.Execs)
+	{[]string{"count_exec"}, func(c *counted, into *arc.Node) {
+		into[arc.NodeExecs] = float64(c.events.Execs)
 	}},
-	{[]string{"count_exit"}, func(c *eventsEventCounts, into *arc.Node) {
-		into[arc.NodeExits] = float64(c.Exits)
+	{[]string{"count_exit"}, func(c *counted, into *arc.Node) {
+		into[arc.NodeExits] = float64(c.events.Exits)
 	}},
-	{[]string{"count_block"}, func(c *eventsEventCounts, into *arc.Node) {
-		into[arc.NodeBlockOperations] = float64(c.BlockOperations)
-		into[arc.NodeBlockTime] = seconds(c.BlockTime)
-		into[arc.NodeBlockBytes] = float64(c.BlockBytes)
+	{[]string{"count_block"}, func(c *counted, into *arc.Node) {
+		into[arc.NodeBlockOperations] = float64(c.events.BlockOperations)
+		into[arc.NodeBlockTime] = seconds(c.events.BlockTime)
+		into[arc.NodeBlockBytes] = float64(c.events.BlockBytes)
 	}},
-	{[]string{"count_retransmit"}, func(c *eventsEventCounts, into *arc.Node) {
-		into[arc.NodeTCPRetransmits] = float64(c.Retransmits)
+	{[]string{"count_retransmit"}, func(c *counted, into *arc.Node) {
+		into[arc.NodeTCPRetransmits] = float64(c.events.Retransmits)
+	}},
+	{[]string{"count_connect"}, func(c *counted, into *arc.Node) {
+		into[arc.NodeTCPOpens] = float64(c.connections.opened)
+		into[arc.NodeTCPDestinationEntropy] = c.connections.entropy
 	}},
 	// The end before the beginning: an end without a beginning is ignored.
-	{[]string{"end_reclaim", "begin_reclaim"}, func(c *eventsEventCounts, into *arc.Node) {
-		into[arc.NodeDirectReclaimTime] = seconds(c.ReclaimTime)
+	{[]string{"end_reclaim", "begin_reclaim"}, func(c *counted, into *arc.Node) {
+		into[arc.NodeDirectReclaimTime] = seconds(c.events.ReclaimTime)
 	}},
 }
 
@@ -93,7 +108,7 @@ func (e *events) open(spec *ebpf.CollectionSpec, kernel *btf.Spec) ([]Requiremen
 	return requirements, last
 }
 
-// create makes the counters, which all programs share.
+// create makes the counters, which all programs share, and seeds the hash.
 func (e *events) create(spec *ebpf.CollectionSpec) error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
@@ -103,8 +118,20 @@ func (e *events) create(spec *ebpf.CollectionSpec) error {
 	if e.counts, err = ebpf.NewMap(spec.Maps["counts"]); err != nil {
 		return fmt.Errorf("create the event counters: %w", classify(err))
 	}
-	e.memory, err = mapArray[eventsEventCounts](e.counts)
-	return err
+	if e.memory, err = mapArray[eventsEventCounts](e.counts); err != nil {
+		return err
+	}
+	if e.destinations, err = ebpf.NewMap(spec.Maps["destinations"]); err != nil {
+		return fmt.Errorf("create the counters of connections: %w", classify(err))
+	}
+	if e.counted.connections.memory, err = mapArray[uint64](e.destinations); err != nil {
+		return err
+	}
+	e.opened = time.Now()
+	if err := spec.Variables["seed"].Set(rand.Uint32()); err != nil {
+		return fmt.Errorf("seed the hash of destinations: %w", err)
+	}
+	return nil
 }
 
 // load loads some programs of spec.
@@ -114,7 +141,7 @@ func (e *events) load(spec *ebpf.CollectionSpec, kernel *btf.Spec, programs []st
 		return !slices.Contains(programs, name)
 	})
 	return ebpf.NewCollectionWithOptions(some, ebpf.CollectionOptions{
-		MapReplacements: map[string]*ebpf.Map{"counts": e.counts},
+		MapReplacements: map[string]*ebpf.Map{"counts": e.counts, "destinations": e.destinations},
 		Programs:        ebpf.ProgramOptions{KernelTypes: kernel},
 	})
 }
@@ -156,7 +183,7 @@ func (e *events) any() bool {
 }
 
 func (e *events) read(into *arc.Node) {
-	sum := &e.sum
+	sum := &e.counted.events
 	*sum = eventsEventCounts{}
 	for i := range e.memory.values {
 		c := &e.memory.values[i]
@@ -169,9 +196,10 @@ func (e *events) read(into *arc.Node) {
 		sum.Retransmits += atomic.LoadUint64(&c.Retransmits)
 		sum.ReclaimTime += atomic.LoadUint64(&c.ReclaimTime)
 	}
+	e.counted.connections.read(time.Since(e.opened))
 	for i := range probes {
 		if e.attached[i] {
-			probes[i].fill(sum, into)
+			probes[i].fill(&e.counted, into)
 		}
 	}
 }
@@ -182,10 +210,12 @@ func (e *events) close() error {
 		errs = append(errs, c.Close())
 	}
 	e.links, e.attached = nil, [len(probes)]bool{}
-	errs = append(errs, e.memory.close())
-	if e.counts != nil {
-		errs = append(errs, e.counts.Close())
-		e.counts = nil
+	errs = append(errs, e.memory.close(), e.counted.connections.memory.close())
+	for _, m := range []**ebpf.Map{&e.counts, &e.destinations} {
+		if *m != nil {
+			errs = append(errs, (*m).Close())
+			*m = nil
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -14,21 +14,29 @@ import (
 )
 
 type nodeNodeSample struct {
-	_              structs.HostLayout
-	Time           uint64
-	Clock          uint64
-	Switches       uint64
-	RunDelay       uint64
-	Busy           uint64
-	System         uint64
-	Faults         uint64
-	MajorFaults    uint64
-	DirectReclaims uint64
-	OomKills       uint64
-	Pressure       [5]uint64
-	Gaps           uint64
-	Cpus           uint32
-	Parts          uint32
+	_                structs.HostLayout
+	Clock            uint64
+	Switches         uint64
+	RunDelay         uint64
+	Busy             uint64
+	System           uint64
+	Softirq          uint64
+	Irq              uint64
+	Faults           uint64
+	MajorFaults      uint64
+	DirectReclaims   uint64
+	OomKills         uint64
+	SwapIn           uint64
+	SwapOut          uint64
+	CompactionStalls uint64
+	Runnable         uint64
+	Blocked          int64
+	Uninterruptible  int64
+	Cpus             uint32
+	Parts            uint32
+	Pressure         [5]uint64
+	Gaps             uint64
+	Time             uint64
 }
 
 type nodeStallTimes struct {

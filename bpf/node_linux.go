@@ -23,6 +23,9 @@ const (
 	partCPU
 	partEvents
 	partPressure
+	partTasks
+	partSwap
+	partCompaction
 )
 
 // noRunQueue is what the program returns on a kernel whose run queues it cannot
@@ -134,6 +137,9 @@ func (n *Node) requireParts() {
 		{partRunDelay, "SCHEDSTATS", remedySchedstats},
 		{partCPU, "percpu/kernel_cpustat", remedyBTF},
 		{partEvents, "percpu/vm_event_states", remedyBTF},
+		{partTasks, "tasks of struct rq", remedyBTF},
+		{partSwap, "SWAP", remedySwap},
+		{partCompaction, "COMPACTION", remedyCompaction},
 	} {
 		r := Requirement{Name: p.name}
 		switch doubt := errors.Join(err, wrong[p.bit]); {
@@ -196,12 +202,27 @@ func (n *Node) fill(s *nodeNodeSample, into *arc.Node) {
 	if n.parts&partCPU != 0 {
 		into[arc.NodeCPUBusy] = seconds(s.Busy)
 		into[arc.NodeCPUSystem] = seconds(s.System)
+		into[arc.NodeCPUSoftIRQ] = seconds(s.Softirq)
+		into[arc.NodeCPUIRQ] = seconds(s.Irq)
+	}
+	if n.parts&partTasks != 0 {
+		into[arc.NodeTasksRunnable] = float64(s.Runnable)
+		// Summed while tasks move between CPUs, a few may be counted on neither.
+		into[arc.NodeTasksBlocked] = float64(max(s.Blocked, 0))
+		into[arc.NodeTasksUninterruptible] = float64(max(s.Uninterruptible, 0))
 	}
 	if n.parts&partEvents != 0 {
 		into[arc.NodePageFaults] = float64(s.Faults)
 		into[arc.NodeMajorFaults] = float64(s.MajorFaults)
 		into[arc.NodeDirectReclaims] = float64(s.DirectReclaims)
 		into[arc.NodeOOMKills] = float64(s.OomKills)
+	}
+	if n.parts&partSwap != 0 {
+		into[arc.NodeSwapIn] = float64(s.SwapIn)
+		into[arc.NodeSwapOut] = float64(s.SwapOut)
+	}
+	if n.parts&partCompaction != 0 {
+		into[arc.NodeCompactionStalls] = float64(s.CompactionStalls)
 	}
 	if n.parts&partPressure != 0 {
 		n.pressure.read(s, into)

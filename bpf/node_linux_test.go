@@ -39,9 +39,12 @@ func TestNodeAgreesWithProc(t *testing.T) {
 	require.NoError(t, n.Read(into))
 	after := vmstat(t)
 	for field, names := range map[arc.NodeField][]string{
-		arc.NodeMajorFaults:    {"pgmajfault"},
-		arc.NodeOOMKills:       {"oom_kill"},
-		arc.NodeDirectReclaims: {"allocstall_dma", "allocstall_dma32", "allocstall_normal", "allocstall_movable", "allocstall_device"},
+		arc.NodeMajorFaults:      {"pgmajfault"},
+		arc.NodeOOMKills:         {"oom_kill"},
+		arc.NodeSwapIn:           {"pswpin"},
+		arc.NodeSwapOut:          {"pswpout"},
+		arc.NodeCompactionStalls: {"compact_stall"},
+		arc.NodeDirectReclaims:   {"allocstall_dma", "allocstall_dma32", "allocstall_normal", "allocstall_movable", "allocstall_device"},
 	} {
 		var low, high float64
 		for _, name := range names {
@@ -56,7 +59,7 @@ func TestNodeLeavesTheRestUntouched(t *testing.T) {
 	n := openNode(t)
 	into := absent()
 	require.NoError(t, n.Read(into))
-	for _, field := range []arc.NodeField{arc.NodeMemoryTotal, arc.NodeMemoryUsed, arc.NodeMemoryAvailable, arc.NodePacketsReceived, arc.NodePacketsSent} {
+	for _, field := range []arc.NodeField{arc.NodeMemoryTotal, arc.NodeMemoryUsed, arc.NodeMemoryAvailable, arc.NodePacketsReceived, arc.NodeBytesSent, arc.NodeMemoryFragmentation, arc.NodeSyscallRate} {
 		assert.True(t, math.IsNaN(into[field]), arc.NodeFields[field].Name)
 	}
 	read := 0
@@ -66,6 +69,31 @@ func TestNodeLeavesTheRestUntouched(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d fields read; missing: %+v", read, len(into), n.Missing())
+}
+
+// As on a kernel built without swap, compaction and the rest.
+func TestWhatTheKernelDoesNotCountIsNamedAndAbsent(t *testing.T) {
+	n := openNode(t)
+	n.requirements, n.parts = nil, partSwitches
+	n.requireParts()
+	var names []string
+	for _, r := range n.Missing() {
+		names = append(names, r.Name)
+		assert.NotEmpty(t, r.Cause, r.Name)
+		assert.NotEmpty(t, r.Remedy, r.Name)
+	}
+	assert.Equal(t, []string{
+		"SCHEDSTATS", "percpu/kernel_cpustat", "percpu/vm_event_states", "tasks of struct rq", "SWAP", "COMPACTION", "PSI",
+	}, names)
+	into := absent()
+	require.NoError(t, n.Read(into))
+	assert.Positive(t, into[arc.NodeContextSwitches])
+	for _, f := range []arc.NodeField{
+		arc.NodeCPUSoftIRQ, arc.NodeCPUIRQ, arc.NodeTasksRunnable, arc.NodeTasksBlocked, arc.NodeTasksUninterruptible,
+		arc.NodeSwapIn, arc.NodeSwapOut, arc.NodeCompactionStalls,
+	} {
+		assert.True(t, math.IsNaN(into[f]), arc.NodeFields[f].Name)
+	}
 }
 
 func TestNodeCountsContextSwitches(t *testing.T) {
@@ -208,11 +236,7 @@ func TestNodeCountsBlockOperations(t *testing.T) {
 	operations, bytes := read(t, n, arc.NodeBlockOperations), read(t, n, arc.NodeBlockBytes)
 	spent := read(t, n, arc.NodeBlockTime)
 	path := filepath.Join(t.TempDir(), "file")
-	var in unix.Statfs_t
-	require.NoError(t, unix.Statfs(filepath.Dir(path), &in))
-	if in.Type == unix.TMPFS_MAGIC || in.Type == unix.RAMFS_MAGIC {
-		t.Skip("temporary files are not on a block device")
-	}
+	onDisk(t, filepath.Dir(path))
 	f, err := os.Create(path)
 	require.NoError(t, err)
 	defer f.Close()
@@ -223,6 +247,16 @@ func TestNodeCountsBlockOperations(t *testing.T) {
 	assert.Greater(t, read(t, n, arc.NodeBlockOperations), operations)
 	assert.GreaterOrEqual(t, read(t, n, arc.NodeBlockBytes)-bytes, float64(size))
 	assert.Greater(t, read(t, n, arc.NodeBlockTime), spent)
+}
+
+// onDisk skips where files of directory never reach a block device.
+func onDisk(t *testing.T, directory string) {
+	t.Helper()
+	var in unix.Statfs_t
+	require.NoError(t, unix.Statfs(directory, &in))
+	if in.Type == unix.TMPFS_MAGIC || in.Type == unix.RAMFS_MAGIC {
+		t.Skip("temporary files are not on a block device")
+	}
 }
 
 func TestNodeCountsRetransmissions(t *testing.T) {
@@ -273,6 +307,11 @@ func TestNodeSeesMemoryRunOut(t *testing.T) {
 		assert.Positive(t, delta, arc.NodeFields[f].Name)
 	}
 	assert.Less(t, read(t, n, arc.NodeDirectReclaimTime)-before[2], 100*time.Since(start).Seconds())
+	low := vmstat(t)["compact_stall"]
+	stalls := read(t, n, arc.NodeCompactionStalls)
+	t.Logf("%s: %g", arc.NodeFields[arc.NodeCompactionStalls].Name, stalls)
+	assert.GreaterOrEqual(t, stalls, low)
+	assert.LessOrEqual(t, stalls, vmstat(t)["compact_stall"])
 }
 
 func TestNodeReadDoesNotAllocate(t *testing.T) {

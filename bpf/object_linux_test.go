@@ -26,8 +26,12 @@ func TestObjectsHoldTheirPrograms(t *testing.T) {
 		"events": {loadEvents, map[string]ebpf.ProgramType{
 			"count_fork": ebpf.Tracing, "count_exec": ebpf.Tracing, "count_exit": ebpf.Tracing,
 			"count_block": ebpf.Tracing, "count_retransmit": ebpf.Tracing,
+			"count_connect": ebpf.Tracing,
 			"begin_reclaim": ebpf.Tracing, "end_reclaim": ebpf.Tracing,
-		}, []string{"counts", "reclaiming"}},
+		}, []string{"counts", "reclaiming", "destinations"}},
+		"sysenter": {loadSysenter, map[string]ebpf.ProgramType{
+			"count_syscall": ebpf.Tracing,
+		}, []string{"counts"}},
 		"cgroup": {loadCgroup, map[string]ebpf.ProgramType{
 			"sweep_cgroup": ebpf.Tracing,
 		}, []string{"rows", "head", "anchor", "slots"}},

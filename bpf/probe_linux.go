@@ -27,6 +27,8 @@ const (
 	remedyForbidden  = "the capabilities are there: allow the bpf system call in the seccomp or AppArmor profile, and boot without lockdown=confidentiality"
 	remedyPSI        = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
 	remedySchedstats = "boot a kernel built with CONFIG_SCHEDSTATS=y"
+	remedySwap       = "boot a kernel built with CONFIG_SWAP=y"
+	remedyCompaction = "boot a kernel built with CONFIG_COMPACTION=y"
 	remedyCgroup     = "mount the unified hierarchy: systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup"
 	remedyReport     = "report this, with the kernel's release, as a bug of Reflex"
 )
@@ -54,6 +56,7 @@ func Probe() []Requirement {
 	_ = node.open() // every failure is a requirement of its own
 	all = append(all, node.requirements...)
 	_ = node.Close()
+	all = append(all, probeSyscalls())
 
 	root, err := unifiedMount()
 	if err != nil {

@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		exhaust()
 		return
 	}
+	if directory := os.Getenv("REFLEX_TEST_VFORK"); directory != "" {
+		vforkInto(directory)
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -8,6 +8,7 @@ package bpf
 import (
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
@@ -20,11 +21,17 @@ type Node struct{}
 // Cgroups reads the state of every cgroup. It cannot be opened on this platform.
 type Cgroups struct{}
 
+// Syscalls counts system calls. It cannot be opened on this platform.
+type Syscalls struct{}
+
 // OpenNode returns [ErrUnsupported].
 func OpenNode() (*Node, error) { return nil, errPlatform }
 
 // OpenCgroups returns [ErrUnsupported].
 func OpenCgroups(string, int) (*Cgroups, error) { return nil, errPlatform }
+
+// OpenSyscalls returns [ErrUnsupported].
+func OpenSyscalls(_, _ time.Duration) (*Syscalls, error) { return nil, errPlatform }
 
 // Probe names the platform as the one thing that is missing.
 func Probe() []Requirement {
@@ -52,3 +59,9 @@ func (*Cgroups) Missing() []Requirement { return Probe() }
 
 // Close does nothing.
 func (*Cgroups) Close() error { return nil }
+
+// Read returns [ErrUnsupported].
+func (*Syscalls) Read(*arc.Node) error { return errPlatform }
+
+// Close does nothing.
+func (*Syscalls) Close() error { return nil }

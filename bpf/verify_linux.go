@@ -73,11 +73,16 @@ func (n *Node) verify() (map[uint32]error, error) {
 		return nil, err
 	}
 	s := &n.sample.values[0]
+	switches := between("context switches", before.switches, s.Switches, after.switches)
+	faults := between("page faults", before.faults, s.Faults, after.faults)
 	return map[uint32]error{
-		partSwitches: between("context switches", before.switches, s.Switches, after.switches),
+		partSwitches: switches,
+		partTasks:    switches, // read of the same run queues
 		// Six parts, each cut to ticks.
-		partCPU:    between("CPU time", before.busy, s.Busy, after.busy+6*clockTick),
-		partEvents: between("page faults", before.faults, s.Faults, after.faults),
+		partCPU:        between("CPU time", before.busy, s.Busy, after.busy+6*clockTick),
+		partEvents:     faults,
+		partSwap:       faults, // items of the same array
+		partCompaction: faults,
 	}, nil
 }
 

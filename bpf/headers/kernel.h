@@ -56,7 +56,14 @@ struct sched_info {
 	unsigned long long run_delay;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct rq {
+	unsigned int nr_running;
+	unsigned long nr_uninterruptible; /* unsigned int until 6.17 */
+	atomic_t nr_iowait;
 	u64 nr_switches;
 	u64 clock;
 	int cpu;
@@ -90,6 +97,9 @@ struct kernel_cpustat {
 
 /* Which of these exist, and their numbers, depend on the kernel's build. */
 enum vm_event_item {
+	PSWPIN,       /* CONFIG_SWAP */
+	PSWPOUT,
+	COMPACTSTALL, /* CONFIG_COMPACTION */
 	ALLOCSTALL_DMA,
 	ALLOCSTALL_DMA32,
 	ALLOCSTALL_NORMAL,
@@ -214,6 +224,20 @@ struct bpf_array {
 struct request {
 	unsigned int __data_len;
 	u64 io_start_time_ns;
+};
+
+struct in6_addr {
+};
+
+struct sock_common {
+	unsigned short skc_family;
+	__be32 skc_daddr;
+	struct in6_addr skc_v6_daddr; /* CONFIG_IPV6 */
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	unsigned short sk_protocol;
 };
 
 struct sk_buff {

@@ -41,8 +41,13 @@ type NodeField uint8
 const (
 	NodeCPUBusy NodeField = iota
 	NodeCPUSystem
+	NodeCPUSoftIRQ
+	NodeCPUIRQ
 	NodeContextSwitches
 	NodeRunQueueDelay
+	NodeTasksRunnable
+	NodeTasksBlocked
+	NodeTasksUninterruptible
 	NodePressureCPUSome
 	NodePressureMemorySome
 	NodePressureMemoryFull
@@ -53,8 +58,12 @@ const (
 	NodeMemoryAvailable
 	NodePageFaults
 	NodeMajorFaults
+	NodeSwapIn
+	NodeSwapOut
 	NodeDirectReclaims
 	NodeDirectReclaimTime
+	NodeCompactionStalls
+	NodeMemoryFragmentation
 	NodeOOMKills
 	NodeForks
 	NodeExecs
@@ -64,7 +73,17 @@ const (
 	NodeBlockBytes
 	NodePacketsReceived
 	NodePacketsSent
+	NodeBytesReceived
+	NodeBytesSent
+	NodeDropsReceived
+	NodeDropsSent
+	NodeErrorsReceived
+	NodeErrorsSent
 	NodeTCPRetransmits
+	NodeTCPOpens
+	NodeTCPDestinationEntropy
+	NodeSyscallRate
+	NodeSyscallEntropy
 
 	// NumNodeFields is the length of [Node] and [NodeFields].
 	NumNodeFields
@@ -72,32 +91,51 @@ const (
 
 // NodeFields describes every node dimension, indexed by [NodeField].
 var NodeFields = [NumNodeFields]Field{
-	NodeCPUBusy:            {"system.cpu.busy.time", "s", Counter, +1, "CPU time not idle and not waiting for I/O, summed over CPUs"},
-	NodeCPUSystem:          {"system.cpu.kernel.time", "s", Counter, +1, "CPU time spent in the kernel, interrupts included, summed over CPUs"},
-	NodeContextSwitches:    {"system.cpu.context_switches", "{switch}", Counter, +1, "context switches, summed over CPUs"},
-	NodeRunQueueDelay:      {"system.cpu.run_queue.delay", "s", Counter, +1, "time runnable tasks waited for a CPU, summed over CPUs"},
-	NodePressureCPUSome:    {"system.pressure.cpu.some", "s", Counter, +1, "time in which at least one task waited for a CPU (PSI)"},
-	NodePressureMemorySome: {"system.pressure.memory.some", "s", Counter, +1, "time in which at least one task was stalled on memory (PSI)"},
-	NodePressureMemoryFull: {"system.pressure.memory.full", "s", Counter, +1, "time in which all non-idle tasks were stalled on memory (PSI)"},
-	NodePressureIOSome:     {"system.pressure.io.some", "s", Counter, +1, "time in which at least one task was stalled on I/O (PSI)"},
-	NodePressureIOFull:     {"system.pressure.io.full", "s", Counter, +1, "time in which all non-idle tasks were stalled on I/O (PSI)"},
-	NodeMemoryTotal:        {"system.memory.limit", "By", Gauge, 0, "usable physical memory"},
-	NodeMemoryUsed:         {"system.memory.used", "By", Gauge, +1, "physical memory neither free nor page cache nor reclaimable slab"},
-	NodeMemoryAvailable:    {"system.memory.linux.available", "By", Gauge, -1, "the kernel's estimate of memory available without swapping"},
-	NodePageFaults:         {"system.paging.faults", "{fault}", Counter, +1, "page faults, minor and major"},
-	NodeMajorFaults:        {"system.paging.major_faults", "{fault}", Counter, +1, "page faults that needed I/O"},
-	NodeDirectReclaims:     {"system.memory.direct_reclaims", "{reclaim}", Counter, +1, "times a task had to reclaim memory itself to allocate"},
-	NodeDirectReclaimTime:  {"system.memory.direct_reclaim.time", "s", Counter, +1, "time tasks spent in direct reclaim"},
-	NodeOOMKills:           {"system.memory.oom_kills", "{process}", Counter, +1, "processes chosen by the kernel's OOM killer"},
-	NodeForks:              {"system.process.forks", "{process}", Counter, +1, "tasks created"},
-	NodeExecs:              {"system.process.execs", "{process}", Counter, +1, "programs executed"},
-	NodeExits:              {"system.process.exits", "{process}", Counter, 0, "tasks that exited"},
-	NodeBlockOperations:    {"system.disk.block.operations", "{operation}", Counter, +1, "block requests completed"},
-	NodeBlockTime:          {"system.disk.block.time", "s", Counter, +1, "time between issue and completion, summed over block requests"},
-	NodeBlockBytes:         {"system.disk.block.io", "By", Counter, +1, "bytes moved by completed block requests"},
-	NodePacketsReceived:    {"system.network.packets.received", "{packet}", Counter, +1, "packets received, loopback excluded"},
-	NodePacketsSent:        {"system.network.packets.sent", "{packet}", Counter, +1, "packets sent, loopback excluded"},
-	NodeTCPRetransmits:     {"system.network.tcp.retransmits", "{segment}", Counter, +1, "TCP segments sent again"},
+	NodeCPUBusy:               {"system.cpu.busy.time", "s", Counter, +1, "CPU time not idle and not waiting for I/O, summed over CPUs"},
+	NodeCPUSystem:             {"system.cpu.kernel.time", "s", Counter, +1, "CPU time spent in the kernel, interrupts included, summed over CPUs"},
+	NodeCPUSoftIRQ:            {"system.cpu.softirq.time", "s", Counter, +1, "CPU time spent in software interrupts, summed over CPUs"},
+	NodeCPUIRQ:                {"system.cpu.interrupt.time", "s", Counter, +1, "CPU time spent in hardware interrupts, summed over CPUs"},
+	NodeContextSwitches:       {"system.cpu.context_switches", "{switch}", Counter, +1, "context switches, summed over CPUs"},
+	NodeRunQueueDelay:         {"system.cpu.run_queue.delay", "s", Counter, +1, "time runnable tasks waited for a CPU, summed over CPUs"},
+	NodeTasksRunnable:         {"system.process.runnable", "{task}", Gauge, +1, "tasks running or waiting for a CPU, the one that reads included"},
+	NodeTasksBlocked:          {"system.process.blocked", "{task}", Gauge, +1, "tasks waiting for I/O"},
+	NodeTasksUninterruptible:  {"system.process.uninterruptible", "{task}", Gauge, +1, "tasks in uninterruptible sleep, be it for I/O or for a lock"},
+	NodePressureCPUSome:       {"system.pressure.cpu.some", "s", Counter, +1, "time in which at least one task waited for a CPU (PSI)"},
+	NodePressureMemorySome:    {"system.pressure.memory.some", "s", Counter, +1, "time in which at least one task was stalled on memory (PSI)"},
+	NodePressureMemoryFull:    {"system.pressure.memory.full", "s", Counter, +1, "time in which all non-idle tasks were stalled on memory (PSI)"},
+	NodePressureIOSome:        {"system.pressure.io.some", "s", Counter, +1, "time in which at least one task was stalled on I/O (PSI)"},
+	NodePressureIOFull:        {"system.pressure.io.full", "s", Counter, +1, "time in which all non-idle tasks were stalled on I/O (PSI)"},
+	NodeMemoryTotal:           {"system.memory.limit", "By", Gauge, 0, "usable physical memory"},
+	NodeMemoryUsed:            {"system.memory.used", "By", Gauge, +1, "physical memory neither free nor page cache nor reclaimable slab"},
+	NodeMemoryAvailable:       {"system.memory.linux.available", "By", Gauge, -1, "the kernel's estimate of memory available without swapping"},
+	NodePageFaults:            {"system.paging.faults", "{fault}", Counter, +1, "page faults, minor and major"},
+	NodeMajorFaults:           {"system.paging.major_faults", "{fault}", Counter, +1, "page faults that needed I/O"},
+	NodeSwapIn:                {"system.paging.operations.in", "{operation}", Counter, +1, "pages read back from swap"},
+	NodeSwapOut:               {"system.paging.operations.out", "{operation}", Counter, +1, "pages written to swap"},
+	NodeDirectReclaims:        {"system.memory.direct_reclaims", "{reclaim}", Counter, +1, "times a task had to reclaim memory itself to allocate"},
+	NodeDirectReclaimTime:     {"system.memory.direct_reclaim.time", "s", Counter, +1, "time tasks spent in direct reclaim"},
+	NodeCompactionStalls:      {"system.memory.compaction.stalls", "{stall}", Counter, +1, "times a task had to compact memory itself to allocate"},
+	NodeMemoryFragmentation:   {"system.memory.fragmentation", "1", Gauge, 0, "entropy of free memory over the sizes of its blocks, 0 to 1, up to 1 s old"},
+	NodeOOMKills:              {"system.memory.oom_kills", "{process}", Counter, +1, "processes chosen by the kernel's OOM killer"},
+	NodeForks:                 {"system.process.forks", "{process}", Counter, +1, "tasks created"},
+	NodeExecs:                 {"system.process.execs", "{process}", Counter, +1, "programs executed"},
+	NodeExits:                 {"system.process.exits", "{process}", Counter, 0, "tasks that exited"},
+	NodeBlockOperations:       {"system.disk.block.operations", "{operation}", Counter, +1, "block requests completed"},
+	NodeBlockTime:             {"system.disk.block.time", "s", Counter, +1, "time between issue and completion, summed over block requests"},
+	NodeBlockBytes:            {"system.disk.block.io", "By", Counter, +1, "bytes moved by completed block requests"},
+	NodePacketsReceived:       {"system.network.packets.received", "{packet}", Counter, +1, "packets received, loopback excluded"},
+	NodePacketsSent:           {"system.network.packets.sent", "{packet}", Counter, +1, "packets sent, loopback excluded"},
+	NodeBytesReceived:         {"system.network.io.received", "By", Counter, +1, "bytes received, loopback excluded"},
+	NodeBytesSent:             {"system.network.io.sent", "By", Counter, +1, "bytes sent, loopback excluded"},
+	NodeDropsReceived:         {"system.network.packet.dropped.received", "{packet}", Counter, +1, "packets received and dropped by an interface, loopback excluded"},
+	NodeDropsSent:             {"system.network.packet.dropped.sent", "{packet}", Counter, +1, "packets dropped by an interface instead of being sent, loopback excluded"},
+	NodeErrorsReceived:        {"system.network.errors.received", "{error}", Counter, +1, "errors of interfaces in receiving, loopback excluded"},
+	NodeErrorsSent:            {"system.network.errors.sent", "{error}", Counter, +1, "errors of interfaces in sending, loopback excluded"},
+	NodeTCPRetransmits:        {"system.network.tcp.retransmits", "{segment}", Counter, +1, "TCP segments sent again"},
+	NodeTCPOpens:              {"system.network.tcp.opens", "{connection}", Counter, +1, "TCP connections begun from this machine"},
+	NodeTCPDestinationEntropy: {"system.network.tcp.destination.entropy", "1", Gauge, 0, "entropy of the addresses to which TCP connections were begun in the last 10 s, 0 to 1"},
+	NodeSyscallRate:           {"system.syscall.rate", "{call}/s", Gauge, +1, "system calls a second, in the last window in which they were counted"},
+	NodeSyscallEntropy:        {"system.syscall.entropy", "1", Gauge, 0, "entropy of system calls over their numbers, in the last window in which they were counted, 0 to 1"},
 }
 
 // CgroupField indexes the columns of a [Sweep] and [CgroupFields]. A new cgroup

@@ -23,6 +23,7 @@ var eventCounters = []arc.NodeField{
 	arc.NodeBlockTime,
 	arc.NodeBlockBytes,
 	arc.NodeTCPRetransmits,
+	arc.NodeTCPOpens,
 }
 
 // openBPFNode opens what BPF can tell of the node, nil if nothing.
@@ -43,6 +44,20 @@ func (s *sources) openBPFNode() *bpf.Node {
 	s.closers = append(s.closers, node)
 	s.lackAll(node.Missing())
 	return node
+}
+
+// openSyscalls lets system calls be counted, if that is wanted.
+func (s *sources) openSyscalls(cfg *SyscallsConfig) {
+	if !cfg.Enabled {
+		return
+	}
+	syscalls, err := bpf.OpenSyscalls(cfg.Window, cfg.Period)
+	if err != nil {
+		s.lack("tp_btf/sys_enter", oneLine(err), remedyBPF+"; until then system calls are not counted")
+		return
+	}
+	s.closers = append(s.closers, syscalls)
+	s.node = nodeReaders{s.node, syscalls}
 }
 
 // openBPFCgroups opens the BPF sweep, nil if it cannot be had.

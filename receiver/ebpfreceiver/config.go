@@ -20,10 +20,17 @@ const (
 	defaultFullSweepInterval = 10 * time.Second
 	defaultTopN              = 20
 	defaultMaxCgroups        = 4096
+	defaultSyscallsWindow    = 100 * time.Millisecond
+	defaultSyscallsPeriod    = 10 * time.Second
 
 	longestInterval          = 10 * time.Second
 	longestFullSweepInterval = time.Hour
 	mostCgroups              = 65536
+	shortestSyscallsWindow   = 10 * time.Millisecond
+	shortestSyscallsPeriod   = time.Second
+	longestSyscallsPeriod    = time.Hour
+	// syscallsShare is how many times as long as its window a period must be.
+	syscallsShare = 20
 )
 
 // Config is the configuration of the ebpf receiver.
@@ -44,11 +51,26 @@ type Config struct {
 	// CgroupRoot is the cgroup v2 directory below which cgroups are seen. Empty,
 	// the default, stands for the mount point found in /proc/self/mountinfo.
 	CgroupRoot string `mapstructure:"cgroup_root"`
+	// Syscalls says whether and when system calls are counted.
+	Syscalls SyscallsConfig `mapstructure:"syscalls"`
 	// Reflex names the reflex extension. Unset, the one there is is used, and
 	// where there is none the receiver works without.
 	Reflex *component.ID `mapstructure:"reflex"`
 	// Metrics switches metrics off one by one. The arc sees them regardless.
 	Metrics metadata.MetricsConfig `mapstructure:"metrics"`
+}
+
+// SyscallsConfig is the duty cycle in which system calls are counted.
+type SyscallsConfig struct {
+	// Enabled switches it on; off by default.
+	Enabled bool `mapstructure:"enabled"`
+	// Window is how long a count takes, at least 10 ms and at most a twentieth
+	// of Period; 100 ms by default. While it lasts every system call of the
+	// machine costs about 80 ns more.
+	Window time.Duration `mapstructure:"window"`
+	// Period is the time from the beginning of a count to the next, 1 s to 1 h;
+	// 10 s by default.
+	Period time.Duration `mapstructure:"period"`
 }
 
 func createDefaultConfig() component.Config {
@@ -57,6 +79,7 @@ func createDefaultConfig() component.Config {
 		FullSweepInterval: defaultFullSweepInterval,
 		TopN:              defaultTopN,
 		MaxCgroups:        defaultMaxCgroups,
+		Syscalls:          SyscallsConfig{Window: defaultSyscallsWindow, Period: defaultSyscallsPeriod},
 		Metrics:           metadata.DefaultMetricsConfig(),
 	}
 }
@@ -80,6 +103,12 @@ func (c *Config) Validate() error {
 	}
 	if c.CgroupRoot != "" && !filepath.IsAbs(c.CgroupRoot) {
 		refuse("cgroup_root: %q is not an absolute path", c.CgroupRoot)
+	}
+	if p := c.Syscalls.Period; p < shortestSyscallsPeriod || p > longestSyscallsPeriod {
+		refuse("syscalls::period: %v is not between %v and %v", p, shortestSyscallsPeriod, longestSyscallsPeriod)
+	}
+	if w, most := c.Syscalls.Window, c.Syscalls.Period/syscallsShare; w < shortestSyscallsWindow || w > most {
+		refuse("syscalls::window: %v is not between %v and a twentieth of syscalls::period (%v)", w, shortestSyscallsWindow, most)
 	}
 	return errors.Join(errs...)
 }

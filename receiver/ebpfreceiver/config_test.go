@@ -36,6 +36,7 @@ func TestConfigDefaults(t *testing.T) {
 	assert.Equal(t, 10*time.Second, cfg.FullSweepInterval)
 	assert.Equal(t, 20, cfg.TopN)
 	assert.Equal(t, 4096, cfg.MaxCgroups)
+	assert.Equal(t, SyscallsConfig{Window: 100 * time.Millisecond, Period: 10 * time.Second}, cfg.Syscalls)
 	assert.Nil(t, cfg.Reflex)
 	for name, on := range enabledMetrics(cfg.Metrics) {
 		assert.True(t, on, name)
@@ -51,6 +52,7 @@ func TestConfigTakesEveryKey(t *testing.T) {
 	assert.Equal(t, 5, cfg.TopN)
 	assert.Equal(t, 100, cfg.MaxCgroups)
 	assert.Equal(t, "/sys/fs/cgroup/system.slice", cfg.CgroupRoot)
+	assert.Equal(t, SyscallsConfig{Enabled: true, Window: 50 * time.Millisecond, Period: 5 * time.Second}, cfg.Syscalls)
 	assert.Equal(t, &second, cfg.Reflex)
 	assert.False(t, enabledMetrics(cfg.Metrics)["system.process.exits"])
 	assert.True(t, enabledMetrics(cfg.Metrics)["system.process.forks"])
@@ -67,6 +69,10 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		"ebpf/max_cgroups_too_small":         {"max_cgroups: 0 is not between 1 and 65536"},
 		"ebpf/max_cgroups_too_large":         {"max_cgroups: 65537"},
 		"ebpf/cgroup_root_relative":          {`cgroup_root: "sys/fs/cgroup" is not an absolute path`},
+		"ebpf/syscalls_window_too_short":     {"syscalls::window: 9ms is not between 10ms and a twentieth of syscalls::period (500ms)"},
+		"ebpf/syscalls_window_too_long":      {"syscalls::window: 600ms"},
+		"ebpf/syscalls_period_too_short":     {"syscalls::period: 900ms is not between 1s and 1h0m0s"},
+		"ebpf/syscalls_period_too_long":      {"syscalls::period: 2h0m0s"},
 		"ebpf/several":                       {"interval: 1ms", "top_n: -1"},
 		"ebpf/unknown_key":                   {"intervall"},
 	} {

@@ -131,8 +131,11 @@ func (w *writer) scope(rm pmetric.ResourceMetrics, s *arc.Sample) pmetric.ScopeM
 	return sm
 }
 
-// writePoint writes a metric of one point: times as doubles, counts and bytes
-// as integers, which a float64 holds exactly up to 2⁵³.
+// fractional says of a unit that its values are not whole.
+func fractional(unit string) bool { return unit == "s" || unit == "1" }
+
+// writePoint writes a metric of one point: times and ratios as doubles, counts
+// and bytes as integers, which a float64 holds exactly up to 2⁵³.
 func writePoint(metrics pmetric.MetricSlice, f *arc.Field, v float64, start, now pcommon.Timestamp) {
 	m := metrics.AppendEmpty()
 	m.SetName(f.Name)
@@ -149,7 +152,7 @@ func writePoint(metrics pmetric.MetricSlice, f *arc.Field, v float64, start, now
 		point = m.SetEmptyGauge().DataPoints().AppendEmpty()
 	}
 	point.SetTimestamp(now)
-	if f.Unit == "s" {
+	if fractional(f.Unit) {
 		point.SetDoubleValue(v)
 	} else {
 		point.SetIntValue(int64(v))

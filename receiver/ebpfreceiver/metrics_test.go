@@ -147,7 +147,7 @@ func TestMetadataAgreesWithTheArc(t *testing.T) {
 			assert.Equal(t, "cumulative", v.Temporality, f.Name)
 		}
 		want := "int"
-		if f.Unit == "s" {
+		if fractional(f.Unit) {
 			want = "double"
 		}
 		assert.Equal(t, want, v.ValueType, f.Name)

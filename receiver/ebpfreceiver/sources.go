@@ -54,6 +54,7 @@ func (s *sources) close() error {
 func openSources(cfg *Config, clock sampler.Clock) *sources {
 	s := &sources{}
 	s.openNode()
+	s.openSyscalls(&cfg.Syscalls)
 	s.openCgroups(cfg, clock)
 	return s
 }
@@ -93,7 +94,10 @@ func (s *sources) openNodeFrom(bpf sampler.NodeReader) {
 	for _, m := range proc.Missing() {
 		s.lack(m.Path, m.Cause.Error(), m.Remedy)
 	}
-	s.node = &nodeReaders{bpf: bpf, proc: proc}
+	s.node = proc
+	if bpf != nil {
+		s.node = nodeReaders{bpf, proc}
+	}
 }
 
 // openCgroups sweeps by BPF where that is possible, else by reading cgroupfs.
@@ -136,17 +140,17 @@ func (s *sources) openCgroups(cfg *Config, clock sampler.Clock) {
 	s.closers = append(s.closers, sweeper)
 }
 
-// nodeReaders reads a node from BPF and /proc.
-type nodeReaders struct{ bpf, proc sampler.NodeReader }
+// nodeReaders read a node one after the other, each what it knows.
+type nodeReaders []sampler.NodeReader
 
-// Read implements [sampler.NodeReader].
-func (n *nodeReaders) Read(into *arc.Node) error {
-	var err error
-	if n.bpf != nil {
-		err = n.bpf.Read(into)
+// Read implements [sampler.NodeReader]. One that fails keeps no other from
+// reading; the first failure is returned.
+func (all nodeReaders) Read(into *arc.Node) error {
+	var first error
+	for _, r := range all {
+		if err := r.Read(into); first == nil {
+			first = err
+		}
 	}
-	if other := n.proc.Read(into); err == nil {
-		err = other
-	}
-	return err
+	return first
 }

@@ -227,6 +227,26 @@ func (ms *SystemCPUContextSwitchesMetricConfig) Unmarshal(parser *confmap.Conf) 
 	return nil
 }
 
+// SystemCPUInterruptTimeMetricConfig provides config for the system.cpu.interrupt.time metric.
+type SystemCPUInterruptTimeMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemCPUInterruptTimeMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemCPUKernelTimeMetricConfig provides config for the system.cpu.kernel.time metric.
 type SystemCPUKernelTimeMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -254,6 +274,26 @@ type SystemCPURunQueueDelayMetricConfig struct {
 }
 
 func (ms *SystemCPURunQueueDelayMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemCPUSoftirqTimeMetricConfig provides config for the system.cpu.softirq.time metric.
+type SystemCPUSoftirqTimeMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemCPUSoftirqTimeMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -327,6 +367,26 @@ func (ms *SystemDiskBlockTimeMetricConfig) Unmarshal(parser *confmap.Conf) error
 	return nil
 }
 
+// SystemMemoryCompactionStallsMetricConfig provides config for the system.memory.compaction.stalls metric.
+type SystemMemoryCompactionStallsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemMemoryCompactionStallsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemMemoryDirectReclaimTimeMetricConfig provides config for the system.memory.direct_reclaim.time metric.
 type SystemMemoryDirectReclaimTimeMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -354,6 +414,26 @@ type SystemMemoryDirectReclaimsMetricConfig struct {
 }
 
 func (ms *SystemMemoryDirectReclaimsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemMemoryFragmentationMetricConfig provides config for the system.memory.fragmentation metric.
+type SystemMemoryFragmentationMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemMemoryFragmentationMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -447,6 +527,126 @@ func (ms *SystemMemoryUsedMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// SystemNetworkErrorsReceivedMetricConfig provides config for the system.network.errors.received metric.
+type SystemNetworkErrorsReceivedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkErrorsReceivedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkErrorsSentMetricConfig provides config for the system.network.errors.sent metric.
+type SystemNetworkErrorsSentMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkErrorsSentMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIoReceivedMetricConfig provides config for the system.network.io.received metric.
+type SystemNetworkIoReceivedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIoReceivedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkIoSentMetricConfig provides config for the system.network.io.sent metric.
+type SystemNetworkIoSentMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkIoSentMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkPacketDroppedReceivedMetricConfig provides config for the system.network.packet.dropped.received metric.
+type SystemNetworkPacketDroppedReceivedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkPacketDroppedReceivedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkPacketDroppedSentMetricConfig provides config for the system.network.packet.dropped.sent metric.
+type SystemNetworkPacketDroppedSentMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkPacketDroppedSentMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemNetworkPacketsReceivedMetricConfig provides config for the system.network.packets.received metric.
 type SystemNetworkPacketsReceivedMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -474,6 +674,46 @@ type SystemNetworkPacketsSentMetricConfig struct {
 }
 
 func (ms *SystemNetworkPacketsSentMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkTCPDestinationEntropyMetricConfig provides config for the system.network.tcp.destination.entropy metric.
+type SystemNetworkTCPDestinationEntropyMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkTCPDestinationEntropyMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemNetworkTCPOpensMetricConfig provides config for the system.network.tcp.opens metric.
+type SystemNetworkTCPOpensMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemNetworkTCPOpensMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -534,6 +774,46 @@ type SystemPagingMajorFaultsMetricConfig struct {
 }
 
 func (ms *SystemPagingMajorFaultsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemPagingOperationsInMetricConfig provides config for the system.paging.operations.in metric.
+type SystemPagingOperationsInMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemPagingOperationsInMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemPagingOperationsOutMetricConfig provides config for the system.paging.operations.out metric.
+type SystemPagingOperationsOutMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemPagingOperationsOutMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -647,6 +927,26 @@ func (ms *SystemPressureMemorySomeMetricConfig) Unmarshal(parser *confmap.Conf) 
 	return nil
 }
 
+// SystemProcessBlockedMetricConfig provides config for the system.process.blocked metric.
+type SystemProcessBlockedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemProcessBlockedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // SystemProcessExecsMetricConfig provides config for the system.process.execs metric.
 type SystemProcessExecsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -707,43 +1007,142 @@ func (ms *SystemProcessForksMetricConfig) Unmarshal(parser *confmap.Conf) error 
 	return nil
 }
 
+// SystemProcessRunnableMetricConfig provides config for the system.process.runnable metric.
+type SystemProcessRunnableMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemProcessRunnableMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemProcessUninterruptibleMetricConfig provides config for the system.process.uninterruptible metric.
+type SystemProcessUninterruptibleMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemProcessUninterruptibleMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemSyscallEntropyMetricConfig provides config for the system.syscall.entropy metric.
+type SystemSyscallEntropyMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemSyscallEntropyMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// SystemSyscallRateMetricConfig provides config for the system.syscall.rate metric.
+type SystemSyscallRateMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *SystemSyscallRateMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // MetricsConfig provides config for ebpf metrics.
 type MetricsConfig struct {
-	CgroupCPUTime                 CgroupCPUTimeMetricConfig                 `mapstructure:"cgroup.cpu.time"`
-	CgroupMemoryHigh              CgroupMemoryHighMetricConfig              `mapstructure:"cgroup.memory.high"`
-	CgroupMemoryLimit             CgroupMemoryLimitMetricConfig             `mapstructure:"cgroup.memory.limit"`
-	CgroupMemoryUsage             CgroupMemoryUsageMetricConfig             `mapstructure:"cgroup.memory.usage"`
-	CgroupPressureCPUSome         CgroupPressureCPUSomeMetricConfig         `mapstructure:"cgroup.pressure.cpu.some"`
-	CgroupPressureIoFull          CgroupPressureIoFullMetricConfig          `mapstructure:"cgroup.pressure.io.full"`
-	CgroupPressureIoSome          CgroupPressureIoSomeMetricConfig          `mapstructure:"cgroup.pressure.io.some"`
-	CgroupPressureMemoryFull      CgroupPressureMemoryFullMetricConfig      `mapstructure:"cgroup.pressure.memory.full"`
-	CgroupPressureMemorySome      CgroupPressureMemorySomeMetricConfig      `mapstructure:"cgroup.pressure.memory.some"`
-	SystemCPUBusyTime             SystemCPUBusyTimeMetricConfig             `mapstructure:"system.cpu.busy.time"`
-	SystemCPUContextSwitches      SystemCPUContextSwitchesMetricConfig      `mapstructure:"system.cpu.context_switches"`
-	SystemCPUKernelTime           SystemCPUKernelTimeMetricConfig           `mapstructure:"system.cpu.kernel.time"`
-	SystemCPURunQueueDelay        SystemCPURunQueueDelayMetricConfig        `mapstructure:"system.cpu.run_queue.delay"`
-	SystemDiskBlockIo             SystemDiskBlockIoMetricConfig             `mapstructure:"system.disk.block.io"`
-	SystemDiskBlockOperations     SystemDiskBlockOperationsMetricConfig     `mapstructure:"system.disk.block.operations"`
-	SystemDiskBlockTime           SystemDiskBlockTimeMetricConfig           `mapstructure:"system.disk.block.time"`
-	SystemMemoryDirectReclaimTime SystemMemoryDirectReclaimTimeMetricConfig `mapstructure:"system.memory.direct_reclaim.time"`
-	SystemMemoryDirectReclaims    SystemMemoryDirectReclaimsMetricConfig    `mapstructure:"system.memory.direct_reclaims"`
-	SystemMemoryLimit             SystemMemoryLimitMetricConfig             `mapstructure:"system.memory.limit"`
-	SystemMemoryLinuxAvailable    SystemMemoryLinuxAvailableMetricConfig    `mapstructure:"system.memory.linux.available"`
-	SystemMemoryOomKills          SystemMemoryOomKillsMetricConfig          `mapstructure:"system.memory.oom_kills"`
-	SystemMemoryUsed              SystemMemoryUsedMetricConfig              `mapstructure:"system.memory.used"`
-	SystemNetworkPacketsReceived  SystemNetworkPacketsReceivedMetricConfig  `mapstructure:"system.network.packets.received"`
-	SystemNetworkPacketsSent      SystemNetworkPacketsSentMetricConfig      `mapstructure:"system.network.packets.sent"`
-	SystemNetworkTCPRetransmits   SystemNetworkTCPRetransmitsMetricConfig   `mapstructure:"system.network.tcp.retransmits"`
-	SystemPagingFaults            SystemPagingFaultsMetricConfig            `mapstructure:"system.paging.faults"`
-	SystemPagingMajorFaults       SystemPagingMajorFaultsMetricConfig       `mapstructure:"system.paging.major_faults"`
-	SystemPressureCPUSome         SystemPressureCPUSomeMetricConfig         `mapstructure:"system.pressure.cpu.some"`
-	SystemPressureIoFull          SystemPressureIoFullMetricConfig          `mapstructure:"system.pressure.io.full"`
-	SystemPressureIoSome          SystemPressureIoSomeMetricConfig          `mapstructure:"system.pressure.io.some"`
-	SystemPressureMemoryFull      SystemPressureMemoryFullMetricConfig      `mapstructure:"system.pressure.memory.full"`
-	SystemPressureMemorySome      SystemPressureMemorySomeMetricConfig      `mapstructure:"system.pressure.memory.some"`
-	SystemProcessExecs            SystemProcessExecsMetricConfig            `mapstructure:"system.process.execs"`
-	SystemProcessExits            SystemProcessExitsMetricConfig            `mapstructure:"system.process.exits"`
-	SystemProcessForks            SystemProcessForksMetricConfig            `mapstructure:"system.process.forks"`
+	CgroupCPUTime                      CgroupCPUTimeMetricConfig                      `mapstructure:"cgroup.cpu.time"`
+	CgroupMemoryHigh                   CgroupMemoryHighMetricConfig                   `mapstructure:"cgroup.memory.high"`
+	CgroupMemoryLimit                  CgroupMemoryLimitMetricConfig                  `mapstructure:"cgroup.memory.limit"`
+	CgroupMemoryUsage                  CgroupMemoryUsageMetricConfig                  `mapstructure:"cgroup.memory.usage"`
+	CgroupPressureCPUSome              CgroupPressureCPUSomeMetricConfig              `mapstructure:"cgroup.pressure.cpu.some"`
+	CgroupPressureIoFull               CgroupPressureIoFullMetricConfig               `mapstructure:"cgroup.pressure.io.full"`
+	CgroupPressureIoSome               CgroupPressureIoSomeMetricConfig               `mapstructure:"cgroup.pressure.io.some"`
+	CgroupPressureMemoryFull           CgroupPressureMemoryFullMetricConfig           `mapstructure:"cgroup.pressure.memory.full"`
+	CgroupPressureMemorySome           CgroupPressureMemorySomeMetricConfig           `mapstructure:"cgroup.pressure.memory.some"`
+	SystemCPUBusyTime                  SystemCPUBusyTimeMetricConfig                  `mapstructure:"system.cpu.busy.time"`
+	SystemCPUContextSwitches           SystemCPUContextSwitchesMetricConfig           `mapstructure:"system.cpu.context_switches"`
+	SystemCPUInterruptTime             SystemCPUInterruptTimeMetricConfig             `mapstructure:"system.cpu.interrupt.time"`
+	SystemCPUKernelTime                SystemCPUKernelTimeMetricConfig                `mapstructure:"system.cpu.kernel.time"`
+	SystemCPURunQueueDelay             SystemCPURunQueueDelayMetricConfig             `mapstructure:"system.cpu.run_queue.delay"`
+	SystemCPUSoftirqTime               SystemCPUSoftirqTimeMetricConfig               `mapstructure:"system.cpu.softirq.time"`
+	SystemDiskBlockIo                  SystemDiskBlockIoMetricConfig                  `mapstructure:"system.disk.block.io"`
+	SystemDiskBlockOperations          SystemDiskBlockOperationsMetricConfig          `mapstructure:"system.disk.block.operations"`
+	SystemDiskBlockTime                SystemDiskBlockTimeMetricConfig                `mapstructure:"system.disk.block.time"`
+	SystemMemoryCompactionStalls       SystemMemoryCompactionStallsMetricConfig       `mapstructure:"system.memory.compaction.stalls"`
+	SystemMemoryDirectReclaimTime      SystemMemoryDirectReclaimTimeMetricConfig      `mapstructure:"system.memory.direct_reclaim.time"`
+	SystemMemoryDirectReclaims         SystemMemoryDirectReclaimsMetricConfig         `mapstructure:"system.memory.direct_reclaims"`
+	SystemMemoryFragmentation          SystemMemoryFragmentationMetricConfig          `mapstructure:"system.memory.fragmentation"`
+	SystemMemoryLimit                  SystemMemoryLimitMetricConfig                  `mapstructure:"system.memory.limit"`
+	SystemMemoryLinuxAvailable         SystemMemoryLinuxAvailableMetricConfig         `mapstructure:"system.memory.linux.available"`
+	SystemMemoryOomKills               SystemMemoryOomKillsMetricConfig               `mapstructure:"system.memory.oom_kills"`
+	SystemMemoryUsed                   SystemMemoryUsedMetricConfig                   `mapstructure:"system.memory.used"`
+	SystemNetworkErrorsReceived        SystemNetworkErrorsReceivedMetricConfig        `mapstructure:"system.network.errors.received"`
+	SystemNetworkErrorsSent            SystemNetworkErrorsSentMetricConfig            `mapstructure:"system.network.errors.sent"`
+	SystemNetworkIoReceived            SystemNetworkIoReceivedMetricConfig            `mapstructure:"system.network.io.received"`
+	SystemNetworkIoSent                SystemNetworkIoSentMetricConfig                `mapstructure:"system.network.io.sent"`
+	SystemNetworkPacketDroppedReceived SystemNetworkPacketDroppedReceivedMetricConfig `mapstructure:"system.network.packet.dropped.received"`
+	SystemNetworkPacketDroppedSent     SystemNetworkPacketDroppedSentMetricConfig     `mapstructure:"system.network.packet.dropped.sent"`
+	SystemNetworkPacketsReceived       SystemNetworkPacketsReceivedMetricConfig       `mapstructure:"system.network.packets.received"`
+	SystemNetworkPacketsSent           SystemNetworkPacketsSentMetricConfig           `mapstructure:"system.network.packets.sent"`
+	SystemNetworkTCPDestinationEntropy SystemNetworkTCPDestinationEntropyMetricConfig `mapstructure:"system.network.tcp.destination.entropy"`
+	SystemNetworkTCPOpens              SystemNetworkTCPOpensMetricConfig              `mapstructure:"system.network.tcp.opens"`
+	SystemNetworkTCPRetransmits        SystemNetworkTCPRetransmitsMetricConfig        `mapstructure:"system.network.tcp.retransmits"`
+	SystemPagingFaults                 SystemPagingFaultsMetricConfig                 `mapstructure:"system.paging.faults"`
+	SystemPagingMajorFaults            SystemPagingMajorFaultsMetricConfig            `mapstructure:"system.paging.major_faults"`
+	SystemPagingOperationsIn           SystemPagingOperationsInMetricConfig           `mapstructure:"system.paging.operations.in"`
+	SystemPagingOperationsOut          SystemPagingOperationsOutMetricConfig          `mapstructure:"system.paging.operations.out"`
+	SystemPressureCPUSome              SystemPressureCPUSomeMetricConfig              `mapstructure:"system.pressure.cpu.some"`
+	SystemPressureIoFull               SystemPressureIoFullMetricConfig               `mapstructure:"system.pressure.io.full"`
+	SystemPressureIoSome               SystemPressureIoSomeMetricConfig               `mapstructure:"system.pressure.io.some"`
+	SystemPressureMemoryFull           SystemPressureMemoryFullMetricConfig           `mapstructure:"system.pressure.memory.full"`
+	SystemPressureMemorySome           SystemPressureMemorySomeMetricConfig           `mapstructure:"system.pressure.memory.some"`
+	SystemProcessBlocked               SystemProcessBlockedMetricConfig               `mapstructure:"system.process.blocked"`
+	SystemProcessExecs                 SystemProcessExecsMetricConfig                 `mapstructure:"system.process.execs"`
+	SystemProcessExits                 SystemProcessExitsMetricConfig                 `mapstructure:"system.process.exits"`
+	SystemProcessForks                 SystemProcessForksMetricConfig                 `mapstructure:"system.process.forks"`
+	SystemProcessRunnable              SystemProcessRunnableMetricConfig              `mapstructure:"system.process.runnable"`
+	SystemProcessUninterruptible       SystemProcessUninterruptibleMetricConfig       `mapstructure:"system.process.uninterruptible"`
+	SystemSyscallEntropy               SystemSyscallEntropyMetricConfig               `mapstructure:"system.syscall.entropy"`
+	SystemSyscallRate                  SystemSyscallRateMetricConfig                  `mapstructure:"system.syscall.rate"`
 }
 
 func DefaultMetricsConfig() MetricsConfig {
@@ -781,10 +1180,16 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemCPUContextSwitches: SystemCPUContextSwitchesMetricConfig{
 			Enabled: true,
 		},
+		SystemCPUInterruptTime: SystemCPUInterruptTimeMetricConfig{
+			Enabled: true,
+		},
 		SystemCPUKernelTime: SystemCPUKernelTimeMetricConfig{
 			Enabled: true,
 		},
 		SystemCPURunQueueDelay: SystemCPURunQueueDelayMetricConfig{
+			Enabled: true,
+		},
+		SystemCPUSoftirqTime: SystemCPUSoftirqTimeMetricConfig{
 			Enabled: true,
 		},
 		SystemDiskBlockIo: SystemDiskBlockIoMetricConfig{
@@ -796,10 +1201,16 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemDiskBlockTime: SystemDiskBlockTimeMetricConfig{
 			Enabled: true,
 		},
+		SystemMemoryCompactionStalls: SystemMemoryCompactionStallsMetricConfig{
+			Enabled: true,
+		},
 		SystemMemoryDirectReclaimTime: SystemMemoryDirectReclaimTimeMetricConfig{
 			Enabled: true,
 		},
 		SystemMemoryDirectReclaims: SystemMemoryDirectReclaimsMetricConfig{
+			Enabled: true,
+		},
+		SystemMemoryFragmentation: SystemMemoryFragmentationMetricConfig{
 			Enabled: true,
 		},
 		SystemMemoryLimit: SystemMemoryLimitMetricConfig{
@@ -814,10 +1225,34 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemMemoryUsed: SystemMemoryUsedMetricConfig{
 			Enabled: true,
 		},
+		SystemNetworkErrorsReceived: SystemNetworkErrorsReceivedMetricConfig{
+			Enabled: true,
+		},
+		SystemNetworkErrorsSent: SystemNetworkErrorsSentMetricConfig{
+			Enabled: true,
+		},
+		SystemNetworkIoReceived: SystemNetworkIoReceivedMetricConfig{
+			Enabled: true,
+		},
+		SystemNetworkIoSent: SystemNetworkIoSentMetricConfig{
+			Enabled: true,
+		},
+		SystemNetworkPacketDroppedReceived: SystemNetworkPacketDroppedReceivedMetricConfig{
+			Enabled: true,
+		},
+		SystemNetworkPacketDroppedSent: SystemNetworkPacketDroppedSentMetricConfig{
+			Enabled: true,
+		},
 		SystemNetworkPacketsReceived: SystemNetworkPacketsReceivedMetricConfig{
 			Enabled: true,
 		},
 		SystemNetworkPacketsSent: SystemNetworkPacketsSentMetricConfig{
+			Enabled: true,
+		},
+		SystemNetworkTCPDestinationEntropy: SystemNetworkTCPDestinationEntropyMetricConfig{
+			Enabled: true,
+		},
+		SystemNetworkTCPOpens: SystemNetworkTCPOpensMetricConfig{
 			Enabled: true,
 		},
 		SystemNetworkTCPRetransmits: SystemNetworkTCPRetransmitsMetricConfig{
@@ -827,6 +1262,12 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: true,
 		},
 		SystemPagingMajorFaults: SystemPagingMajorFaultsMetricConfig{
+			Enabled: true,
+		},
+		SystemPagingOperationsIn: SystemPagingOperationsInMetricConfig{
+			Enabled: true,
+		},
+		SystemPagingOperationsOut: SystemPagingOperationsOutMetricConfig{
 			Enabled: true,
 		},
 		SystemPressureCPUSome: SystemPressureCPUSomeMetricConfig{
@@ -844,6 +1285,9 @@ func DefaultMetricsConfig() MetricsConfig {
 		SystemPressureMemorySome: SystemPressureMemorySomeMetricConfig{
 			Enabled: true,
 		},
+		SystemProcessBlocked: SystemProcessBlockedMetricConfig{
+			Enabled: true,
+		},
 		SystemProcessExecs: SystemProcessExecsMetricConfig{
 			Enabled: true,
 		},
@@ -851,6 +1295,18 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: true,
 		},
 		SystemProcessForks: SystemProcessForksMetricConfig{
+			Enabled: true,
+		},
+		SystemProcessRunnable: SystemProcessRunnableMetricConfig{
+			Enabled: true,
+		},
+		SystemProcessUninterruptible: SystemProcessUninterruptibleMetricConfig{
+			Enabled: true,
+		},
+		SystemSyscallEntropy: SystemSyscallEntropyMetricConfig{
+			Enabled: true,
+		},
+		SystemSyscallRate: SystemSyscallRateMetricConfig{
 			Enabled: true,
 		},
 	}

@@ -59,10 +59,16 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemCPUContextSwitches: SystemCPUContextSwitchesMetricConfig{
 						Enabled: true,
 					},
+					SystemCPUInterruptTime: SystemCPUInterruptTimeMetricConfig{
+						Enabled: true,
+					},
 					SystemCPUKernelTime: SystemCPUKernelTimeMetricConfig{
 						Enabled: true,
 					},
 					SystemCPURunQueueDelay: SystemCPURunQueueDelayMetricConfig{
+						Enabled: true,
+					},
+					SystemCPUSoftirqTime: SystemCPUSoftirqTimeMetricConfig{
 						Enabled: true,
 					},
 					SystemDiskBlockIo: SystemDiskBlockIoMetricConfig{
@@ -74,10 +80,16 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemDiskBlockTime: SystemDiskBlockTimeMetricConfig{
 						Enabled: true,
 					},
+					SystemMemoryCompactionStalls: SystemMemoryCompactionStallsMetricConfig{
+						Enabled: true,
+					},
 					SystemMemoryDirectReclaimTime: SystemMemoryDirectReclaimTimeMetricConfig{
 						Enabled: true,
 					},
 					SystemMemoryDirectReclaims: SystemMemoryDirectReclaimsMetricConfig{
+						Enabled: true,
+					},
+					SystemMemoryFragmentation: SystemMemoryFragmentationMetricConfig{
 						Enabled: true,
 					},
 					SystemMemoryLimit: SystemMemoryLimitMetricConfig{
@@ -92,10 +104,34 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemMemoryUsed: SystemMemoryUsedMetricConfig{
 						Enabled: true,
 					},
+					SystemNetworkErrorsReceived: SystemNetworkErrorsReceivedMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkErrorsSent: SystemNetworkErrorsSentMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIoReceived: SystemNetworkIoReceivedMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkIoSent: SystemNetworkIoSentMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkPacketDroppedReceived: SystemNetworkPacketDroppedReceivedMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkPacketDroppedSent: SystemNetworkPacketDroppedSentMetricConfig{
+						Enabled: true,
+					},
 					SystemNetworkPacketsReceived: SystemNetworkPacketsReceivedMetricConfig{
 						Enabled: true,
 					},
 					SystemNetworkPacketsSent: SystemNetworkPacketsSentMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkTCPDestinationEntropy: SystemNetworkTCPDestinationEntropyMetricConfig{
+						Enabled: true,
+					},
+					SystemNetworkTCPOpens: SystemNetworkTCPOpensMetricConfig{
 						Enabled: true,
 					},
 					SystemNetworkTCPRetransmits: SystemNetworkTCPRetransmitsMetricConfig{
@@ -105,6 +141,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					SystemPagingMajorFaults: SystemPagingMajorFaultsMetricConfig{
+						Enabled: true,
+					},
+					SystemPagingOperationsIn: SystemPagingOperationsInMetricConfig{
+						Enabled: true,
+					},
+					SystemPagingOperationsOut: SystemPagingOperationsOutMetricConfig{
 						Enabled: true,
 					},
 					SystemPressureCPUSome: SystemPressureCPUSomeMetricConfig{
@@ -122,6 +164,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemPressureMemorySome: SystemPressureMemorySomeMetricConfig{
 						Enabled: true,
 					},
+					SystemProcessBlocked: SystemProcessBlockedMetricConfig{
+						Enabled: true,
+					},
 					SystemProcessExecs: SystemProcessExecsMetricConfig{
 						Enabled: true,
 					},
@@ -129,6 +174,18 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: true,
 					},
 					SystemProcessForks: SystemProcessForksMetricConfig{
+						Enabled: true,
+					},
+					SystemProcessRunnable: SystemProcessRunnableMetricConfig{
+						Enabled: true,
+					},
+					SystemProcessUninterruptible: SystemProcessUninterruptibleMetricConfig{
+						Enabled: true,
+					},
+					SystemSyscallEntropy: SystemSyscallEntropyMetricConfig{
+						Enabled: true,
+					},
+					SystemSyscallRate: SystemSyscallRateMetricConfig{
 						Enabled: true,
 					},
 				},
@@ -177,10 +234,16 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemCPUContextSwitches: SystemCPUContextSwitchesMetricConfig{
 						Enabled: false,
 					},
+					SystemCPUInterruptTime: SystemCPUInterruptTimeMetricConfig{
+						Enabled: false,
+					},
 					SystemCPUKernelTime: SystemCPUKernelTimeMetricConfig{
 						Enabled: false,
 					},
 					SystemCPURunQueueDelay: SystemCPURunQueueDelayMetricConfig{
+						Enabled: false,
+					},
+					SystemCPUSoftirqTime: SystemCPUSoftirqTimeMetricConfig{
 						Enabled: false,
 					},
 					SystemDiskBlockIo: SystemDiskBlockIoMetricConfig{
@@ -192,10 +255,16 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemDiskBlockTime: SystemDiskBlockTimeMetricConfig{
 						Enabled: false,
 					},
+					SystemMemoryCompactionStalls: SystemMemoryCompactionStallsMetricConfig{
+						Enabled: false,
+					},
 					SystemMemoryDirectReclaimTime: SystemMemoryDirectReclaimTimeMetricConfig{
 						Enabled: false,
 					},
 					SystemMemoryDirectReclaims: SystemMemoryDirectReclaimsMetricConfig{
+						Enabled: false,
+					},
+					SystemMemoryFragmentation: SystemMemoryFragmentationMetricConfig{
 						Enabled: false,
 					},
 					SystemMemoryLimit: SystemMemoryLimitMetricConfig{
@@ -210,10 +279,34 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemMemoryUsed: SystemMemoryUsedMetricConfig{
 						Enabled: false,
 					},
+					SystemNetworkErrorsReceived: SystemNetworkErrorsReceivedMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkErrorsSent: SystemNetworkErrorsSentMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIoReceived: SystemNetworkIoReceivedMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkIoSent: SystemNetworkIoSentMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkPacketDroppedReceived: SystemNetworkPacketDroppedReceivedMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkPacketDroppedSent: SystemNetworkPacketDroppedSentMetricConfig{
+						Enabled: false,
+					},
 					SystemNetworkPacketsReceived: SystemNetworkPacketsReceivedMetricConfig{
 						Enabled: false,
 					},
 					SystemNetworkPacketsSent: SystemNetworkPacketsSentMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkTCPDestinationEntropy: SystemNetworkTCPDestinationEntropyMetricConfig{
+						Enabled: false,
+					},
+					SystemNetworkTCPOpens: SystemNetworkTCPOpensMetricConfig{
 						Enabled: false,
 					},
 					SystemNetworkTCPRetransmits: SystemNetworkTCPRetransmitsMetricConfig{
@@ -223,6 +316,12 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: false,
 					},
 					SystemPagingMajorFaults: SystemPagingMajorFaultsMetricConfig{
+						Enabled: false,
+					},
+					SystemPagingOperationsIn: SystemPagingOperationsInMetricConfig{
+						Enabled: false,
+					},
+					SystemPagingOperationsOut: SystemPagingOperationsOutMetricConfig{
 						Enabled: false,
 					},
 					SystemPressureCPUSome: SystemPressureCPUSomeMetricConfig{
@@ -240,6 +339,9 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					SystemPressureMemorySome: SystemPressureMemorySomeMetricConfig{
 						Enabled: false,
 					},
+					SystemProcessBlocked: SystemProcessBlockedMetricConfig{
+						Enabled: false,
+					},
 					SystemProcessExecs: SystemProcessExecsMetricConfig{
 						Enabled: false,
 					},
@@ -247,6 +349,18 @@ func TestMetricsBuilderConfig(t *testing.T) {
 						Enabled: false,
 					},
 					SystemProcessForks: SystemProcessForksMetricConfig{
+						Enabled: false,
+					},
+					SystemProcessRunnable: SystemProcessRunnableMetricConfig{
+						Enabled: false,
+					},
+					SystemProcessUninterruptible: SystemProcessUninterruptibleMetricConfig{
+						Enabled: false,
+					},
+					SystemSyscallEntropy: SystemSyscallEntropyMetricConfig{
+						Enabled: false,
+					},
+					SystemSyscallRate: SystemSyscallRateMetricConfig{
 						Enabled: false,
 					},
 				},
@@ -262,7 +376,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(CgroupCPUTimeMetricConfig{}, CgroupMemoryHighMetricConfig{}, CgroupMemoryLimitMetricConfig{}, CgroupMemoryUsageMetricConfig{}, CgroupPressureCPUSomeMetricConfig{}, CgroupPressureIoFullMetricConfig{}, CgroupPressureIoSomeMetricConfig{}, CgroupPressureMemoryFullMetricConfig{}, CgroupPressureMemorySomeMetricConfig{}, SystemCPUBusyTimeMetricConfig{}, SystemCPUContextSwitchesMetricConfig{}, SystemCPUKernelTimeMetricConfig{}, SystemCPURunQueueDelayMetricConfig{}, SystemDiskBlockIoMetricConfig{}, SystemDiskBlockOperationsMetricConfig{}, SystemDiskBlockTimeMetricConfig{}, SystemMemoryDirectReclaimTimeMetricConfig{}, SystemMemoryDirectReclaimsMetricConfig{}, SystemMemoryLimitMetricConfig{}, SystemMemoryLinuxAvailableMetricConfig{}, SystemMemoryOomKillsMetricConfig{}, SystemMemoryUsedMetricConfig{}, SystemNetworkPacketsReceivedMetricConfig{}, SystemNetworkPacketsSentMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemPagingFaultsMetricConfig{}, SystemPagingMajorFaultsMetricConfig{}, SystemPressureCPUSomeMetricConfig{}, SystemPressureIoFullMetricConfig{}, SystemPressureIoSomeMetricConfig{}, SystemPressureMemoryFullMetricConfig{}, SystemPressureMemorySomeMetricConfig{}, SystemProcessExecsMetricConfig{}, SystemProcessExitsMetricConfig{}, SystemProcessForksMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(CgroupCPUTimeMetricConfig{}, CgroupMemoryHighMetricConfig{}, CgroupMemoryLimitMetricConfig{}, CgroupMemoryUsageMetricConfig{}, CgroupPressureCPUSomeMetricConfig{}, CgroupPressureIoFullMetricConfig{}, CgroupPressureIoSomeMetricConfig{}, CgroupPressureMemoryFullMetricConfig{}, CgroupPressureMemorySomeMetricConfig{}, SystemCPUBusyTimeMetricConfig{}, SystemCPUContextSwitchesMetricConfig{}, SystemCPUInterruptTimeMetricConfig{}, SystemCPUKernelTimeMetricConfig{}, SystemCPURunQueueDelayMetricConfig{}, SystemCPUSoftirqTimeMetricConfig{}, SystemDiskBlockIoMetricConfig{}, SystemDiskBlockOperationsMetricConfig{}, SystemDiskBlockTimeMetricConfig{}, SystemMemoryCompactionStallsMetricConfig{}, SystemMemoryDirectReclaimTimeMetricConfig{}, SystemMemoryDirectReclaimsMetricConfig{}, SystemMemoryFragmentationMetricConfig{}, SystemMemoryLimitMetricConfig{}, SystemMemoryLinuxAvailableMetricConfig{}, SystemMemoryOomKillsMetricConfig{}, SystemMemoryUsedMetricConfig{}, SystemNetworkErrorsReceivedMetricConfig{}, SystemNetworkErrorsSentMetricConfig{}, SystemNetworkIoReceivedMetricConfig{}, SystemNetworkIoSentMetricConfig{}, SystemNetworkPacketDroppedReceivedMetricConfig{}, SystemNetworkPacketDroppedSentMetricConfig{}, SystemNetworkPacketsReceivedMetricConfig{}, SystemNetworkPacketsSentMetricConfig{}, SystemNetworkTCPDestinationEntropyMetricConfig{}, SystemNetworkTCPOpensMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemPagingFaultsMetricConfig{}, SystemPagingMajorFaultsMetricConfig{}, SystemPagingOperationsInMetricConfig{}, SystemPagingOperationsOutMetricConfig{}, SystemPressureCPUSomeMetricConfig{}, SystemPressureIoFullMetricConfig{}, SystemPressureIoSomeMetricConfig{}, SystemPressureMemoryFullMetricConfig{}, SystemPressureMemorySomeMetricConfig{}, SystemProcessBlockedMetricConfig{}, SystemProcessExecsMetricConfig{}, SystemProcessExitsMetricConfig{}, SystemProcessForksMetricConfig{}, SystemProcessRunnableMetricConfig{}, SystemProcessUninterruptibleMetricConfig{}, SystemSyscallEntropyMetricConfig{}, SystemSyscallRateMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

@@ -52,11 +52,17 @@ var MetricsInfo = metricsInfo{
 	SystemCPUContextSwitches: metricInfo{
 		Name: "system.cpu.context_switches",
 	},
+	SystemCPUInterruptTime: metricInfo{
+		Name: "system.cpu.interrupt.time",
+	},
 	SystemCPUKernelTime: metricInfo{
 		Name: "system.cpu.kernel.time",
 	},
 	SystemCPURunQueueDelay: metricInfo{
 		Name: "system.cpu.run_queue.delay",
+	},
+	SystemCPUSoftirqTime: metricInfo{
+		Name: "system.cpu.softirq.time",
 	},
 	SystemDiskBlockIo: metricInfo{
 		Name: "system.disk.block.io",
@@ -67,11 +73,17 @@ var MetricsInfo = metricsInfo{
 	SystemDiskBlockTime: metricInfo{
 		Name: "system.disk.block.time",
 	},
+	SystemMemoryCompactionStalls: metricInfo{
+		Name: "system.memory.compaction.stalls",
+	},
 	SystemMemoryDirectReclaimTime: metricInfo{
 		Name: "system.memory.direct_reclaim.time",
 	},
 	SystemMemoryDirectReclaims: metricInfo{
 		Name: "system.memory.direct_reclaims",
+	},
+	SystemMemoryFragmentation: metricInfo{
+		Name: "system.memory.fragmentation",
 	},
 	SystemMemoryLimit: metricInfo{
 		Name: "system.memory.limit",
@@ -85,11 +97,35 @@ var MetricsInfo = metricsInfo{
 	SystemMemoryUsed: metricInfo{
 		Name: "system.memory.used",
 	},
+	SystemNetworkErrorsReceived: metricInfo{
+		Name: "system.network.errors.received",
+	},
+	SystemNetworkErrorsSent: metricInfo{
+		Name: "system.network.errors.sent",
+	},
+	SystemNetworkIoReceived: metricInfo{
+		Name: "system.network.io.received",
+	},
+	SystemNetworkIoSent: metricInfo{
+		Name: "system.network.io.sent",
+	},
+	SystemNetworkPacketDroppedReceived: metricInfo{
+		Name: "system.network.packet.dropped.received",
+	},
+	SystemNetworkPacketDroppedSent: metricInfo{
+		Name: "system.network.packet.dropped.sent",
+	},
 	SystemNetworkPacketsReceived: metricInfo{
 		Name: "system.network.packets.received",
 	},
 	SystemNetworkPacketsSent: metricInfo{
 		Name: "system.network.packets.sent",
+	},
+	SystemNetworkTCPDestinationEntropy: metricInfo{
+		Name: "system.network.tcp.destination.entropy",
+	},
+	SystemNetworkTCPOpens: metricInfo{
+		Name: "system.network.tcp.opens",
 	},
 	SystemNetworkTCPRetransmits: metricInfo{
 		Name: "system.network.tcp.retransmits",
@@ -99,6 +135,12 @@ var MetricsInfo = metricsInfo{
 	},
 	SystemPagingMajorFaults: metricInfo{
 		Name: "system.paging.major_faults",
+	},
+	SystemPagingOperationsIn: metricInfo{
+		Name: "system.paging.operations.in",
+	},
+	SystemPagingOperationsOut: metricInfo{
+		Name: "system.paging.operations.out",
 	},
 	SystemPressureCPUSome: metricInfo{
 		Name: "system.pressure.cpu.some",
@@ -115,6 +157,9 @@ var MetricsInfo = metricsInfo{
 	SystemPressureMemorySome: metricInfo{
 		Name: "system.pressure.memory.some",
 	},
+	SystemProcessBlocked: metricInfo{
+		Name: "system.process.blocked",
+	},
 	SystemProcessExecs: metricInfo{
 		Name: "system.process.execs",
 	},
@@ -124,44 +169,75 @@ var MetricsInfo = metricsInfo{
 	SystemProcessForks: metricInfo{
 		Name: "system.process.forks",
 	},
+	SystemProcessRunnable: metricInfo{
+		Name: "system.process.runnable",
+	},
+	SystemProcessUninterruptible: metricInfo{
+		Name: "system.process.uninterruptible",
+	},
+	SystemSyscallEntropy: metricInfo{
+		Name: "system.syscall.entropy",
+	},
+	SystemSyscallRate: metricInfo{
+		Name: "system.syscall.rate",
+	},
 }
 
 type metricsInfo struct {
-	CgroupCPUTime                 metricInfo
-	CgroupMemoryHigh              metricInfo
-	CgroupMemoryLimit             metricInfo
-	CgroupMemoryUsage             metricInfo
-	CgroupPressureCPUSome         metricInfo
-	CgroupPressureIoFull          metricInfo
-	CgroupPressureIoSome          metricInfo
-	CgroupPressureMemoryFull      metricInfo
-	CgroupPressureMemorySome      metricInfo
-	SystemCPUBusyTime             metricInfo
-	SystemCPUContextSwitches      metricInfo
-	SystemCPUKernelTime           metricInfo
-	SystemCPURunQueueDelay        metricInfo
-	SystemDiskBlockIo             metricInfo
-	SystemDiskBlockOperations     metricInfo
-	SystemDiskBlockTime           metricInfo
-	SystemMemoryDirectReclaimTime metricInfo
-	SystemMemoryDirectReclaims    metricInfo
-	SystemMemoryLimit             metricInfo
-	SystemMemoryLinuxAvailable    metricInfo
-	SystemMemoryOomKills          metricInfo
-	SystemMemoryUsed              metricInfo
-	SystemNetworkPacketsReceived  metricInfo
-	SystemNetworkPacketsSent      metricInfo
-	SystemNetworkTCPRetransmits   metricInfo
-	SystemPagingFaults            metricInfo
-	SystemPagingMajorFaults       metricInfo
-	SystemPressureCPUSome         metricInfo
-	SystemPressureIoFull          metricInfo
-	SystemPressureIoSome          metricInfo
-	SystemPressureMemoryFull      metricInfo
-	SystemPressureMemorySome      metricInfo
-	SystemProcessExecs            metricInfo
-	SystemProcessExits            metricInfo
-	SystemProcessForks            metricInfo
+	CgroupCPUTime                      metricInfo
+	CgroupMemoryHigh                   metricInfo
+	CgroupMemoryLimit                  metricInfo
+	CgroupMemoryUsage                  metricInfo
+	CgroupPressureCPUSome              metricInfo
+	CgroupPressureIoFull               metricInfo
+	CgroupPressureIoSome               metricInfo
+	CgroupPressureMemoryFull           metricInfo
+	CgroupPressureMemorySome           metricInfo
+	SystemCPUBusyTime                  metricInfo
+	SystemCPUContextSwitches           metricInfo
+	SystemCPUInterruptTime             metricInfo
+	SystemCPUKernelTime                metricInfo
+	SystemCPURunQueueDelay             metricInfo
+	SystemCPUSoftirqTime               metricInfo
+	SystemDiskBlockIo                  metricInfo
+	SystemDiskBlockOperations          metricInfo
+	SystemDiskBlockTime                metricInfo
+	SystemMemoryCompactionStalls       metricInfo
+	SystemMemoryDirectReclaimTime      metricInfo
+	SystemMemoryDirectReclaims         metricInfo
+	SystemMemoryFragmentation          metricInfo
+	SystemMemoryLimit                  metricInfo
+	SystemMemoryLinuxAvailable         metricInfo
+	SystemMemoryOomKills               metricInfo
+	SystemMemoryUsed                   metricInfo
+	SystemNetworkErrorsReceived        metricInfo
+	SystemNetworkErrorsSent            metricInfo
+	SystemNetworkIoReceived            metricInfo
+	SystemNetworkIoSent                metricInfo
+	SystemNetworkPacketDroppedReceived metricInfo
+	SystemNetworkPacketDroppedSent     metricInfo
+	SystemNetworkPacketsReceived       metricInfo
+	SystemNetworkPacketsSent           metricInfo
+	SystemNetworkTCPDestinationEntropy metricInfo
+	SystemNetworkTCPOpens              metricInfo
+	SystemNetworkTCPRetransmits        metricInfo
+	SystemPagingFaults                 metricInfo
+	SystemPagingMajorFaults            metricInfo
+	SystemPagingOperationsIn           metricInfo
+	SystemPagingOperationsOut          metricInfo
+	SystemPressureCPUSome              metricInfo
+	SystemPressureIoFull               metricInfo
+	SystemPressureIoSome               metricInfo
+	SystemPressureMemoryFull           metricInfo
+	SystemPressureMemorySome           metricInfo
+	SystemProcessBlocked               metricInfo
+	SystemProcessExecs                 metricInfo
+	SystemProcessExits                 metricInfo
+	SystemProcessForks                 metricInfo
+	SystemProcessRunnable              metricInfo
+	SystemProcessUninterruptible       metricInfo
+	SystemSyscallEntropy               metricInfo
+	SystemSyscallRate                  metricInfo
 }
 
 type metricInfo struct {
@@ -735,6 +811,58 @@ func newMetricSystemCPUContextSwitches(cfg SystemCPUContextSwitchesMetricConfig)
 	return m
 }
 
+type metricSystemCPUInterruptTime struct {
+	data     pmetric.Metric                     // data buffer for generated metric.
+	config   SystemCPUInterruptTimeMetricConfig // metric config provided by user.
+	capacity int                                // max observed number of data points added to the metric.
+}
+
+// init fills system.cpu.interrupt.time metric with initial data.
+func (m *metricSystemCPUInterruptTime) init() {
+	m.data.SetName("system.cpu.interrupt.time")
+	m.data.SetDescription("CPU time spent in hardware interrupts, summed over CPUs.")
+	m.data.SetUnit("s")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemCPUInterruptTime) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemCPUInterruptTime) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemCPUInterruptTime) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemCPUInterruptTime(cfg SystemCPUInterruptTimeMetricConfig) metricSystemCPUInterruptTime {
+	m := metricSystemCPUInterruptTime{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricSystemCPUKernelTime struct {
 	data     pmetric.Metric                  // data buffer for generated metric.
 	config   SystemCPUKernelTimeMetricConfig // metric config provided by user.
@@ -831,6 +959,58 @@ func (m *metricSystemCPURunQueueDelay) emit(metrics pmetric.MetricSlice) {
 
 func newMetricSystemCPURunQueueDelay(cfg SystemCPURunQueueDelayMetricConfig) metricSystemCPURunQueueDelay {
 	m := metricSystemCPURunQueueDelay{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemCPUSoftirqTime struct {
+	data     pmetric.Metric                   // data buffer for generated metric.
+	config   SystemCPUSoftirqTimeMetricConfig // metric config provided by user.
+	capacity int                              // max observed number of data points added to the metric.
+}
+
+// init fills system.cpu.softirq.time metric with initial data.
+func (m *metricSystemCPUSoftirqTime) init() {
+	m.data.SetName("system.cpu.softirq.time")
+	m.data.SetDescription("CPU time spent in software interrupts, summed over CPUs.")
+	m.data.SetUnit("s")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemCPUSoftirqTime) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemCPUSoftirqTime) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemCPUSoftirqTime) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemCPUSoftirqTime(cfg SystemCPUSoftirqTimeMetricConfig) metricSystemCPUSoftirqTime {
+	m := metricSystemCPUSoftirqTime{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -995,6 +1175,58 @@ func newMetricSystemDiskBlockTime(cfg SystemDiskBlockTimeMetricConfig) metricSys
 	return m
 }
 
+type metricSystemMemoryCompactionStalls struct {
+	data     pmetric.Metric                           // data buffer for generated metric.
+	config   SystemMemoryCompactionStallsMetricConfig // metric config provided by user.
+	capacity int                                      // max observed number of data points added to the metric.
+}
+
+// init fills system.memory.compaction.stalls metric with initial data.
+func (m *metricSystemMemoryCompactionStalls) init() {
+	m.data.SetName("system.memory.compaction.stalls")
+	m.data.SetDescription("Times a task had to compact memory itself to allocate.")
+	m.data.SetUnit("{stall}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemMemoryCompactionStalls) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemMemoryCompactionStalls) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemMemoryCompactionStalls) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemMemoryCompactionStalls(cfg SystemMemoryCompactionStallsMetricConfig) metricSystemMemoryCompactionStalls {
+	m := metricSystemMemoryCompactionStalls{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricSystemMemoryDirectReclaimTime struct {
 	data     pmetric.Metric                            // data buffer for generated metric.
 	config   SystemMemoryDirectReclaimTimeMetricConfig // metric config provided by user.
@@ -1091,6 +1323,56 @@ func (m *metricSystemMemoryDirectReclaims) emit(metrics pmetric.MetricSlice) {
 
 func newMetricSystemMemoryDirectReclaims(cfg SystemMemoryDirectReclaimsMetricConfig) metricSystemMemoryDirectReclaims {
 	m := metricSystemMemoryDirectReclaims{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemMemoryFragmentation struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   SystemMemoryFragmentationMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills system.memory.fragmentation metric with initial data.
+func (m *metricSystemMemoryFragmentation) init() {
+	m.data.SetName("system.memory.fragmentation")
+	m.data.SetDescription("Entropy of free memory over the sizes of its blocks, 0 to 1, up to 1 s old.")
+	m.data.SetUnit("1")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricSystemMemoryFragmentation) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemMemoryFragmentation) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemMemoryFragmentation) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemMemoryFragmentation(cfg SystemMemoryFragmentationMetricConfig) metricSystemMemoryFragmentation {
+	m := metricSystemMemoryFragmentation{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -1301,6 +1583,318 @@ func newMetricSystemMemoryUsed(cfg SystemMemoryUsedMetricConfig) metricSystemMem
 	return m
 }
 
+type metricSystemNetworkErrorsReceived struct {
+	data     pmetric.Metric                          // data buffer for generated metric.
+	config   SystemNetworkErrorsReceivedMetricConfig // metric config provided by user.
+	capacity int                                     // max observed number of data points added to the metric.
+}
+
+// init fills system.network.errors.received metric with initial data.
+func (m *metricSystemNetworkErrorsReceived) init() {
+	m.data.SetName("system.network.errors.received")
+	m.data.SetDescription("Errors of interfaces in receiving, loopback excluded.")
+	m.data.SetUnit("{error}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkErrorsReceived) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkErrorsReceived) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkErrorsReceived) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkErrorsReceived(cfg SystemNetworkErrorsReceivedMetricConfig) metricSystemNetworkErrorsReceived {
+	m := metricSystemNetworkErrorsReceived{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkErrorsSent struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkErrorsSentMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills system.network.errors.sent metric with initial data.
+func (m *metricSystemNetworkErrorsSent) init() {
+	m.data.SetName("system.network.errors.sent")
+	m.data.SetDescription("Errors of interfaces in sending, loopback excluded.")
+	m.data.SetUnit("{error}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkErrorsSent) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkErrorsSent) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkErrorsSent) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkErrorsSent(cfg SystemNetworkErrorsSentMetricConfig) metricSystemNetworkErrorsSent {
+	m := metricSystemNetworkErrorsSent{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIoReceived struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   SystemNetworkIoReceivedMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills system.network.io.received metric with initial data.
+func (m *metricSystemNetworkIoReceived) init() {
+	m.data.SetName("system.network.io.received")
+	m.data.SetDescription("Bytes received, loopback excluded.")
+	m.data.SetUnit("By")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkIoReceived) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIoReceived) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIoReceived) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIoReceived(cfg SystemNetworkIoReceivedMetricConfig) metricSystemNetworkIoReceived {
+	m := metricSystemNetworkIoReceived{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkIoSent struct {
+	data     pmetric.Metric                  // data buffer for generated metric.
+	config   SystemNetworkIoSentMetricConfig // metric config provided by user.
+	capacity int                             // max observed number of data points added to the metric.
+}
+
+// init fills system.network.io.sent metric with initial data.
+func (m *metricSystemNetworkIoSent) init() {
+	m.data.SetName("system.network.io.sent")
+	m.data.SetDescription("Bytes sent, loopback excluded.")
+	m.data.SetUnit("By")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkIoSent) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkIoSent) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkIoSent) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkIoSent(cfg SystemNetworkIoSentMetricConfig) metricSystemNetworkIoSent {
+	m := metricSystemNetworkIoSent{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkPacketDroppedReceived struct {
+	data     pmetric.Metric                                 // data buffer for generated metric.
+	config   SystemNetworkPacketDroppedReceivedMetricConfig // metric config provided by user.
+	capacity int                                            // max observed number of data points added to the metric.
+}
+
+// init fills system.network.packet.dropped.received metric with initial data.
+func (m *metricSystemNetworkPacketDroppedReceived) init() {
+	m.data.SetName("system.network.packet.dropped.received")
+	m.data.SetDescription("Packets received and dropped by an interface, loopback excluded.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkPacketDroppedReceived) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkPacketDroppedReceived) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkPacketDroppedReceived) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkPacketDroppedReceived(cfg SystemNetworkPacketDroppedReceivedMetricConfig) metricSystemNetworkPacketDroppedReceived {
+	m := metricSystemNetworkPacketDroppedReceived{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkPacketDroppedSent struct {
+	data     pmetric.Metric                             // data buffer for generated metric.
+	config   SystemNetworkPacketDroppedSentMetricConfig // metric config provided by user.
+	capacity int                                        // max observed number of data points added to the metric.
+}
+
+// init fills system.network.packet.dropped.sent metric with initial data.
+func (m *metricSystemNetworkPacketDroppedSent) init() {
+	m.data.SetName("system.network.packet.dropped.sent")
+	m.data.SetDescription("Packets dropped by an interface instead of being sent, loopback excluded.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkPacketDroppedSent) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkPacketDroppedSent) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkPacketDroppedSent) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkPacketDroppedSent(cfg SystemNetworkPacketDroppedSentMetricConfig) metricSystemNetworkPacketDroppedSent {
+	m := metricSystemNetworkPacketDroppedSent{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricSystemNetworkPacketsReceived struct {
 	data     pmetric.Metric                           // data buffer for generated metric.
 	config   SystemNetworkPacketsReceivedMetricConfig // metric config provided by user.
@@ -1397,6 +1991,108 @@ func (m *metricSystemNetworkPacketsSent) emit(metrics pmetric.MetricSlice) {
 
 func newMetricSystemNetworkPacketsSent(cfg SystemNetworkPacketsSentMetricConfig) metricSystemNetworkPacketsSent {
 	m := metricSystemNetworkPacketsSent{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkTCPDestinationEntropy struct {
+	data     pmetric.Metric                                 // data buffer for generated metric.
+	config   SystemNetworkTCPDestinationEntropyMetricConfig // metric config provided by user.
+	capacity int                                            // max observed number of data points added to the metric.
+}
+
+// init fills system.network.tcp.destination.entropy metric with initial data.
+func (m *metricSystemNetworkTCPDestinationEntropy) init() {
+	m.data.SetName("system.network.tcp.destination.entropy")
+	m.data.SetDescription("Entropy of the addresses to which TCP connections were begun in the last 10 s, 0 to 1.")
+	m.data.SetUnit("1")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricSystemNetworkTCPDestinationEntropy) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkTCPDestinationEntropy) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkTCPDestinationEntropy) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkTCPDestinationEntropy(cfg SystemNetworkTCPDestinationEntropyMetricConfig) metricSystemNetworkTCPDestinationEntropy {
+	m := metricSystemNetworkTCPDestinationEntropy{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemNetworkTCPOpens struct {
+	data     pmetric.Metric                    // data buffer for generated metric.
+	config   SystemNetworkTCPOpensMetricConfig // metric config provided by user.
+	capacity int                               // max observed number of data points added to the metric.
+}
+
+// init fills system.network.tcp.opens metric with initial data.
+func (m *metricSystemNetworkTCPOpens) init() {
+	m.data.SetName("system.network.tcp.opens")
+	m.data.SetDescription("TCP connections begun from this machine.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemNetworkTCPOpens) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemNetworkTCPOpens) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemNetworkTCPOpens) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemNetworkTCPOpens(cfg SystemNetworkTCPOpensMetricConfig) metricSystemNetworkTCPOpens {
+	m := metricSystemNetworkTCPOpens{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -1553,6 +2249,110 @@ func (m *metricSystemPagingMajorFaults) emit(metrics pmetric.MetricSlice) {
 
 func newMetricSystemPagingMajorFaults(cfg SystemPagingMajorFaultsMetricConfig) metricSystemPagingMajorFaults {
 	m := metricSystemPagingMajorFaults{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemPagingOperationsIn struct {
+	data     pmetric.Metric                       // data buffer for generated metric.
+	config   SystemPagingOperationsInMetricConfig // metric config provided by user.
+	capacity int                                  // max observed number of data points added to the metric.
+}
+
+// init fills system.paging.operations.in metric with initial data.
+func (m *metricSystemPagingOperationsIn) init() {
+	m.data.SetName("system.paging.operations.in")
+	m.data.SetDescription("Pages read back from swap.")
+	m.data.SetUnit("{operation}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemPagingOperationsIn) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemPagingOperationsIn) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemPagingOperationsIn) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemPagingOperationsIn(cfg SystemPagingOperationsInMetricConfig) metricSystemPagingOperationsIn {
+	m := metricSystemPagingOperationsIn{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemPagingOperationsOut struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   SystemPagingOperationsOutMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills system.paging.operations.out metric with initial data.
+func (m *metricSystemPagingOperationsOut) init() {
+	m.data.SetName("system.paging.operations.out")
+	m.data.SetDescription("Pages written to swap.")
+	m.data.SetUnit("{operation}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricSystemPagingOperationsOut) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemPagingOperationsOut) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemPagingOperationsOut) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemPagingOperationsOut(cfg SystemPagingOperationsOutMetricConfig) metricSystemPagingOperationsOut {
+	m := metricSystemPagingOperationsOut{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -1821,6 +2621,56 @@ func newMetricSystemPressureMemorySome(cfg SystemPressureMemorySomeMetricConfig)
 	return m
 }
 
+type metricSystemProcessBlocked struct {
+	data     pmetric.Metric                   // data buffer for generated metric.
+	config   SystemProcessBlockedMetricConfig // metric config provided by user.
+	capacity int                              // max observed number of data points added to the metric.
+}
+
+// init fills system.process.blocked metric with initial data.
+func (m *metricSystemProcessBlocked) init() {
+	m.data.SetName("system.process.blocked")
+	m.data.SetDescription("Tasks waiting for I/O.")
+	m.data.SetUnit("{task}")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricSystemProcessBlocked) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemProcessBlocked) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemProcessBlocked) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemProcessBlocked(cfg SystemProcessBlockedMetricConfig) metricSystemProcessBlocked {
+	m := metricSystemProcessBlocked{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricSystemProcessExecs struct {
 	data     pmetric.Metric                 // data buffer for generated metric.
 	config   SystemProcessExecsMetricConfig // metric config provided by user.
@@ -1977,51 +2827,270 @@ func newMetricSystemProcessForks(cfg SystemProcessForksMetricConfig) metricSyste
 	return m
 }
 
+type metricSystemProcessRunnable struct {
+	data     pmetric.Metric                    // data buffer for generated metric.
+	config   SystemProcessRunnableMetricConfig // metric config provided by user.
+	capacity int                               // max observed number of data points added to the metric.
+}
+
+// init fills system.process.runnable metric with initial data.
+func (m *metricSystemProcessRunnable) init() {
+	m.data.SetName("system.process.runnable")
+	m.data.SetDescription("Tasks running or waiting for a CPU, the one that reads included.")
+	m.data.SetUnit("{task}")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricSystemProcessRunnable) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemProcessRunnable) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemProcessRunnable) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemProcessRunnable(cfg SystemProcessRunnableMetricConfig) metricSystemProcessRunnable {
+	m := metricSystemProcessRunnable{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemProcessUninterruptible struct {
+	data     pmetric.Metric                           // data buffer for generated metric.
+	config   SystemProcessUninterruptibleMetricConfig // metric config provided by user.
+	capacity int                                      // max observed number of data points added to the metric.
+}
+
+// init fills system.process.uninterruptible metric with initial data.
+func (m *metricSystemProcessUninterruptible) init() {
+	m.data.SetName("system.process.uninterruptible")
+	m.data.SetDescription("Tasks in uninterruptible sleep, be it for I/O or for a lock.")
+	m.data.SetUnit("{task}")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricSystemProcessUninterruptible) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemProcessUninterruptible) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemProcessUninterruptible) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemProcessUninterruptible(cfg SystemProcessUninterruptibleMetricConfig) metricSystemProcessUninterruptible {
+	m := metricSystemProcessUninterruptible{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemSyscallEntropy struct {
+	data     pmetric.Metric                   // data buffer for generated metric.
+	config   SystemSyscallEntropyMetricConfig // metric config provided by user.
+	capacity int                              // max observed number of data points added to the metric.
+}
+
+// init fills system.syscall.entropy metric with initial data.
+func (m *metricSystemSyscallEntropy) init() {
+	m.data.SetName("system.syscall.entropy")
+	m.data.SetDescription("Entropy of system calls over their numbers, in the last window in which they were counted, 0 to 1.")
+	m.data.SetUnit("1")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricSystemSyscallEntropy) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemSyscallEntropy) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemSyscallEntropy) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemSyscallEntropy(cfg SystemSyscallEntropyMetricConfig) metricSystemSyscallEntropy {
+	m := metricSystemSyscallEntropy{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricSystemSyscallRate struct {
+	data     pmetric.Metric                // data buffer for generated metric.
+	config   SystemSyscallRateMetricConfig // metric config provided by user.
+	capacity int                           // max observed number of data points added to the metric.
+}
+
+// init fills system.syscall.rate metric with initial data.
+func (m *metricSystemSyscallRate) init() {
+	m.data.SetName("system.syscall.rate")
+	m.data.SetDescription("System calls a second, in the last window in which they were counted.")
+	m.data.SetUnit("{call}/s")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricSystemSyscallRate) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricSystemSyscallRate) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricSystemSyscallRate) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricSystemSyscallRate(cfg SystemSyscallRateMetricConfig) metricSystemSyscallRate {
+	m := metricSystemSyscallRate{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 // MetricsBuilder provides an interface for scrapers to report metrics while taking care of all the transformations
 // required to produce metric representation defined in metadata and user config.
 type MetricsBuilder struct {
-	config                              MetricsBuilderConfig // config of the metrics builder.
-	startTime                           pcommon.Timestamp    // start time that will be applied to all recorded data points.
-	metricsCapacity                     int                  // maximum observed number of metrics per resource.
-	metricsBuffer                       pmetric.Metrics      // accumulates metrics data before emitting.
-	buildInfo                           component.BuildInfo  // contains version information.
-	resourceAttributeIncludeFilter      map[string]filter.Filter
-	resourceAttributeExcludeFilter      map[string]filter.Filter
-	metricCgroupCPUTime                 metricCgroupCPUTime
-	metricCgroupMemoryHigh              metricCgroupMemoryHigh
-	metricCgroupMemoryLimit             metricCgroupMemoryLimit
-	metricCgroupMemoryUsage             metricCgroupMemoryUsage
-	metricCgroupPressureCPUSome         metricCgroupPressureCPUSome
-	metricCgroupPressureIoFull          metricCgroupPressureIoFull
-	metricCgroupPressureIoSome          metricCgroupPressureIoSome
-	metricCgroupPressureMemoryFull      metricCgroupPressureMemoryFull
-	metricCgroupPressureMemorySome      metricCgroupPressureMemorySome
-	metricSystemCPUBusyTime             metricSystemCPUBusyTime
-	metricSystemCPUContextSwitches      metricSystemCPUContextSwitches
-	metricSystemCPUKernelTime           metricSystemCPUKernelTime
-	metricSystemCPURunQueueDelay        metricSystemCPURunQueueDelay
-	metricSystemDiskBlockIo             metricSystemDiskBlockIo
-	metricSystemDiskBlockOperations     metricSystemDiskBlockOperations
-	metricSystemDiskBlockTime           metricSystemDiskBlockTime
-	metricSystemMemoryDirectReclaimTime metricSystemMemoryDirectReclaimTime
-	metricSystemMemoryDirectReclaims    metricSystemMemoryDirectReclaims
-	metricSystemMemoryLimit             metricSystemMemoryLimit
-	metricSystemMemoryLinuxAvailable    metricSystemMemoryLinuxAvailable
-	metricSystemMemoryOomKills          metricSystemMemoryOomKills
-	metricSystemMemoryUsed              metricSystemMemoryUsed
-	metricSystemNetworkPacketsReceived  metricSystemNetworkPacketsReceived
-	metricSystemNetworkPacketsSent      metricSystemNetworkPacketsSent
-	metricSystemNetworkTCPRetransmits   metricSystemNetworkTCPRetransmits
-	metricSystemPagingFaults            metricSystemPagingFaults
-	metricSystemPagingMajorFaults       metricSystemPagingMajorFaults
-	metricSystemPressureCPUSome         metricSystemPressureCPUSome
-	metricSystemPressureIoFull          metricSystemPressureIoFull
-	metricSystemPressureIoSome          metricSystemPressureIoSome
-	metricSystemPressureMemoryFull      metricSystemPressureMemoryFull
-	metricSystemPressureMemorySome      metricSystemPressureMemorySome
-	metricSystemProcessExecs            metricSystemProcessExecs
-	metricSystemProcessExits            metricSystemProcessExits
-	metricSystemProcessForks            metricSystemProcessForks
+	config                                   MetricsBuilderConfig // config of the metrics builder.
+	startTime                                pcommon.Timestamp    // start time that will be applied to all recorded data points.
+	metricsCapacity                          int                  // maximum observed number of metrics per resource.
+	metricsBuffer                            pmetric.Metrics      // accumulates metrics data before emitting.
+	buildInfo                                component.BuildInfo  // contains version information.
+	resourceAttributeIncludeFilter           map[string]filter.Filter
+	resourceAttributeExcludeFilter           map[string]filter.Filter
+	metricCgroupCPUTime                      metricCgroupCPUTime
+	metricCgroupMemoryHigh                   metricCgroupMemoryHigh
+	metricCgroupMemoryLimit                  metricCgroupMemoryLimit
+	metricCgroupMemoryUsage                  metricCgroupMemoryUsage
+	metricCgroupPressureCPUSome              metricCgroupPressureCPUSome
+	metricCgroupPressureIoFull               metricCgroupPressureIoFull
+	metricCgroupPressureIoSome               metricCgroupPressureIoSome
+	metricCgroupPressureMemoryFull           metricCgroupPressureMemoryFull
+	metricCgroupPressureMemorySome           metricCgroupPressureMemorySome
+	metricSystemCPUBusyTime                  metricSystemCPUBusyTime
+	metricSystemCPUContextSwitches           metricSystemCPUContextSwitches
+	metricSystemCPUInterruptTime             metricSystemCPUInterruptTime
+	metricSystemCPUKernelTime                metricSystemCPUKernelTime
+	metricSystemCPURunQueueDelay             metricSystemCPURunQueueDelay
+	metricSystemCPUSoftirqTime               metricSystemCPUSoftirqTime
+	metricSystemDiskBlockIo                  metricSystemDiskBlockIo
+	metricSystemDiskBlockOperations          metricSystemDiskBlockOperations
+	metricSystemDiskBlockTime                metricSystemDiskBlockTime
+	metricSystemMemoryCompactionStalls       metricSystemMemoryCompactionStalls
+	metricSystemMemoryDirectReclaimTime      metricSystemMemoryDirectReclaimTime
+	metricSystemMemoryDirectReclaims         metricSystemMemoryDirectReclaims
+	metricSystemMemoryFragmentation          metricSystemMemoryFragmentation
+	metricSystemMemoryLimit                  metricSystemMemoryLimit
+	metricSystemMemoryLinuxAvailable         metricSystemMemoryLinuxAvailable
+	metricSystemMemoryOomKills               metricSystemMemoryOomKills
+	metricSystemMemoryUsed                   metricSystemMemoryUsed
+	metricSystemNetworkErrorsReceived        metricSystemNetworkErrorsReceived
+	metricSystemNetworkErrorsSent            metricSystemNetworkErrorsSent
+	metricSystemNetworkIoReceived            metricSystemNetworkIoReceived
+	metricSystemNetworkIoSent                metricSystemNetworkIoSent
+	metricSystemNetworkPacketDroppedReceived metricSystemNetworkPacketDroppedReceived
+	metricSystemNetworkPacketDroppedSent     metricSystemNetworkPacketDroppedSent
+	metricSystemNetworkPacketsReceived       metricSystemNetworkPacketsReceived
+	metricSystemNetworkPacketsSent           metricSystemNetworkPacketsSent
+	metricSystemNetworkTCPDestinationEntropy metricSystemNetworkTCPDestinationEntropy
+	metricSystemNetworkTCPOpens              metricSystemNetworkTCPOpens
+	metricSystemNetworkTCPRetransmits        metricSystemNetworkTCPRetransmits
+	metricSystemPagingFaults                 metricSystemPagingFaults
+	metricSystemPagingMajorFaults            metricSystemPagingMajorFaults
+	metricSystemPagingOperationsIn           metricSystemPagingOperationsIn
+	metricSystemPagingOperationsOut          metricSystemPagingOperationsOut
+	metricSystemPressureCPUSome              metricSystemPressureCPUSome
+	metricSystemPressureIoFull               metricSystemPressureIoFull
+	metricSystemPressureIoSome               metricSystemPressureIoSome
+	metricSystemPressureMemoryFull           metricSystemPressureMemoryFull
+	metricSystemPressureMemorySome           metricSystemPressureMemorySome
+	metricSystemProcessBlocked               metricSystemProcessBlocked
+	metricSystemProcessExecs                 metricSystemProcessExecs
+	metricSystemProcessExits                 metricSystemProcessExits
+	metricSystemProcessForks                 metricSystemProcessForks
+	metricSystemProcessRunnable              metricSystemProcessRunnable
+	metricSystemProcessUninterruptible       metricSystemProcessUninterruptible
+	metricSystemSyscallEntropy               metricSystemSyscallEntropy
+	metricSystemSyscallRate                  metricSystemSyscallRate
 }
 
 // MetricBuilderOption applies changes to default metrics builder.
@@ -2043,47 +3112,66 @@ func WithStartTime(startTime pcommon.Timestamp) MetricBuilderOption {
 }
 func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, options ...MetricBuilderOption) *MetricsBuilder {
 	mb := &MetricsBuilder{
-		config:                              mbc,
-		startTime:                           pcommon.NewTimestampFromTime(time.Now()),
-		metricsBuffer:                       pmetric.NewMetrics(),
-		buildInfo:                           settings.BuildInfo,
-		metricCgroupCPUTime:                 newMetricCgroupCPUTime(mbc.Metrics.CgroupCPUTime),
-		metricCgroupMemoryHigh:              newMetricCgroupMemoryHigh(mbc.Metrics.CgroupMemoryHigh),
-		metricCgroupMemoryLimit:             newMetricCgroupMemoryLimit(mbc.Metrics.CgroupMemoryLimit),
-		metricCgroupMemoryUsage:             newMetricCgroupMemoryUsage(mbc.Metrics.CgroupMemoryUsage),
-		metricCgroupPressureCPUSome:         newMetricCgroupPressureCPUSome(mbc.Metrics.CgroupPressureCPUSome),
-		metricCgroupPressureIoFull:          newMetricCgroupPressureIoFull(mbc.Metrics.CgroupPressureIoFull),
-		metricCgroupPressureIoSome:          newMetricCgroupPressureIoSome(mbc.Metrics.CgroupPressureIoSome),
-		metricCgroupPressureMemoryFull:      newMetricCgroupPressureMemoryFull(mbc.Metrics.CgroupPressureMemoryFull),
-		metricCgroupPressureMemorySome:      newMetricCgroupPressureMemorySome(mbc.Metrics.CgroupPressureMemorySome),
-		metricSystemCPUBusyTime:             newMetricSystemCPUBusyTime(mbc.Metrics.SystemCPUBusyTime),
-		metricSystemCPUContextSwitches:      newMetricSystemCPUContextSwitches(mbc.Metrics.SystemCPUContextSwitches),
-		metricSystemCPUKernelTime:           newMetricSystemCPUKernelTime(mbc.Metrics.SystemCPUKernelTime),
-		metricSystemCPURunQueueDelay:        newMetricSystemCPURunQueueDelay(mbc.Metrics.SystemCPURunQueueDelay),
-		metricSystemDiskBlockIo:             newMetricSystemDiskBlockIo(mbc.Metrics.SystemDiskBlockIo),
-		metricSystemDiskBlockOperations:     newMetricSystemDiskBlockOperations(mbc.Metrics.SystemDiskBlockOperations),
-		metricSystemDiskBlockTime:           newMetricSystemDiskBlockTime(mbc.Metrics.SystemDiskBlockTime),
-		metricSystemMemoryDirectReclaimTime: newMetricSystemMemoryDirectReclaimTime(mbc.Metrics.SystemMemoryDirectReclaimTime),
-		metricSystemMemoryDirectReclaims:    newMetricSystemMemoryDirectReclaims(mbc.Metrics.SystemMemoryDirectReclaims),
-		metricSystemMemoryLimit:             newMetricSystemMemoryLimit(mbc.Metrics.SystemMemoryLimit),
-		metricSystemMemoryLinuxAvailable:    newMetricSystemMemoryLinuxAvailable(mbc.Metrics.SystemMemoryLinuxAvailable),
-		metricSystemMemoryOomKills:          newMetricSystemMemoryOomKills(mbc.Metrics.SystemMemoryOomKills),
-		metricSystemMemoryUsed:              newMetricSystemMemoryUsed(mbc.Metrics.SystemMemoryUsed),
-		metricSystemNetworkPacketsReceived:  newMetricSystemNetworkPacketsReceived(mbc.Metrics.SystemNetworkPacketsReceived),
-		metricSystemNetworkPacketsSent:      newMetricSystemNetworkPacketsSent(mbc.Metrics.SystemNetworkPacketsSent),
-		metricSystemNetworkTCPRetransmits:   newMetricSystemNetworkTCPRetransmits(mbc.Metrics.SystemNetworkTCPRetransmits),
-		metricSystemPagingFaults:            newMetricSystemPagingFaults(mbc.Metrics.SystemPagingFaults),
-		metricSystemPagingMajorFaults:       newMetricSystemPagingMajorFaults(mbc.Metrics.SystemPagingMajorFaults),
-		metricSystemPressureCPUSome:         newMetricSystemPressureCPUSome(mbc.Metrics.SystemPressureCPUSome),
-		metricSystemPressureIoFull:          newMetricSystemPressureIoFull(mbc.Metrics.SystemPressureIoFull),
-		metricSystemPressureIoSome:          newMetricSystemPressureIoSome(mbc.Metrics.SystemPressureIoSome),
-		metricSystemPressureMemoryFull:      newMetricSystemPressureMemoryFull(mbc.Metrics.SystemPressureMemoryFull),
-		metricSystemPressureMemorySome:      newMetricSystemPressureMemorySome(mbc.Metrics.SystemPressureMemorySome),
-		metricSystemProcessExecs:            newMetricSystemProcessExecs(mbc.Metrics.SystemProcessExecs),
-		metricSystemProcessExits:            newMetricSystemProcessExits(mbc.Metrics.SystemProcessExits),
-		metricSystemProcessForks:            newMetricSystemProcessForks(mbc.Metrics.SystemProcessForks),
-		resourceAttributeIncludeFilter:      make(map[string]filter.Filter),
-		resourceAttributeExcludeFilter:      make(map[string]filter.Filter),
+		config:                                   mbc,
+		startTime:                                pcommon.NewTimestampFromTime(time.Now()),
+		metricsBuffer:                            pmetric.NewMetrics(),
+		buildInfo:                                settings.BuildInfo,
+		metricCgroupCPUTime:                      newMetricCgroupCPUTime(mbc.Metrics.CgroupCPUTime),
+		metricCgroupMemoryHigh:                   newMetricCgroupMemoryHigh(mbc.Metrics.CgroupMemoryHigh),
+		metricCgroupMemoryLimit:                  newMetricCgroupMemoryLimit(mbc.Metrics.CgroupMemoryLimit),
+		metricCgroupMemoryUsage:                  newMetricCgroupMemoryUsage(mbc.Metrics.CgroupMemoryUsage),
+		metricCgroupPressureCPUSome:              newMetricCgroupPressureCPUSome(mbc.Metrics.CgroupPressureCPUSome),
+		metricCgroupPressureIoFull:               newMetricCgroupPressureIoFull(mbc.Metrics.CgroupPressureIoFull),
+		metricCgroupPressureIoSome:               newMetricCgroupPressureIoSome(mbc.Metrics.CgroupPressureIoSome),
+		metricCgroupPressureMemoryFull:           newMetricCgroupPressureMemoryFull(mbc.Metrics.CgroupPressureMemoryFull),
+		metricCgroupPressureMemorySome:           newMetricCgroupPressureMemorySome(mbc.Metrics.CgroupPressureMemorySome),
+		metricSystemCPUBusyTime:                  newMetricSystemCPUBusyTime(mbc.Metrics.SystemCPUBusyTime),
+		metricSystemCPUContextSwitches:           newMetricSystemCPUContextSwitches(mbc.Metrics.SystemCPUContextSwitches),
+		metricSystemCPUInterruptTime:             newMetricSystemCPUInterruptTime(mbc.Metrics.SystemCPUInterruptTime),
+		metricSystemCPUKernelTime:                newMetricSystemCPUKernelTime(mbc.Metrics.SystemCPUKernelTime),
+		metricSystemCPURunQueueDelay:             newMetricSystemCPURunQueueDelay(mbc.Metrics.SystemCPURunQueueDelay),
+		metricSystemCPUSoftirqTime:               newMetricSystemCPUSoftirqTime(mbc.Metrics.SystemCPUSoftirqTime),
+		metricSystemDiskBlockIo:                  newMetricSystemDiskBlockIo(mbc.Metrics.SystemDiskBlockIo),
+		metricSystemDiskBlockOperations:          newMetricSystemDiskBlockOperations(mbc.Metrics.SystemDiskBlockOperations),
+		metricSystemDiskBlockTime:                newMetricSystemDiskBlockTime(mbc.Metrics.SystemDiskBlockTime),
+		metricSystemMemoryCompactionStalls:       newMetricSystemMemoryCompactionStalls(mbc.Metrics.SystemMemoryCompactionStalls),
+		metricSystemMemoryDirectReclaimTime:      newMetricSystemMemoryDirectReclaimTime(mbc.Metrics.SystemMemoryDirectReclaimTime),
+		metricSystemMemoryDirectReclaims:         newMetricSystemMemoryDirectReclaims(mbc.Metrics.SystemMemoryDirectReclaims),
+		metricSystemMemoryFragmentation:          newMetricSystemMemoryFragmentation(mbc.Metrics.SystemMemoryFragmentation),
+		metricSystemMemoryLimit:                  newMetricSystemMemoryLimit(mbc.Metrics.SystemMemoryLimit),
+		metricSystemMemoryLinuxAvailable:         newMetricSystemMemoryLinuxAvailable(mbc.Metrics.SystemMemoryLinuxAvailable),
+		metricSystemMemoryOomKills:               newMetricSystemMemoryOomKills(mbc.Metrics.SystemMemoryOomKills),
+		metricSystemMemoryUsed:                   newMetricSystemMemoryUsed(mbc.Metrics.SystemMemoryUsed),
+		metricSystemNetworkErrorsReceived:        newMetricSystemNetworkErrorsReceived(mbc.Metrics.SystemNetworkErrorsReceived),
+		metricSystemNetworkErrorsSent:            newMetricSystemNetworkErrorsSent(mbc.Metrics.SystemNetworkErrorsSent),
+		metricSystemNetworkIoReceived:            newMetricSystemNetworkIoReceived(mbc.Metrics.SystemNetworkIoReceived),
+		metricSystemNetworkIoSent:                newMetricSystemNetworkIoSent(mbc.Metrics.SystemNetworkIoSent),
+		metricSystemNetworkPacketDroppedReceived: newMetricSystemNetworkPacketDroppedReceived(mbc.Metrics.SystemNetworkPacketDroppedReceived),
+		metricSystemNetworkPacketDroppedSent:     newMetricSystemNetworkPacketDroppedSent(mbc.Metrics.SystemNetworkPacketDroppedSent),
+		metricSystemNetworkPacketsReceived:       newMetricSystemNetworkPacketsReceived(mbc.Metrics.SystemNetworkPacketsReceived),
+		metricSystemNetworkPacketsSent:           newMetricSystemNetworkPacketsSent(mbc.Metrics.SystemNetworkPacketsSent),
+		metricSystemNetworkTCPDestinationEntropy: newMetricSystemNetworkTCPDestinationEntropy(mbc.Metrics.SystemNetworkTCPDestinationEntropy),
+		metricSystemNetworkTCPOpens:              newMetricSystemNetworkTCPOpens(mbc.Metrics.SystemNetworkTCPOpens),
+		metricSystemNetworkTCPRetransmits:        newMetricSystemNetworkTCPRetransmits(mbc.Metrics.SystemNetworkTCPRetransmits),
+		metricSystemPagingFaults:                 newMetricSystemPagingFaults(mbc.Metrics.SystemPagingFaults),
+		metricSystemPagingMajorFaults:            newMetricSystemPagingMajorFaults(mbc.Metrics.SystemPagingMajorFaults),
+		metricSystemPagingOperationsIn:           newMetricSystemPagingOperationsIn(mbc.Metrics.SystemPagingOperationsIn),
+		metricSystemPagingOperationsOut:          newMetricSystemPagingOperationsOut(mbc.Metrics.SystemPagingOperationsOut),
+		metricSystemPressureCPUSome:              newMetricSystemPressureCPUSome(mbc.Metrics.SystemPressureCPUSome),
+		metricSystemPressureIoFull:               newMetricSystemPressureIoFull(mbc.Metrics.SystemPressureIoFull),
+		metricSystemPressureIoSome:               newMetricSystemPressureIoSome(mbc.Metrics.SystemPressureIoSome),
+		metricSystemPressureMemoryFull:           newMetricSystemPressureMemoryFull(mbc.Metrics.SystemPressureMemoryFull),
+		metricSystemPressureMemorySome:           newMetricSystemPressureMemorySome(mbc.Metrics.SystemPressureMemorySome),
+		metricSystemProcessBlocked:               newMetricSystemProcessBlocked(mbc.Metrics.SystemProcessBlocked),
+		metricSystemProcessExecs:                 newMetricSystemProcessExecs(mbc.Metrics.SystemProcessExecs),
+		metricSystemProcessExits:                 newMetricSystemProcessExits(mbc.Metrics.SystemProcessExits),
+		metricSystemProcessForks:                 newMetricSystemProcessForks(mbc.Metrics.SystemProcessForks),
+		metricSystemProcessRunnable:              newMetricSystemProcessRunnable(mbc.Metrics.SystemProcessRunnable),
+		metricSystemProcessUninterruptible:       newMetricSystemProcessUninterruptible(mbc.Metrics.SystemProcessUninterruptible),
+		metricSystemSyscallEntropy:               newMetricSystemSyscallEntropy(mbc.Metrics.SystemSyscallEntropy),
+		metricSystemSyscallRate:                  newMetricSystemSyscallRate(mbc.Metrics.SystemSyscallRate),
+		resourceAttributeIncludeFilter:           make(map[string]filter.Filter),
+		resourceAttributeExcludeFilter:           make(map[string]filter.Filter),
 	}
 	if mbc.ResourceAttributes.ContainerID.MetricsInclude != nil {
 		mb.resourceAttributeIncludeFilter["container.id"] = filter.CreateFilter(mbc.ResourceAttributes.ContainerID.MetricsInclude)
@@ -2189,30 +3277,49 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricCgroupPressureMemorySome.emit(ils.Metrics())
 	mb.metricSystemCPUBusyTime.emit(ils.Metrics())
 	mb.metricSystemCPUContextSwitches.emit(ils.Metrics())
+	mb.metricSystemCPUInterruptTime.emit(ils.Metrics())
 	mb.metricSystemCPUKernelTime.emit(ils.Metrics())
 	mb.metricSystemCPURunQueueDelay.emit(ils.Metrics())
+	mb.metricSystemCPUSoftirqTime.emit(ils.Metrics())
 	mb.metricSystemDiskBlockIo.emit(ils.Metrics())
 	mb.metricSystemDiskBlockOperations.emit(ils.Metrics())
 	mb.metricSystemDiskBlockTime.emit(ils.Metrics())
+	mb.metricSystemMemoryCompactionStalls.emit(ils.Metrics())
 	mb.metricSystemMemoryDirectReclaimTime.emit(ils.Metrics())
 	mb.metricSystemMemoryDirectReclaims.emit(ils.Metrics())
+	mb.metricSystemMemoryFragmentation.emit(ils.Metrics())
 	mb.metricSystemMemoryLimit.emit(ils.Metrics())
 	mb.metricSystemMemoryLinuxAvailable.emit(ils.Metrics())
 	mb.metricSystemMemoryOomKills.emit(ils.Metrics())
 	mb.metricSystemMemoryUsed.emit(ils.Metrics())
+	mb.metricSystemNetworkErrorsReceived.emit(ils.Metrics())
+	mb.metricSystemNetworkErrorsSent.emit(ils.Metrics())
+	mb.metricSystemNetworkIoReceived.emit(ils.Metrics())
+	mb.metricSystemNetworkIoSent.emit(ils.Metrics())
+	mb.metricSystemNetworkPacketDroppedReceived.emit(ils.Metrics())
+	mb.metricSystemNetworkPacketDroppedSent.emit(ils.Metrics())
 	mb.metricSystemNetworkPacketsReceived.emit(ils.Metrics())
 	mb.metricSystemNetworkPacketsSent.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPDestinationEntropy.emit(ils.Metrics())
+	mb.metricSystemNetworkTCPOpens.emit(ils.Metrics())
 	mb.metricSystemNetworkTCPRetransmits.emit(ils.Metrics())
 	mb.metricSystemPagingFaults.emit(ils.Metrics())
 	mb.metricSystemPagingMajorFaults.emit(ils.Metrics())
+	mb.metricSystemPagingOperationsIn.emit(ils.Metrics())
+	mb.metricSystemPagingOperationsOut.emit(ils.Metrics())
 	mb.metricSystemPressureCPUSome.emit(ils.Metrics())
 	mb.metricSystemPressureIoFull.emit(ils.Metrics())
 	mb.metricSystemPressureIoSome.emit(ils.Metrics())
 	mb.metricSystemPressureMemoryFull.emit(ils.Metrics())
 	mb.metricSystemPressureMemorySome.emit(ils.Metrics())
+	mb.metricSystemProcessBlocked.emit(ils.Metrics())
 	mb.metricSystemProcessExecs.emit(ils.Metrics())
 	mb.metricSystemProcessExits.emit(ils.Metrics())
 	mb.metricSystemProcessForks.emit(ils.Metrics())
+	mb.metricSystemProcessRunnable.emit(ils.Metrics())
+	mb.metricSystemProcessUninterruptible.emit(ils.Metrics())
+	mb.metricSystemSyscallEntropy.emit(ils.Metrics())
+	mb.metricSystemSyscallRate.emit(ils.Metrics())
 
 	for _, op := range options {
 		op.apply(rm)
@@ -2299,6 +3406,11 @@ func (mb *MetricsBuilder) RecordSystemCPUContextSwitchesDataPoint(ts pcommon.Tim
 	mb.metricSystemCPUContextSwitches.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordSystemCPUInterruptTimeDataPoint adds a data point to system.cpu.interrupt.time metric.
+func (mb *MetricsBuilder) RecordSystemCPUInterruptTimeDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricSystemCPUInterruptTime.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordSystemCPUKernelTimeDataPoint adds a data point to system.cpu.kernel.time metric.
 func (mb *MetricsBuilder) RecordSystemCPUKernelTimeDataPoint(ts pcommon.Timestamp, val float64) {
 	mb.metricSystemCPUKernelTime.recordDataPoint(mb.startTime, ts, val)
@@ -2307,6 +3419,11 @@ func (mb *MetricsBuilder) RecordSystemCPUKernelTimeDataPoint(ts pcommon.Timestam
 // RecordSystemCPURunQueueDelayDataPoint adds a data point to system.cpu.run_queue.delay metric.
 func (mb *MetricsBuilder) RecordSystemCPURunQueueDelayDataPoint(ts pcommon.Timestamp, val float64) {
 	mb.metricSystemCPURunQueueDelay.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemCPUSoftirqTimeDataPoint adds a data point to system.cpu.softirq.time metric.
+func (mb *MetricsBuilder) RecordSystemCPUSoftirqTimeDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricSystemCPUSoftirqTime.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemDiskBlockIoDataPoint adds a data point to system.disk.block.io metric.
@@ -2324,6 +3441,11 @@ func (mb *MetricsBuilder) RecordSystemDiskBlockTimeDataPoint(ts pcommon.Timestam
 	mb.metricSystemDiskBlockTime.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordSystemMemoryCompactionStallsDataPoint adds a data point to system.memory.compaction.stalls metric.
+func (mb *MetricsBuilder) RecordSystemMemoryCompactionStallsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemMemoryCompactionStalls.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordSystemMemoryDirectReclaimTimeDataPoint adds a data point to system.memory.direct_reclaim.time metric.
 func (mb *MetricsBuilder) RecordSystemMemoryDirectReclaimTimeDataPoint(ts pcommon.Timestamp, val float64) {
 	mb.metricSystemMemoryDirectReclaimTime.recordDataPoint(mb.startTime, ts, val)
@@ -2332,6 +3454,11 @@ func (mb *MetricsBuilder) RecordSystemMemoryDirectReclaimTimeDataPoint(ts pcommo
 // RecordSystemMemoryDirectReclaimsDataPoint adds a data point to system.memory.direct_reclaims metric.
 func (mb *MetricsBuilder) RecordSystemMemoryDirectReclaimsDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemMemoryDirectReclaims.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemMemoryFragmentationDataPoint adds a data point to system.memory.fragmentation metric.
+func (mb *MetricsBuilder) RecordSystemMemoryFragmentationDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricSystemMemoryFragmentation.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemMemoryLimitDataPoint adds a data point to system.memory.limit metric.
@@ -2354,6 +3481,36 @@ func (mb *MetricsBuilder) RecordSystemMemoryUsedDataPoint(ts pcommon.Timestamp, 
 	mb.metricSystemMemoryUsed.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordSystemNetworkErrorsReceivedDataPoint adds a data point to system.network.errors.received metric.
+func (mb *MetricsBuilder) RecordSystemNetworkErrorsReceivedDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkErrorsReceived.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkErrorsSentDataPoint adds a data point to system.network.errors.sent metric.
+func (mb *MetricsBuilder) RecordSystemNetworkErrorsSentDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkErrorsSent.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkIoReceivedDataPoint adds a data point to system.network.io.received metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIoReceivedDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkIoReceived.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkIoSentDataPoint adds a data point to system.network.io.sent metric.
+func (mb *MetricsBuilder) RecordSystemNetworkIoSentDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkIoSent.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkPacketDroppedReceivedDataPoint adds a data point to system.network.packet.dropped.received metric.
+func (mb *MetricsBuilder) RecordSystemNetworkPacketDroppedReceivedDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkPacketDroppedReceived.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkPacketDroppedSentDataPoint adds a data point to system.network.packet.dropped.sent metric.
+func (mb *MetricsBuilder) RecordSystemNetworkPacketDroppedSentDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkPacketDroppedSent.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordSystemNetworkPacketsReceivedDataPoint adds a data point to system.network.packets.received metric.
 func (mb *MetricsBuilder) RecordSystemNetworkPacketsReceivedDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemNetworkPacketsReceived.recordDataPoint(mb.startTime, ts, val)
@@ -2362,6 +3519,16 @@ func (mb *MetricsBuilder) RecordSystemNetworkPacketsReceivedDataPoint(ts pcommon
 // RecordSystemNetworkPacketsSentDataPoint adds a data point to system.network.packets.sent metric.
 func (mb *MetricsBuilder) RecordSystemNetworkPacketsSentDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemNetworkPacketsSent.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkTCPDestinationEntropyDataPoint adds a data point to system.network.tcp.destination.entropy metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPDestinationEntropyDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricSystemNetworkTCPDestinationEntropy.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemNetworkTCPOpensDataPoint adds a data point to system.network.tcp.opens metric.
+func (mb *MetricsBuilder) RecordSystemNetworkTCPOpensDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemNetworkTCPOpens.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemNetworkTCPRetransmitsDataPoint adds a data point to system.network.tcp.retransmits metric.
@@ -2377,6 +3544,16 @@ func (mb *MetricsBuilder) RecordSystemPagingFaultsDataPoint(ts pcommon.Timestamp
 // RecordSystemPagingMajorFaultsDataPoint adds a data point to system.paging.major_faults metric.
 func (mb *MetricsBuilder) RecordSystemPagingMajorFaultsDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemPagingMajorFaults.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemPagingOperationsInDataPoint adds a data point to system.paging.operations.in metric.
+func (mb *MetricsBuilder) RecordSystemPagingOperationsInDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemPagingOperationsIn.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemPagingOperationsOutDataPoint adds a data point to system.paging.operations.out metric.
+func (mb *MetricsBuilder) RecordSystemPagingOperationsOutDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemPagingOperationsOut.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordSystemPressureCPUSomeDataPoint adds a data point to system.pressure.cpu.some metric.
@@ -2404,6 +3581,11 @@ func (mb *MetricsBuilder) RecordSystemPressureMemorySomeDataPoint(ts pcommon.Tim
 	mb.metricSystemPressureMemorySome.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordSystemProcessBlockedDataPoint adds a data point to system.process.blocked metric.
+func (mb *MetricsBuilder) RecordSystemProcessBlockedDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemProcessBlocked.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordSystemProcessExecsDataPoint adds a data point to system.process.execs metric.
 func (mb *MetricsBuilder) RecordSystemProcessExecsDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemProcessExecs.recordDataPoint(mb.startTime, ts, val)
@@ -2417,6 +3599,26 @@ func (mb *MetricsBuilder) RecordSystemProcessExitsDataPoint(ts pcommon.Timestamp
 // RecordSystemProcessForksDataPoint adds a data point to system.process.forks metric.
 func (mb *MetricsBuilder) RecordSystemProcessForksDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricSystemProcessForks.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemProcessRunnableDataPoint adds a data point to system.process.runnable metric.
+func (mb *MetricsBuilder) RecordSystemProcessRunnableDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemProcessRunnable.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemProcessUninterruptibleDataPoint adds a data point to system.process.uninterruptible metric.
+func (mb *MetricsBuilder) RecordSystemProcessUninterruptibleDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemProcessUninterruptible.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemSyscallEntropyDataPoint adds a data point to system.syscall.entropy metric.
+func (mb *MetricsBuilder) RecordSystemSyscallEntropyDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricSystemSyscallEntropy.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordSystemSyscallRateDataPoint adds a data point to system.syscall.rate metric.
+func (mb *MetricsBuilder) RecordSystemSyscallRateDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricSystemSyscallRate.recordDataPoint(mb.startTime, ts, val)
 }
 
 // Reset resets metrics builder to its initial state. It should be used when external metrics source is restarted,

@@ -99,12 +99,26 @@ func (r *Reader) counts(id device, name []byte) bool {
 	return whole
 }
 
+// Columns of /proc/net/dev after the interface's name (dev_seq_printf_stats in
+// net/core/net-procfs.c).
+const (
+	netBytesReceived = iota
+	netPacketsReceived
+	netErrorsReceived
+	netDropsReceived
+	_
+	_
+	_
+	_
+	netBytesSent
+	netPacketsSent
+	netErrorsSent
+	netDropsSent
+	netColumns
+)
+
 func (r *Reader) parseNetDev(text []byte, into *arc.Node) {
-	const (
-		received = 1
-		sent     = 9
-	)
-	var packetsReceived, packetsSent uint64
+	var sum [netColumns]uint64
 	for len(text) > 0 {
 		var line []byte
 		line, text = cutLine(text)
@@ -112,19 +126,26 @@ func (r *Reader) parseNetDev(text []byte, into *arc.Node) {
 		if !found || string(bytes.TrimLeft(name, " ")) == "lo" {
 			continue
 		}
-		var columns [sent + 1]uint64
+		var columns [netColumns]uint64
 		if numbers(rest, columns[:]) < len(columns) {
 			continue
 		}
-		packetsReceived += columns[received]
-		packetsSent += columns[sent]
+		for i, v := range columns {
+			sum[i] += v
+		}
 	}
-	r.set(into, arc.NodePacketsReceived, float64(packetsReceived))
-	r.set(into, arc.NodePacketsSent, float64(packetsSent))
+	r.set(into, arc.NodeBytesReceived, float64(sum[netBytesReceived]))
+	r.set(into, arc.NodePacketsReceived, float64(sum[netPacketsReceived]))
+	r.set(into, arc.NodeErrorsReceived, float64(sum[netErrorsReceived]))
+	r.set(into, arc.NodeDropsReceived, float64(sum[netDropsReceived]))
+	r.set(into, arc.NodeBytesSent, float64(sum[netBytesSent]))
+	r.set(into, arc.NodePacketsSent, float64(sum[netPacketsSent]))
+	r.set(into, arc.NodeErrorsSent, float64(sum[netErrorsSent]))
+	r.set(into, arc.NodeDropsSent, float64(sum[netDropsSent]))
 }
 
-// parseSNMP finds the column by its name in the "Tcp:" header line; the line of
-// numbers follows it.
+// parseSNMP finds the columns by their names in the "Tcp:" header line; the line
+// of numbers follows it.
 func (r *Reader) parseSNMP(text []byte, into *arc.Node) {
 	for len(text) > 0 {
 		var header []byte
@@ -137,9 +158,11 @@ func (r *Reader) parseSNMP(text []byte, into *arc.Node) {
 			var name, value []byte
 			name, header = cutField(header)
 			value, values = cutField(values)
-			if string(name) == "RetransSegs" {
+			switch string(name) {
+			case "RetransSegs":
 				r.setNumber(into, arc.NodeTCPRetransmits, value)
-				return
+			case "ActiveOpens":
+				r.setNumber(into, arc.NodeTCPOpens, value)
 			}
 		}
 		return

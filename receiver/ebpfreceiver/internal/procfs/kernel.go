@@ -40,11 +40,17 @@ func (r *Reader) parseStat(text []byte, into *arc.Node) {
 			}
 			kernel := t[cpuSystem] + t[cpuIRQ] + t[cpuSoftIRQ]
 			r.set(into, arc.NodeCPUSystem, float64(kernel)/userHZ)
+			r.set(into, arc.NodeCPUSoftIRQ, float64(t[cpuSoftIRQ])/userHZ)
+			r.set(into, arc.NodeCPUIRQ, float64(t[cpuIRQ])/userHZ)
 			r.set(into, arc.NodeCPUBusy, float64(kernel+t[cpuUser]+t[cpuNice]+t[cpuSteal])/userHZ)
 		case "ctxt":
 			r.setNumber(into, arc.NodeContextSwitches, rest)
 		case "processes":
 			r.setNumber(into, arc.NodeForks, rest)
+		case "procs_running":
+			r.setNumber(into, arc.NodeTasksRunnable, rest)
+		case "procs_blocked":
+			r.setNumber(into, arc.NodeTasksBlocked, rest)
 		}
 	}
 }
@@ -63,6 +69,12 @@ func (r *Reader) parseVmstat(text []byte, into *arc.Node) {
 			r.setNumber(into, arc.NodeMajorFaults, rest)
 		case "oom_kill":
 			r.setNumber(into, arc.NodeOOMKills, rest)
+		case "pswpin":
+			r.setNumber(into, arc.NodeSwapIn, rest)
+		case "pswpout":
+			r.setNumber(into, arc.NodeSwapOut, rest)
+		case "compact_stall":
+			r.setNumber(into, arc.NodeCompactionStalls, rest)
 		default:
 			// One counter a zone: allocstall_dma, allocstall_normal, ...
 			if bytes.HasPrefix(key, []byte("allocstall")) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +44,7 @@ type Reader struct {
 	missing []Missing
 	buf     []byte
 	devices map[device]bool
+	now     func() int64 // ns; tests replace it
 }
 
 // source describes one file: the dimensions it can fill, and how.
@@ -51,17 +53,28 @@ type source struct {
 	fields []arc.NodeField
 	parse  func(r *Reader, text []byte, into *arc.Node)
 	remedy string
+	// every is the least time between two readings, in ns; readings in between
+	// repeat the values of the last one. 0 where every reading is a fresh one.
+	every int64
 }
 
 type openFile struct {
 	source *source
 	fd     int
+	due    int64     // when to read again
+	last   []float64 // what the last reading said of source.fields
 }
+
+// aSecond is a second, with room for a tick that comes early.
+const aSecond = 950_000_000
 
 var sources = []source{
 	{
-		path:   "stat",
-		fields: []arc.NodeField{arc.NodeCPUBusy, arc.NodeCPUSystem, arc.NodeContextSwitches, arc.NodeForks},
+		path: "stat",
+		fields: []arc.NodeField{
+			arc.NodeCPUBusy, arc.NodeCPUSystem, arc.NodeCPUSoftIRQ, arc.NodeCPUIRQ,
+			arc.NodeContextSwitches, arc.NodeForks, arc.NodeTasksRunnable, arc.NodeTasksBlocked,
+		},
 		parse:  (*Reader).parseStat,
 		remedy: "mount the host's /proc",
 	},
@@ -72,10 +85,20 @@ var sources = []source{
 		remedy: "mount the host's /proc",
 	},
 	{
-		path:   "vmstat",
-		fields: []arc.NodeField{arc.NodePageFaults, arc.NodeMajorFaults, arc.NodeDirectReclaims, arc.NodeOOMKills},
+		path: "vmstat",
+		fields: []arc.NodeField{
+			arc.NodePageFaults, arc.NodeMajorFaults, arc.NodeDirectReclaims, arc.NodeOOMKills,
+			arc.NodeSwapIn, arc.NodeSwapOut, arc.NodeCompactionStalls,
+		},
 		parse:  (*Reader).parseVmstat,
 		remedy: "use a kernel with CONFIG_VM_EVENT_COUNTERS",
+	},
+	{
+		path:   "buddyinfo",
+		fields: []arc.NodeField{arc.NodeMemoryFragmentation},
+		parse:  (*Reader).parseBuddyinfo,
+		remedy: "mount the host's /proc",
+		every:  aSecond, // the kernel holds the lock of a zone while it counts
 	},
 	{
 		path:   "pressure/cpu",
@@ -114,14 +137,17 @@ var sources = []source{
 		remedy: "use a kernel with CONFIG_BLOCK",
 	},
 	{
-		path:   "net/dev",
-		fields: []arc.NodeField{arc.NodePacketsReceived, arc.NodePacketsSent},
+		path: "net/dev",
+		fields: []arc.NodeField{
+			arc.NodePacketsReceived, arc.NodePacketsSent, arc.NodeBytesReceived, arc.NodeBytesSent,
+			arc.NodeDropsReceived, arc.NodeDropsSent, arc.NodeErrorsReceived, arc.NodeErrorsSent,
+		},
 		parse:  (*Reader).parseNetDev,
 		remedy: "use a kernel with CONFIG_NET and run in the host's network namespace",
 	},
 	{
 		path:   "net/snmp",
-		fields: []arc.NodeField{arc.NodeTCPRetransmits},
+		fields: []arc.NodeField{arc.NodeTCPRetransmits, arc.NodeTCPOpens},
 		parse:  (*Reader).parseSNMP,
 		remedy: "use a kernel with CONFIG_INET and run in the host's network namespace",
 	},
@@ -137,6 +163,7 @@ func Open(root, sysroot string, wanted [arc.NumNodeFields]bool) *Reader {
 		wanted:  wanted,
 		buf:     make([]byte, initialBuffer),
 		devices: map[device]bool{},
+		now:     monotonic,
 	}
 	for i := range sources {
 		if s := &sources[i]; r.wantsAnyOf(s.fields) {
@@ -155,8 +182,13 @@ func (r *Reader) wantsAnyOf(fields []arc.NodeField) bool {
 	return false
 }
 
+// monotonic is an instant in ns that only grows.
+func monotonic() int64 { return int64(time.Since(started)) }
+
+var started = time.Now()
+
 // openSource opens a file and reads it once: without PSI, its files can be
-// opened but not read.
+// opened but not read, and not every kernel counts everything.
 func (r *Reader) openSource(s *source) {
 	path := filepath.Join(r.root, s.path)
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -164,12 +196,35 @@ func (r *Reader) openSource(s *source) {
 		r.missing = append(r.missing, Missing{path, fmt.Errorf("open %s: %w", path, err), s.remedy})
 		return
 	}
-	if _, err := r.load(fd); err != nil {
+	f := openFile{source: s, fd: fd, last: make([]float64, len(s.fields))}
+	if err := r.try(&f); err != nil {
 		_ = unix.Close(fd)
 		r.missing = append(r.missing, Missing{path, fmt.Errorf("read %s: %w", path, err), s.remedy})
 		return
 	}
-	r.open = append(r.open, openFile{source: s, fd: fd})
+	r.open = append(r.open, f)
+}
+
+// errNothing is said of a file that would be read for nothing at every tick.
+var errNothing = errors.New("it holds nothing of what is wanted of it")
+
+// try reads a file that has just been opened.
+func (r *Reader) try(f *openFile) error {
+	text, err := r.load(f.fd)
+	if err != nil {
+		return err
+	}
+	var first arc.Node
+	for i := range first {
+		first[i] = math.NaN()
+	}
+	f.source.parse(r, text, &first)
+	for _, v := range first {
+		if !math.IsNaN(v) {
+			return nil
+		}
+	}
+	return errNothing
 }
 
 // Missing returns the files that could not be read when the reader was opened.
@@ -180,8 +235,13 @@ func (r *Reader) Missing() []Missing { return r.missing }
 // returned after all files have been tried.
 func (r *Reader) Read(into *arc.Node) error {
 	var failed error
+	now := r.now()
 	for i := range r.open {
 		f := &r.open[i]
+		if now < f.due {
+			f.repeat(into, r)
+			continue
+		}
 		text, err := r.load(f.fd)
 		if err != nil {
 			if failed == nil {
@@ -190,8 +250,27 @@ func (r *Reader) Read(into *arc.Node) error {
 			continue
 		}
 		f.source.parse(r, text, into)
+		f.keep(into, now)
 	}
 	return failed
+}
+
+// keep notes what a reading said, where it is to be repeated.
+func (f *openFile) keep(into *arc.Node, now int64) {
+	if f.source.every == 0 {
+		return
+	}
+	f.due = now + f.source.every
+	for i, field := range f.source.fields {
+		f.last[i] = into[field]
+	}
+}
+
+// repeat says again what the last reading said.
+func (f *openFile) repeat(into *arc.Node, r *Reader) {
+	for i, field := range f.source.fields {
+		r.set(into, field, f.last[i])
+	}
 }
 
 // Close closes the files. The reader fills nothing afterwards.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,11 @@ import (
 var recorded = map[arc.NodeField]float64{
 	arc.NodeCPUBusy:            (1000 + 200 + 300 + 50 + 60 + 70) / 100.0,
 	arc.NodeCPUSystem:          (300 + 50 + 60) / 100.0,
+	arc.NodeCPUSoftIRQ:         60 / 100.0,
+	arc.NodeCPUIRQ:             50 / 100.0,
 	arc.NodeContextSwitches:    987654,
+	arc.NodeTasksRunnable:      2,
+	arc.NodeTasksBlocked:       0,
 	arc.NodeRunQueueDelay:      2,
 	arc.NodePressureCPUSome:    45.886299,
 	arc.NodePressureMemorySome: 1,
@@ -34,13 +39,25 @@ var recorded = map[arc.NodeField]float64{
 	arc.NodeMajorFaults:        789,
 	arc.NodeDirectReclaims:     33,
 	arc.NodeOOMKills:           3,
-	arc.NodeForks:              4321,
-	arc.NodeBlockOperations:    100 + 50 + 7 + 3 + 10 + 5,
-	arc.NodeBlockTime:          (300 + 200 + 30 + 20 + 4 + 6) / 1000.0,
-	arc.NodeBlockBytes:         (2000 + 1000 + 80 + 40) * 512,
-	arc.NodePacketsReceived:    18310,
-	arc.NodePacketsSent:        11170,
-	arc.NodeTCPRetransmits:     17,
+	arc.NodeSwapIn:             21,
+	arc.NodeSwapOut:            34,
+	arc.NodeCompactionStalls:   5,
+	// A third of the free pages in blocks of each of three sizes.
+	arc.NodeMemoryFragmentation: math.Log(3) / math.Log(11),
+	arc.NodeForks:               4321,
+	arc.NodeBlockOperations:     100 + 50 + 7 + 3 + 10 + 5,
+	arc.NodeBlockTime:           (300 + 200 + 30 + 20 + 4 + 6) / 1000.0,
+	arc.NodeBlockBytes:          (2000 + 1000 + 80 + 40) * 512,
+	arc.NodePacketsReceived:     18310,
+	arc.NodePacketsSent:         11170,
+	arc.NodeBytesReceived:       776263596 + 10,
+	arc.NodeBytesSent:           1006413 + 20,
+	arc.NodeErrorsReceived:      2 + 1,
+	arc.NodeErrorsSent:          4,
+	arc.NodeDropsReceived:       3 + 6,
+	arc.NodeDropsSent:           5,
+	arc.NodeTCPRetransmits:      17,
+	arc.NodeTCPOpens:            38,
 }
 
 func everything() (wanted [arc.NumNodeFields]bool) {
@@ -110,7 +127,7 @@ func TestAMissingFileIsNamedAndLeavesTheRestAlone(t *testing.T) {
 	for _, m := range r.Missing() {
 		missing[strings.TrimPrefix(m.Path, root+"/")] = m
 	}
-	assert.Len(t, missing, 8)
+	assert.Len(t, missing, 9)
 	assert.ErrorIs(t, missing["vmstat"].Cause, os.ErrNotExist)
 	assert.ErrorContains(t, missing["pressure/io"].Cause, "read "+root)
 	assert.Contains(t, missing["pressure/io"].Remedy, "psi=1")
@@ -177,6 +194,44 @@ func TestThisMachineFillsWhatItHas(t *testing.T) {
 		assert.Positive(t, n[f], arc.NodeFields[f].Name)
 	}
 	assert.Less(t, n[arc.NodeMemoryUsed], n[arc.NodeMemoryTotal])
+}
+
+// A kernel that does not count what is wanted of a file is not asked for it at
+// every tick.
+func TestAFileThatHoldsNothingWantedIsMissing(t *testing.T) {
+	root := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(root, "vmstat"), []byte("pgfault 7\n"), 0o600))
+	var wanted [arc.NumNodeFields]bool
+	wanted[arc.NodeSwapIn] = true
+	r := Open(root, root, wanted)
+	defer r.Close()
+	assert.Empty(t, r.open)
+	require.Len(t, r.Missing(), 1)
+	assert.ErrorIs(t, r.Missing()[0].Cause, errNothing)
+}
+
+func TestFreeMemoryIsLookedAtOnceASecond(t *testing.T) {
+	root := t.TempDir()
+	file := filepath.Join(root, "buddyinfo")
+	even, one := []byte("Node 0, zone Normal 2 1\n"), []byte("Node 0, zone Normal 0 1\n")
+	require.NoError(t, os.WriteFile(file, even, 0o600))
+	var wanted [arc.NumNodeFields]bool
+	wanted[arc.NodeMemoryFragmentation] = true
+	r := Open(root, root, wanted)
+	defer r.Close()
+	now := int64(time.Hour)
+	r.now = func() int64 { return now }
+	fragmentation := func() float64 {
+		n := absent()
+		require.NoError(t, r.Read(&n))
+		return n[arc.NodeMemoryFragmentation]
+	}
+	assert.InDelta(t, 1, fragmentation(), 1e-9)
+	require.NoError(t, os.WriteFile(file, one, 0o600))
+	now += int64(900 * time.Millisecond)
+	assert.InDelta(t, 1, fragmentation(), 1e-9, "repeated")
+	now += int64(100 * time.Millisecond)
+	assert.InDelta(t, 0, fragmentation(), 1e-9, "looked at again")
 }
 
 // FuzzParsers feeds every parser with text that no kernel writes.

@@ -1,0 +1,288 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build amd64 || arm64
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// inOwnNetwork calls do in a network namespace that has a loopback interface and
+// ends with it.
+func inOwnNetwork(t *testing.T, do func() error) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the namespace ends with the thread
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			err = bringUp("lo")
+		}
+		if err == nil {
+			err = do()
+		}
+		done <- err
+	}()
+	err := <-done
+	if errors.Is(err, unix.EPERM) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+}
+
+// bringUp switches an interface on.
+func bringUp(name string) error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request)
+}
+
+// listener takes TCP connections to every local address of both families.
+type listener struct{ socket, port int }
+
+func listen() (*listener, error) {
+	s, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0),
+		unix.Bind(s, &unix.SockaddrInet6{}), unix.Listen(s, 16)); err != nil {
+		return nil, errors.Join(err, unix.Close(s))
+	}
+	bound, err := unix.Getsockname(s)
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(s))
+	}
+	return &listener{s, bound.(*unix.SockaddrInet6).Port}, nil
+}
+
+// connect makes a connection and ends it.
+func (l *listener) connect(family int, to unix.Sockaddr) error {
+	s, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	if err := unix.Connect(s, to); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	accepted, _, err := unix.Accept(l.socket)
+	if err != nil {
+		return err
+	}
+	return unix.Close(accepted)
+}
+
+func (l *listener) connect4(address [4]byte) error {
+	return l.connect(unix.AF_INET, &unix.SockaddrInet4{Port: l.port, Addr: address})
+}
+
+func (l *listener) connect6(address [16]byte) error {
+	return l.connect(unix.AF_INET6, &unix.SockaddrInet6{Port: l.port, Addr: address})
+}
+
+// tcpCounter reads a counter of TCP in the thread's network namespace.
+func tcpCounter(name string) (uint64, error) {
+	text, err := os.ReadFile("/proc/thread-self/net/snmp")
+	if err != nil {
+		return 0, err
+	}
+	var header []string
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "Tcp:" {
+			continue
+		}
+		if header == nil {
+			header = fields
+			continue
+		}
+		for i, h := range header {
+			if h == name {
+				return strconv.ParseUint(fields[i], 10, 64)
+			}
+		}
+	}
+	return 0, fmt.Errorf("no counter %s", name)
+}
+
+// The counter is of the whole machine: what others connect meanwhile is allowed
+// for by what their namespace says, and twenty more for namespaces unseen.
+func TestNodeCountsConnectionsBegun(t *testing.T) {
+	n := openNode(t)
+	const connections = 200
+	others, err := tcpCounter("ActiveOpens")
+	require.NoError(t, err)
+	before := read(t, n, arc.NodeTCPOpens)
+	var own uint64
+	into := absent()
+	inOwnNetwork(t, func() error {
+		l, err := listen()
+		if err != nil {
+			return err
+		}
+		defer unix.Close(l.socket)
+		for i := range connections {
+			if err := l.connect4([4]byte{127, 0, 0, byte(1 + i%4)}); err != nil {
+				return err
+			}
+		}
+		sockets, err := crowd() // without an answer, and counted
+		defer closeAll(sockets)
+		if err != nil {
+			return err
+		}
+		if own, err = tcpCounter("ActiveOpens"); err != nil {
+			return err
+		}
+		return n.Read(into)
+	})
+	delta := into[arc.NodeTCPOpens] - before
+	now, err := tcpCounter("ActiveOpens")
+	require.NoError(t, err)
+	t.Logf("counted %g connections; ActiveOpens: %d here, %d elsewhere", delta, own, now-others)
+	assert.Equal(t, uint64(connections+crowded), own)
+	assert.GreaterOrEqual(t, delta, float64(own))
+	assert.LessOrEqual(t, delta, float64(own+now-others+20))
+}
+
+// Entropy of k equal destinations is ln k / ln 256, less what the hash loses by
+// collisions: 0.03 for 64 of them. Connections of others blur it, too.
+func TestNodeTellsWhereConnectionsGo(t *testing.T) {
+	mapped := [16]byte{10: 0xff, 11: 0xff, 12: 127, 15: 1}
+	for name, tc := range map[string]struct {
+		connect func(l *listener, i int) error
+		want    float64
+	}{
+		"one destination": {func(l *listener, _ int) error { return l.connect4([4]byte{127, 0, 0, 1}) }, 0},
+		"one destination by two families": {func(l *listener, i int) error {
+			if i%2 == 0 {
+				return l.connect6(mapped)
+			}
+			return l.connect4([4]byte{127, 0, 0, 1})
+		}, 0},
+		"two destinations": {func(l *listener, i int) error {
+			if i%2 == 0 {
+				return l.connect6([16]byte{15: 1})
+			}
+			return l.connect4([4]byte{127, 0, 0, 1})
+		}, 0.125},
+		"64 destinations": {func(l *listener, i int) error { return l.connect4([4]byte{127, 0, 1, byte(i % 64)}) }, 0.75},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := openNode(t)
+			read(t, n, arc.NodeTCPDestinationEntropy)
+			inOwnNetwork(t, func() error {
+				l, err := listen()
+				if err != nil {
+					return err
+				}
+				defer unix.Close(l.socket)
+				for i := range 640 {
+					if err := tc.connect(l, i); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			got := read(t, n, arc.NodeTCPDestinationEntropy)
+			t.Logf("entropy %.3f, without collisions and others %.3f", got, tc.want)
+			assert.InDelta(t, tc.want, got, 0.08)
+		})
+	}
+}
+
+// Retransmissions in a namespace of its own are those the kernel counts there.
+func TestNodeAgreesWithTheKernelsRetransmissions(t *testing.T) {
+	n := openNode(t)
+	others, err := tcpCounter("RetransSegs")
+	require.NoError(t, err)
+	before := read(t, n, arc.NodeTCPRetransmits)
+	var own uint64
+	inOwnNetwork(t, func() error {
+		if err := refuseSilently(); err != nil {
+			return err
+		}
+		own, err = tcpCounter("RetransSegs")
+		return err
+	})
+	delta := read(t, n, arc.NodeTCPRetransmits) - before
+	now, err := tcpCounter("RetransSegs")
+	require.NoError(t, err)
+	t.Logf("counted %g segments sent again; RetransSegs: %d here, %d elsewhere", delta, own, now-others)
+	assert.Positive(t, own)
+	assert.GreaterOrEqual(t, delta, float64(own))
+	assert.LessOrEqual(t, delta, float64(own+now-others+20))
+}
+
+// crowd begins more connections than a listener takes: the last of them get no
+// answer. The sockets are for the caller to close, the listener's first.
+func crowd() (sockets []int, err error) {
+	l, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, err
+	}
+	sockets = append(sockets, l)
+	if err := errors.Join(unix.Bind(l, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(l, 0)); err != nil {
+		return sockets, err
+	}
+	bound, err := unix.Getsockname(l)
+	if err != nil {
+		return sockets, err
+	}
+	for range crowded {
+		s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return sockets, err
+		}
+		sockets = append(sockets, s)
+		if err := unix.Connect(s, bound); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+			return sockets, err
+		}
+	}
+	return sockets, nil
+}
+
+// crowded is how many connections a crowd begins.
+const crowded = 4
+
+// refuseSilently begins connections until one has been tried again.
+func refuseSilently() error {
+	sockets, err := crowd()
+	defer closeAll(sockets)
+	if err != nil {
+		return err
+	}
+	// The kernel tries again after a second.
+	last := []unix.PollFd{{Fd: int32(sockets[len(sockets)-1]), Events: unix.POLLOUT}}
+	_, err = unix.Poll(last, 1500)
+	return err
+}
+
+func closeAll(sockets []int) {
+	for _, s := range sockets {
+		unix.Close(s)
+	}
+}
