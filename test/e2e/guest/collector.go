@@ -25,7 +25,7 @@ type Setup struct {
 	Binary string // default /bin/otelcol-reflex
 	Mode   string // default enforce
 	Guard  string // default guard.DefaultSocket
-	UID    uint32
+	User   User
 	// Silent is the address of a backend that never answers, "" for none. With
 	// Sibling it is behind a second pipeline of the same receiver, else behind
 	// the one with the processor.
@@ -188,7 +188,7 @@ func (c *Collector) Again(t testing.TB) {
 		env = []string{roleEnv + "=" + c.setup.Role + ":" + strings.Join(argv, " ")}
 		argv = os.Args[:1]
 	}
-	c.Process = StartAs(t, "collector", c.cgroup, c.setup.UID, env, argv...)
+	c.Process = StartAs(t, "collector", c.cgroup, c.setup.User, env, argv...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("status: %s", fetch("/status"))
@@ -215,7 +215,9 @@ type Status struct {
 		Cause     string `json:"cause"`
 	} `json:"guard"`
 	Input struct {
+		Source   string `json:"source"`
 		Sequence uint64 `json:"sequence"`
+		Cgroups  int    `json:"cgroups"`
 		Stale    bool   `json:"stale"`
 	} `json:"input"`
 	Judgement struct {

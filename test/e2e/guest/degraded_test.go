@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // sampling waits until the collector samples, whatever it has to do without.
@@ -57,31 +58,37 @@ func TestWithoutGuardItObservesUntilThereIsOne(t *testing.T) {
 	})
 }
 
-const nobody = 65534
+var (
+	nobody = User{ID: 65534}
+	// sensing is whom docs/privileges.md promises all there is to see.
+	sensing = User{ID: nobody.ID, Capabilities: []uintptr{unix.CAP_BPF, unix.CAP_PERFMON}}
+)
 
 // TestProbeNamesWhatIsMissing compares what reflexctl probe says where everything
 // is there and where one thing is not.
 func TestProbeNamesWhatIsMissing(t *testing.T) {
 	const incomplete = 3 // probe's exit code
 	for name, tc := range map[string]struct {
-		uid    uint32
+		user   User
 		role   string
 		exit   int
 		lacks  []string
+		has    []string
 		remedy string
 	}{
-		"nothing":    {exit: 0},
-		"privilege":  {uid: nobody, exit: incomplete, lacks: []string{"CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"}, remedy: "cap_bpf"},
-		"BTF":        {role: "hiding:/sys/kernel/btf:", exit: incomplete, lacks: []string{"BTF"}, remedy: "CONFIG_DEBUG_INFO_BTF"},
-		"cgroup v2":  {role: "hiding:/sys/fs/cgroup:", exit: incomplete, lacks: []string{"cgroup v2"}, remedy: "mount"},
-		"capability": {role: "without:21:", exit: incomplete, lacks: []string{"CAP_SYS_ADMIN"}},
+		"nothing":                             {exit: 0},
+		"privilege":                           {user: nobody, exit: incomplete, lacks: []string{"CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"}, remedy: "cap_bpf"},
+		"BTF":                                 {role: "hiding:/sys/kernel/btf:", exit: incomplete, lacks: []string{"BTF"}, remedy: "CONFIG_DEBUG_INFO_BTF"},
+		"cgroup v2":                           {role: "hiding:/sys/fs/cgroup:", exit: incomplete, lacks: []string{"cgroup v2"}, remedy: "mount"},
+		"two capabilities suffice to observe": {user: sensing, exit: incomplete, lacks: []string{"CAP_SYS_ADMIN"}, has: []string{"CAP_BPF", "CAP_PERFMON", "BTF", "iter/cgroup"}},
+		"capability":                          {role: "without:21:", exit: incomplete, lacks: []string{"CAP_SYS_ADMIN"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			argv, env := []string{"/bin/reflexctl", "probe", "--mode", "enforce"}, []string(nil)
 			if tc.role != "" {
 				argv, env = os.Args[:1], []string{roleEnv + "=" + tc.role + strings.Join(argv, " ")}
 			}
-			probe := StartAs(t, "probe", MakeCgroup(t, "/probe"), tc.uid, env, argv...)
+			probe := StartAs(t, "probe", MakeCgroup(t, "/probe"), tc.user, env, argv...)
 			select {
 			case <-probe.Ended():
 			case <-time.After(40 * time.Second):
@@ -91,13 +98,41 @@ func TestProbeNamesWhatIsMissing(t *testing.T) {
 			for _, what := range tc.lacks {
 				assert.Regexp(t, `(?m)^ *✗ `+what+`\b`, probe.Output())
 			}
+			for _, what := range tc.has {
+				assert.Regexp(t, `(?m)^ *✓ `+what+`\b`, probe.Output())
+			}
 			assert.Contains(t, probe.Output(), tc.remedy)
 		})
 	}
 }
 
+// TestAnyUserWithTwoCapabilitiesSeesWhatRootSees holds docs/privileges.md to its
+// word, and that neither capability suffices alone.
+func TestAnyUserWithTwoCapabilitiesSeesWhatRootSees(t *testing.T) {
+	lacking := func(user User) map[string]bool {
+		t.Helper()
+		collector := StartCollector(t, Setup{Mode: "observe", Guard: "none", User: user})
+		s := sampling(t, collector)
+		require.Equal(t, "ebpf", s.Input.Source)
+		require.Positive(t, s.Input.Cgroups)
+		names := map[string]bool{}
+		for _, m := range s.Missing {
+			names[m.Name] = true
+		}
+		collector.Kill(t)
+		return names
+	}
+	root := lacking(User{})
+	assert.NotContains(t, root, "eBPF")
+	assert.Equal(t, root, lacking(sensing))
+	for _, alone := range sensing.Capabilities {
+		names := lacking(User{ID: nobody.ID, Capabilities: []uintptr{alone}})
+		assert.True(t, names["eBPF"] || names["CAP_BPF"] || names["CAP_PERFMON"], "%v with capability %d alone", names, alone)
+	}
+}
+
 func TestWithoutPrivilegeItReadsWhatAnybodyMay(t *testing.T) {
-	collector := StartCollector(t, Setup{Mode: "observe", Guard: "none", UID: nobody})
+	collector := StartCollector(t, Setup{Mode: "observe", Guard: "none", User: nobody})
 	sampling(t, collector)
 	said(t, collector, "CAP_BPF")
 }

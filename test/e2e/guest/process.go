@@ -29,11 +29,18 @@ type Process struct {
 // when the test ends.
 func Start(t testing.TB, name string, c Cgroup, env []string, argv ...string) *Process {
 	t.Helper()
-	return StartAs(t, name, c, 0, env, argv...)
+	return StartAs(t, name, c, User{}, env, argv...)
+}
+
+// User is who runs a process: root with all capabilities, or somebody else with
+// those named.
+type User struct {
+	ID           uint32
+	Capabilities []uintptr
 }
 
 // StartAs is Start as another user.
-func StartAs(t testing.TB, name string, c Cgroup, uid uint32, env []string, argv ...string) *Process {
+func StartAs(t testing.TB, name string, c Cgroup, user User, env []string, argv ...string) *Process {
 	t.Helper()
 	logs := filepath.Join("/out", strings.ReplaceAll(t.Name(), "/", "-"))
 	if err := os.MkdirAll(logs, 0o755); err != nil {
@@ -54,8 +61,9 @@ func StartAs(t testing.TB, name string, c Cgroup, uid uint32, env []string, argv
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Setsid: true}
-	if uid != 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: uid}
+	if user.ID != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: user.ID, Gid: user.ID}
+		cmd.SysProcAttr.AmbientCaps = user.Capabilities
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
