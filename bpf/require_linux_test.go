@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		exhaust()
 		return
 	}
+	if mebibytes, err := strconv.Atoi(os.Getenv("REFLEX_TEST_HOLD")); err == nil {
+		holdMemory(mebibytes)
+		return
+	}
 	os.Exit(m.Run())
 }
 

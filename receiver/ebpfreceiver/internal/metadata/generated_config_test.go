@@ -26,7 +26,34 @@ func TestMetricsBuilderConfig(t *testing.T) {
 			name: "all_set",
 			want: MetricsBuilderConfig{
 				Metrics: MetricsConfig{
+					CgroupCPUPeriods: CgroupCPUPeriodsMetricConfig{
+						Enabled: true,
+					},
+					CgroupCPUThrottledPeriods: CgroupCPUThrottledPeriodsMetricConfig{
+						Enabled: true,
+					},
+					CgroupCPUThrottledTime: CgroupCPUThrottledTimeMetricConfig{
+						Enabled: true,
+					},
 					CgroupCPUTime: CgroupCPUTimeMetricConfig{
+						Enabled: true,
+					},
+					CgroupDiskIoRead: CgroupDiskIoReadMetricConfig{
+						Enabled: true,
+					},
+					CgroupDiskIoWrite: CgroupDiskIoWriteMetricConfig{
+						Enabled: true,
+					},
+					CgroupDiskOperationsRead: CgroupDiskOperationsReadMetricConfig{
+						Enabled: true,
+					},
+					CgroupDiskOperationsWrite: CgroupDiskOperationsWriteMetricConfig{
+						Enabled: true,
+					},
+					CgroupMemoryAnon: CgroupMemoryAnonMetricConfig{
+						Enabled: true,
+					},
+					CgroupMemoryFile: CgroupMemoryFileMetricConfig{
 						Enabled: true,
 					},
 					CgroupMemoryHigh: CgroupMemoryHighMetricConfig{
@@ -35,7 +62,25 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					CgroupMemoryLimit: CgroupMemoryLimitMetricConfig{
 						Enabled: true,
 					},
+					CgroupMemorySwapUsage: CgroupMemorySwapUsageMetricConfig{
+						Enabled: true,
+					},
+					CgroupMemoryUnreclaimable: CgroupMemoryUnreclaimableMetricConfig{
+						Enabled: true,
+					},
 					CgroupMemoryUsage: CgroupMemoryUsageMetricConfig{
+						Enabled: true,
+					},
+					CgroupPagingFaults: CgroupPagingFaultsMetricConfig{
+						Enabled: true,
+					},
+					CgroupPagingMajorFaults: CgroupPagingMajorFaultsMetricConfig{
+						Enabled: true,
+					},
+					CgroupPidsCount: CgroupPidsCountMetricConfig{
+						Enabled: true,
+					},
+					CgroupPidsLimit: CgroupPidsLimitMetricConfig{
 						Enabled: true,
 					},
 					CgroupPressureCPUSome: CgroupPressureCPUSomeMetricConfig{
@@ -137,6 +182,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					K8sPodUID:        ResourceAttributeConfig{Enabled: true},
 					ReflexCgroupID:   ResourceAttributeConfig{Enabled: true},
 					ReflexCgroupPath: ResourceAttributeConfig{Enabled: true},
+					SystemdUnitName:  ResourceAttributeConfig{Enabled: true},
 				},
 			},
 		},
@@ -144,7 +190,34 @@ func TestMetricsBuilderConfig(t *testing.T) {
 			name: "none_set",
 			want: MetricsBuilderConfig{
 				Metrics: MetricsConfig{
+					CgroupCPUPeriods: CgroupCPUPeriodsMetricConfig{
+						Enabled: false,
+					},
+					CgroupCPUThrottledPeriods: CgroupCPUThrottledPeriodsMetricConfig{
+						Enabled: false,
+					},
+					CgroupCPUThrottledTime: CgroupCPUThrottledTimeMetricConfig{
+						Enabled: false,
+					},
 					CgroupCPUTime: CgroupCPUTimeMetricConfig{
+						Enabled: false,
+					},
+					CgroupDiskIoRead: CgroupDiskIoReadMetricConfig{
+						Enabled: false,
+					},
+					CgroupDiskIoWrite: CgroupDiskIoWriteMetricConfig{
+						Enabled: false,
+					},
+					CgroupDiskOperationsRead: CgroupDiskOperationsReadMetricConfig{
+						Enabled: false,
+					},
+					CgroupDiskOperationsWrite: CgroupDiskOperationsWriteMetricConfig{
+						Enabled: false,
+					},
+					CgroupMemoryAnon: CgroupMemoryAnonMetricConfig{
+						Enabled: false,
+					},
+					CgroupMemoryFile: CgroupMemoryFileMetricConfig{
 						Enabled: false,
 					},
 					CgroupMemoryHigh: CgroupMemoryHighMetricConfig{
@@ -153,7 +226,25 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					CgroupMemoryLimit: CgroupMemoryLimitMetricConfig{
 						Enabled: false,
 					},
+					CgroupMemorySwapUsage: CgroupMemorySwapUsageMetricConfig{
+						Enabled: false,
+					},
+					CgroupMemoryUnreclaimable: CgroupMemoryUnreclaimableMetricConfig{
+						Enabled: false,
+					},
 					CgroupMemoryUsage: CgroupMemoryUsageMetricConfig{
+						Enabled: false,
+					},
+					CgroupPagingFaults: CgroupPagingFaultsMetricConfig{
+						Enabled: false,
+					},
+					CgroupPagingMajorFaults: CgroupPagingMajorFaultsMetricConfig{
+						Enabled: false,
+					},
+					CgroupPidsCount: CgroupPidsCountMetricConfig{
+						Enabled: false,
+					},
+					CgroupPidsLimit: CgroupPidsLimitMetricConfig{
 						Enabled: false,
 					},
 					CgroupPressureCPUSome: CgroupPressureCPUSomeMetricConfig{
@@ -255,6 +346,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					K8sPodUID:        ResourceAttributeConfig{Enabled: false},
 					ReflexCgroupID:   ResourceAttributeConfig{Enabled: false},
 					ReflexCgroupPath: ResourceAttributeConfig{Enabled: false},
+					SystemdUnitName:  ResourceAttributeConfig{Enabled: false},
 				},
 			},
 		},
@@ -262,7 +354,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(CgroupCPUTimeMetricConfig{}, CgroupMemoryHighMetricConfig{}, CgroupMemoryLimitMetricConfig{}, CgroupMemoryUsageMetricConfig{}, CgroupPressureCPUSomeMetricConfig{}, CgroupPressureIoFullMetricConfig{}, CgroupPressureIoSomeMetricConfig{}, CgroupPressureMemoryFullMetricConfig{}, CgroupPressureMemorySomeMetricConfig{}, SystemCPUBusyTimeMetricConfig{}, SystemCPUContextSwitchesMetricConfig{}, SystemCPUKernelTimeMetricConfig{}, SystemCPURunQueueDelayMetricConfig{}, SystemDiskBlockIoMetricConfig{}, SystemDiskBlockOperationsMetricConfig{}, SystemDiskBlockTimeMetricConfig{}, SystemMemoryDirectReclaimTimeMetricConfig{}, SystemMemoryDirectReclaimsMetricConfig{}, SystemMemoryLimitMetricConfig{}, SystemMemoryLinuxAvailableMetricConfig{}, SystemMemoryOomKillsMetricConfig{}, SystemMemoryUsedMetricConfig{}, SystemNetworkPacketsReceivedMetricConfig{}, SystemNetworkPacketsSentMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemPagingFaultsMetricConfig{}, SystemPagingMajorFaultsMetricConfig{}, SystemPressureCPUSomeMetricConfig{}, SystemPressureIoFullMetricConfig{}, SystemPressureIoSomeMetricConfig{}, SystemPressureMemoryFullMetricConfig{}, SystemPressureMemorySomeMetricConfig{}, SystemProcessExecsMetricConfig{}, SystemProcessExitsMetricConfig{}, SystemProcessForksMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(CgroupCPUPeriodsMetricConfig{}, CgroupCPUThrottledPeriodsMetricConfig{}, CgroupCPUThrottledTimeMetricConfig{}, CgroupCPUTimeMetricConfig{}, CgroupDiskIoReadMetricConfig{}, CgroupDiskIoWriteMetricConfig{}, CgroupDiskOperationsReadMetricConfig{}, CgroupDiskOperationsWriteMetricConfig{}, CgroupMemoryAnonMetricConfig{}, CgroupMemoryFileMetricConfig{}, CgroupMemoryHighMetricConfig{}, CgroupMemoryLimitMetricConfig{}, CgroupMemorySwapUsageMetricConfig{}, CgroupMemoryUnreclaimableMetricConfig{}, CgroupMemoryUsageMetricConfig{}, CgroupPagingFaultsMetricConfig{}, CgroupPagingMajorFaultsMetricConfig{}, CgroupPidsCountMetricConfig{}, CgroupPidsLimitMetricConfig{}, CgroupPressureCPUSomeMetricConfig{}, CgroupPressureIoFullMetricConfig{}, CgroupPressureIoSomeMetricConfig{}, CgroupPressureMemoryFullMetricConfig{}, CgroupPressureMemorySomeMetricConfig{}, SystemCPUBusyTimeMetricConfig{}, SystemCPUContextSwitchesMetricConfig{}, SystemCPUKernelTimeMetricConfig{}, SystemCPURunQueueDelayMetricConfig{}, SystemDiskBlockIoMetricConfig{}, SystemDiskBlockOperationsMetricConfig{}, SystemDiskBlockTimeMetricConfig{}, SystemMemoryDirectReclaimTimeMetricConfig{}, SystemMemoryDirectReclaimsMetricConfig{}, SystemMemoryLimitMetricConfig{}, SystemMemoryLinuxAvailableMetricConfig{}, SystemMemoryOomKillsMetricConfig{}, SystemMemoryUsedMetricConfig{}, SystemNetworkPacketsReceivedMetricConfig{}, SystemNetworkPacketsSentMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemPagingFaultsMetricConfig{}, SystemPagingMajorFaultsMetricConfig{}, SystemPressureCPUSomeMetricConfig{}, SystemPressureIoFullMetricConfig{}, SystemPressureIoSomeMetricConfig{}, SystemPressureMemoryFullMetricConfig{}, SystemPressureMemorySomeMetricConfig{}, SystemProcessExecsMetricConfig{}, SystemProcessExitsMetricConfig{}, SystemProcessForksMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}
@@ -294,6 +386,7 @@ func TestResourceAttributesConfig(t *testing.T) {
 				K8sPodUID:        ResourceAttributeConfig{Enabled: true},
 				ReflexCgroupID:   ResourceAttributeConfig{Enabled: true},
 				ReflexCgroupPath: ResourceAttributeConfig{Enabled: true},
+				SystemdUnitName:  ResourceAttributeConfig{Enabled: true},
 			},
 		},
 		{
@@ -303,6 +396,7 @@ func TestResourceAttributesConfig(t *testing.T) {
 				K8sPodUID:        ResourceAttributeConfig{Enabled: false},
 				ReflexCgroupID:   ResourceAttributeConfig{Enabled: false},
 				ReflexCgroupPath: ResourceAttributeConfig{Enabled: false},
+				SystemdUnitName:  ResourceAttributeConfig{Enabled: false},
 			},
 		},
 	}
