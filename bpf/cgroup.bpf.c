@@ -219,6 +219,21 @@ static long add_cpu(u32 cpu, struct walk *walk)
 		css_ ? css_ - bpf_core_field_offset(type, css) : 0;                                \
 	})
 
+/*
+ * read_pair reads two numbers of the struct at address, into two that lie side by
+ * side: in one copy where they do so there as well, as in every kernel so far.
+ */
+#define read_pair(into_a, into_b, type, a, b, address)                                             \
+	({                                                                                         \
+		u64 at_a_ = (address) + bpf_core_field_offset(type, a);                            \
+		if (bpf_core_field_offset(type, b) == bpf_core_field_offset(type, a) + 8) {        \
+			bpf_probe_read_kernel((into_a), 16, (const void *)at_a_);                  \
+		} else {                                                                           \
+			read_kernel((into_a), at_a_);                                              \
+			read_kernel((into_b), (address) + bpf_core_field_offset(type, b));         \
+		}                                                                                  \
+	})
+
 static __always_inline void read_memory(struct cgroup *cgrp, struct cgroup_row *row)
 {
 	u64 memory = controller(cgrp, struct mem_cgroup, memory_cgrp_id), counter;
@@ -227,15 +242,14 @@ static __always_inline void read_memory(struct cgroup *cgrp, struct cgroup_row *
 		return;
 	counter = memory + bpf_core_field_offset(struct mem_cgroup, memory);
 	read_kernel(&row->memory_usage, counter + bpf_core_field_offset(struct page_counter, usage));
-	read_kernel(&row->memory_high, counter + bpf_core_field_offset(struct page_counter, high));
-	read_kernel(&row->memory_max, counter + bpf_core_field_offset(struct page_counter, max));
+	read_pair(&row->memory_high, &row->memory_max, struct page_counter, high, max, counter);
 	if (!bpf_core_field_exists(struct mem_cgroup, swap))
 		return;
 	counter = memory + bpf_core_field_offset(struct mem_cgroup, swap);
 	read_kernel(&row->swap_usage, counter + bpf_core_field_offset(struct page_counter, usage));
 }
 
-/* The three counters of a quota lie side by side, as do the two of pids. */
+/* The three counters of a quota lie side by side. */
 #define RUN_BYTES 32
 
 /* read_throttling reads what cpu.stat prints of the cgroup's quota. */
@@ -264,17 +278,9 @@ static __always_inline void read_throttling(struct cgroup *cgrp, struct cgroup_r
 static __always_inline void read_pids(struct cgroup *cgrp, struct cgroup_row *row)
 {
 	u64 pids = controller(cgrp, struct pids_cgroup, pids_cgrp_id);
-	u64 run[2];
 
-	if (!pids)
-		return;
-	const u64 first = bpf_core_field_offset(struct pids_cgroup, counter);
-
-	if (bpf_core_field_offset(struct pids_cgroup, limit) != first + 8 ||
-	    bpf_probe_read_kernel(run, sizeof(run), (const void *)(pids + first)))
-		return;
-	row->pids = run[0];
-	row->pids_max = run[1];
+	if (pids)
+		read_pair(&row->pids, &row->pids_max, struct pids_cgroup, counter, limit, pids);
 }
 
 /*
