@@ -6,9 +6,10 @@
 //
 // The sweep cannot fill these columns. The kernel gathers the numbers behind
 // memory.stat from its CPUs when somebody reads them, and else every two seconds;
-// where each number lies differs by kernel, and since 6.10 a table says so that
-// BPF cannot find without privilege; those behind io.stat lie in a list for each
-// cgroup. So the files are read, of few cgroups and seldom, outside of the arc.
+// where each number lies differs by kernel, and newer ones have a table that says
+// so, which BPF cannot find without CAP_SYSLOG; those behind io.stat lie in a list
+// for each cgroup. So the files are read, of few cgroups and seldom, outside of
+// the arc.
 //
 // The package promises that a value is of the look at which it was read: memory
 // at most two seconds old then (what is younger is bounded by the kernel, 64
