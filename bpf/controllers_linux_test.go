@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -149,8 +150,8 @@ func TestSweepSeesSwap(t *testing.T) {
 	require.NoError(t, c.Sweep(&s))
 	assert.Zero(t, row(t, &s, child, arc.CgroupMemorySwap))
 
-	stopHolding := hold(t, child, 64)
-	defer stopHolding()
+	holder := startHolder(t, child, "REFLEX_TEST_HOLD", 64)
+	defer stop(t, holder)
 	// What could not be reclaimed of it is an error, and does not matter.
 	_ = os.WriteFile(filepath.Join(child, "memory.reclaim"), []byte("32M"), 0)
 	current := func() uint64 { return number(t, filepath.Join(child, "memory.swap.current")) }
@@ -160,35 +161,94 @@ func TestSweepSeesSwap(t *testing.T) {
 	agrees(t, c, root, arc.CgroupMemorySwap, current)
 }
 
-// hold starts a process in the cgroup at path that takes so many MiB and keeps
-// them until the returned function ends it.
-func hold(t testing.TB, path string, mebibytes int) (end func()) {
+func TestSweepSeesStallsOnMemoryAndIO(t *testing.T) {
+	if os.Getenv("REFLEX_TEST_EXHAUST") == "" {
+		t.Skip("needs a machine of its own: it turns swap on")
+	}
+	root := newTree(t)
+	delegate(t, root, "memory")
+	child := newCgroup(t, root, "child")
+	write(t, filepath.Join(child, "memory.high"), strconv.Itoa(32<<20))
+	swapOn(t)
+	c := openCgroups(t, root, 0)
+	thrasher := startHolder(t, child, "REFLEX_TEST_THRASH", 64)
+	time.Sleep(2500 * time.Millisecond) // of load; a flush of the kernel's falls into it
+
+	var s arc.Sweep
+	for _, p := range []struct {
+		file, kind string
+		field      arc.CgroupField
+	}{
+		{"memory.pressure", "some", arc.CgroupPressureMemorySome},
+		{"memory.pressure", "full", arc.CgroupPressureMemoryFull},
+		{"io.pressure", "some", arc.CgroupPressureIOSome},
+		{"io.pressure", "full", arc.CgroupPressureIOFull},
+	} {
+		before := stalled(t, filepath.Join(child, p.file), p.kind)
+		require.NoError(t, c.Sweep(&s))
+		here := row(t, &s, child, p.field)
+		after := stalled(t, filepath.Join(child, p.file), p.kind)
+		t.Logf("%s %s: kernel %d, here %d, kernel %d ns", p.file, p.kind, before, here, after)
+		assert.Greater(t, here, uint64(50*time.Millisecond), "%s %s", p.file, p.kind)
+		const apart = 40e6 // a mean over CPUs of times that are still running
+		assert.GreaterOrEqual(t, float64(here), 0.9*float64(before)-apart, "%s %s", p.file, p.kind)
+		assert.LessOrEqual(t, float64(here), 1.1*float64(after)+apart, "%s %s", p.file, p.kind)
+	}
+	stop(t, thrasher)
+}
+
+// stalled reads the total of a line of a PSI file, in ns.
+func stalled(t testing.TB, path, kind string) uint64 {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, kind+" ") {
+			return pressureTotal([]byte(line)) * 1000
+		}
+	}
+	t.Fatalf("%s has no line %q", path, kind)
+	return 0
+}
+
+// startHolder starts a process in the cgroup at path that takes so many MiB, and
+// waits until it has: REFLEX_TEST_HOLD keeps them, REFLEX_TEST_THRASH uses them
+// over and over.
+func startHolder(t testing.TB, path, what string, mebibytes int) *exec.Cmd {
 	t.Helper()
 	directory, err := os.Open(path)
 	require.NoError(t, err)
 	defer directory.Close()
 	command := exec.Command("/proc/self/exe")
-	command.Env = append(os.Environ(), "REFLEX_TEST_HOLD="+strconv.Itoa(mebibytes), "GOMAXPROCS=1")
+	command.Env = append(os.Environ(), what+"="+strconv.Itoa(mebibytes), "GOMAXPROCS=1")
 	command.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(directory.Fd())}
 	ready, err := command.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, command.Start())
 	_, err = io.ReadFull(ready, make([]byte, 1))
 	require.NoError(t, err)
-	return func() { stop(t, command) }
+	return command
 }
 
-// holdMemory is what the process of hold does.
-func holdMemory(mebibytes int) {
+// holdMemory is what the process of startHolder does; it ends itself if nobody
+// does.
+func holdMemory(mebibytes int, over bool) {
 	memory, err := unix.Mmap(-1, 0, mebibytes<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		panic(err)
 	}
-	for i := 0; i < len(memory); i += 4096 {
-		memory[i] = byte(i >> 12)
+	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
+	for round, end := 0, time.Now().Add(time.Minute); time.Now().Before(end); round++ {
+		for i := 0; i < len(memory); i += 4096 {
+			memory[i] = byte(i>>12 + round)
+		}
+		if round == 0 {
+			fmt.Print("+")
+		}
+		if !over {
+			time.Sleep(time.Until(end))
+		}
 	}
-	fmt.Print("+")
-	time.Sleep(time.Minute)
 }
 
 // swapOn makes a block device in memory (null_blk) and swaps to it until the
@@ -206,7 +266,9 @@ func swapOn(t testing.TB) {
 	}
 	t.Cleanup(func() { assert.NoError(t, unix.Rmdir(device)) })
 	before := nullDevices(t)
-	for _, set := range [][2]string{{"memory_backed", "1"}, {"size", "128"}, {"blocksize", "4096"}, {"power", "1"}} {
+	// A disk, not a memory: requests take 1 ms.
+	slow := [2][2]string{{"irqmode", "2"}, {"completion_nsec", "1000000"}}
+	for _, set := range [][2]string{{"memory_backed", "1"}, {"size", "128"}, {"blocksize", "4096"}, slow[0], slow[1], {"power", "1"}} {
 		write(t, filepath.Join(device, set[0]), set[1])
 	}
 	node := ""

@@ -39,9 +39,11 @@ func TestMain(m *testing.M) {
 		exhaust()
 		return
 	}
-	if mebibytes, err := strconv.Atoi(os.Getenv("REFLEX_TEST_HOLD")); err == nil {
-		holdMemory(mebibytes)
-		return
+	for _, what := range []string{"REFLEX_TEST_HOLD", "REFLEX_TEST_THRASH"} {
+		if mebibytes, err := strconv.Atoi(os.Getenv(what)); err == nil {
+			holdMemory(mebibytes, what == "REFLEX_TEST_THRASH")
+			return
+		}
 	}
 	os.Exit(m.Run())
 }
