@@ -28,10 +28,10 @@ func TestBPFProgramsOnDebianKernels(t *testing.T) {
 			m := &Machine{
 				Kernel:  fetch(t, name),
 				Files:   []File{{Guest: "/bin/tests", Host: binary}, {Guest: "/bin/cat", Host: cat}},
-				Command: []string{"/bin/tests", "-test.v", "-test.timeout=150s"},
+				Command: []string{"/bin/tests", "-test.v", "-test.timeout=240s"},
 				// The machine is the test's own: its memory may run out.
 				Env:    []string{"REFLEX_REQUIRE_BPF=1", "REFLEX_TEST_EXHAUST=1"},
-				Output: &output, Timeout: 3 * time.Minute,
+				Output: &output, Timeout: 5 * time.Minute,
 				Modules: []string{"null_blk"}, // what is swapped to
 			}
 			exit, err := m.Run(context.Background(), "")
