@@ -16,6 +16,12 @@ struct cgroup_row {
 	u64 memory_usage;       /* pages, or ABSENT */
 	u64 memory_high;        /* pages, or ABSENT */
 	u64 memory_max;         /* pages, or ABSENT */
+	u64 swap_usage;         /* pages, or ABSENT */
+	u64 periods;            /* of the CPU quota, or ABSENT */
+	u64 throttled_periods;  /* or ABSENT */
+	u64 throttled_time;     /* ns, or ABSENT */
+	u64 pids;               /* tasks, or ABSENT */
+	u64 pids_max;           /* tasks, or ABSENT */
 	u64 cpu;                /* ns as last flushed, descendants included */
 	u64 cpu_pending;        /* ns of its own tasks not yet in cpu */
 	u64 cpu_unpropagated;   /* ns in cpu, not yet in the parent's */
@@ -197,28 +203,100 @@ static long add_cpu(u32 cpu, struct walk *walk)
 	return 0;
 }
 
+/*
+ * controller is the state of a controller at cgrp, of the given type, as a
+ * number; 0 where it is not enabled or not in this kernel.
+ */
+#define controller(cgrp, type, id)                                                                 \
+	({                                                                                         \
+		u64 css_ = 0;                                                                      \
+		if (bpf_core_enum_value_exists(enum cgroup_subsys_id, id) &&                       \
+		    bpf_core_type_exists(type))                                                    \
+			css_ = *(const u64 *)((const void *)(cgrp) +                               \
+					      bpf_core_field_offset(struct cgroup, subsys) +       \
+					      bpf_core_enum_value(enum cgroup_subsys_id, id) *     \
+						      8ULL);                                       \
+		css_ ? css_ - bpf_core_field_offset(type, css) : 0;                                \
+	})
+
+/*
+ * read_pair reads two numbers of the struct at address, into two that lie side by
+ * side: in one copy where they do so there as well, as in every kernel so far.
+ */
+#define read_pair(into_a, into_b, type, a, b, address)                                             \
+	({                                                                                         \
+		u64 at_a_ = (address) + bpf_core_field_offset(type, a);                            \
+		if (bpf_core_field_offset(type, b) == bpf_core_field_offset(type, a) + 8) {        \
+			bpf_probe_read_kernel((into_a), 16, (const void *)at_a_);                  \
+		} else {                                                                           \
+			read_kernel((into_a), at_a_);                                              \
+			read_kernel((into_b), (address) + bpf_core_field_offset(type, b));         \
+		}                                                                                  \
+	})
+
 static __always_inline void read_memory(struct cgroup *cgrp, struct cgroup_row *row)
 {
-	const void *css = 0, *counter;
+	u64 memory = controller(cgrp, struct mem_cgroup, memory_cgrp_id), counter;
 
-	row->memory_usage = row->memory_high = row->memory_max = ABSENT;
-	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id) ||
-	    !bpf_core_type_exists(struct mem_cgroup))
+	if (!memory)
 		return;
-	bpf_probe_read_kernel(&css, sizeof(css),
-			      (const void *)cgrp + bpf_core_field_offset(struct cgroup, subsys) +
-				      bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) *
-					      8ULL);
-	if (!css)
-		return; /* the controller is not enabled here */
-	counter = css - bpf_core_field_offset(struct mem_cgroup, css) +
-		  bpf_core_field_offset(struct mem_cgroup, memory);
-	bpf_probe_read_kernel(&row->memory_usage, 8,
-			      counter + bpf_core_field_offset(struct page_counter, usage));
-	bpf_probe_read_kernel(&row->memory_high, 8,
-			      counter + bpf_core_field_offset(struct page_counter, high));
-	bpf_probe_read_kernel(&row->memory_max, 8,
-			      counter + bpf_core_field_offset(struct page_counter, max));
+	counter = memory + bpf_core_field_offset(struct mem_cgroup, memory);
+	read_kernel(&row->memory_usage, counter + bpf_core_field_offset(struct page_counter, usage));
+	read_pair(&row->memory_high, &row->memory_max, struct page_counter, high, max, counter);
+	if (!bpf_core_field_exists(struct mem_cgroup, swap))
+		return;
+	counter = memory + bpf_core_field_offset(struct mem_cgroup, swap);
+	read_kernel(&row->swap_usage, counter + bpf_core_field_offset(struct page_counter, usage));
+}
+
+/* The three counters of a quota lie side by side. */
+#define RUN_BYTES 32
+
+/* read_throttling reads what cpu.stat prints of the cgroup's quota. */
+static __always_inline void read_throttling(struct cgroup *cgrp, struct cgroup_row *row)
+{
+	u64 group = controller(cgrp, struct task_group, cpu_cgrp_id);
+	char run[RUN_BYTES] __attribute__((aligned(8)));
+
+	if (!group || !bpf_core_field_exists(struct task_group, cfs_bandwidth))
+		return;
+	const u64 first = bpf_core_field_offset(struct task_group, cfs_bandwidth.nr_periods);
+	const u64 throttled =
+		bpf_core_field_offset(struct task_group, cfs_bandwidth.nr_throttled) - first;
+	const u64 time =
+		bpf_core_field_offset(struct task_group, cfs_bandwidth.throttled_time) - first;
+
+	if (throttled > RUN_BYTES - 4 || time > RUN_BYTES - 8 || throttled > time ||
+	    bpf_probe_read_kernel(run, time + 8, (const void *)(group + first)))
+		return;
+	row->periods = *(u32 *)run;
+	row->throttled_periods = *(u32 *)(run + throttled);
+	row->throttled_time = *(u64 *)(run + time);
+}
+
+/* read_pids reads pids.current and pids.max. */
+static __always_inline void read_pids(struct cgroup *cgrp, struct cgroup_row *row)
+{
+	u64 pids = controller(cgrp, struct pids_cgroup, pids_cgrp_id);
+
+	if (pids)
+		read_pair(&row->pids, &row->pids_max, struct pids_cgroup, counter, limit, pids);
+}
+
+/*
+ * read_controllers fills what controllers count. The root has none of it: what
+ * they count there is the node.
+ */
+static __always_inline void read_controllers(struct cgroup *cgrp, bool root, struct cgroup_row *row)
+{
+	row->memory_usage = row->memory_high = row->memory_max = row->swap_usage = ABSENT;
+	row->periods = row->throttled_periods = row->throttled_time = ABSENT;
+	row->pids = row->pids_max = ABSENT;
+	if (root)
+		return;
+	read_memory(cgrp, row);
+	read_throttling(cgrp, row);
+	read_pids(cgrp, row);
 }
 
 #define psi_total(group, name)                                                                     \
@@ -275,11 +353,7 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 	walk.root = !parent_css;
 	row->parent = parent ? parent->kn->id : 0;
 
-	if (walk.root)
-		/* A root has no memory.current either. */
-		row->memory_usage = row->memory_high = row->memory_max = ABSENT;
-	else
-		read_memory(cgrp, row);
+	read_controllers(cgrp, walk.root, row);
 
 	/*
 	 * Totals before what is pending: a flush in between can then only hide

@@ -25,16 +25,22 @@ type cgroupAnchors struct {
 }
 
 type cgroupCgroupRow struct {
-	_               structs.HostLayout
-	Id              uint64
-	Parent          uint64
-	MemoryUsage     uint64
-	MemoryHigh      uint64
-	MemoryMax       uint64
-	Cpu             uint64
-	CpuPending      uint64
-	CpuUnpropagated uint64
-	Pressure        [5]uint64
+	_                structs.HostLayout
+	Id               uint64
+	Parent           uint64
+	MemoryUsage      uint64
+	MemoryHigh       uint64
+	MemoryMax        uint64
+	SwapUsage        uint64
+	Periods          uint64
+	ThrottledPeriods uint64
+	ThrottledTime    uint64
+	Pids             uint64
+	PidsMax          uint64
+	Cpu              uint64
+	CpuPending       uint64
+	CpuUnpropagated  uint64
+	Pressure         [5]uint64
 }
 
 type cgroupSweepHead struct {

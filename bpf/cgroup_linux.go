@@ -12,13 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 // DefaultMaxCgroups is how many cgroups a sweep holds unless told otherwise.
@@ -53,58 +53,60 @@ func OpenCgroups(root string, max int) (*Cgroups, error) {
 
 func (c *Cgroups) open(root string, max int) error {
 	c.link = -1
-	err := c.attach(root, max)
+	kernel, err := c.attach(root, max)
 	if err != nil {
 		c.requirements = append(c.requirements, failed("iter/cgroup", err))
 		return err
 	}
 	c.requirements = append(c.requirements, Requirement{Name: "iter/cgroup", Present: true},
-		probeMemory(root), probePressure(root))
+		probeController(root, "memory"), probeController(root, "cpu"), probeController(root, "pids"),
+		probeThrottling(kernel), probePressure(root))
 	return nil
 }
 
-func (c *Cgroups) attach(root string, max int) error {
+// attach loads and attaches the program and returns the kernel's types.
+func (c *Cgroups) attach(root string, max int) (*btf.Spec, error) {
 	if max <= 0 {
 		max = DefaultMaxCgroups
 	}
 	directory, err := openUnified(root)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer directory.Close() // the link holds the cgroup
 
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
-		return fmt.Errorf("load the kernel's BTF: %w", classify(err))
+		return nil, fmt.Errorf("load the kernel's BTF: %w", classify(err))
 	}
 	spec, err := loadCgroup()
 	if err != nil {
-		return fmt.Errorf("read the cgroup program: %w", err)
+		return nil, fmt.Errorf("read the cgroup program: %w", err)
 	}
 	if err := placeVariables(spec, kernel); err != nil {
-		return err
+		return nil, err
 	}
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
-		return fmt.Errorf("count CPUs: %w", err)
+		return nil, fmt.Errorf("count CPUs: %w", err)
 	}
 	spec.Maps["rows"].MaxEntries = uint32(max)
 	spec.Maps["distances"].MaxEntries = uint32(cpus)
 	if err := spec.LoadAndAssign(&c.objects, coreOptions(kernel)); err != nil {
-		return fmt.Errorf("load the cgroup program: %w", classify(err))
+		return nil, fmt.Errorf("load the cgroup program: %w", classify(err))
 	}
 	if c.rows, err = mapArray[cgroupCgroupRow](c.objects.Rows); err != nil {
-		return err
+		return nil, err
 	}
 	if c.head, err = mapArray[cgroupSweepHead](c.objects.Head); err != nil {
-		return err
+		return nil, err
 	}
 	if c.link, err = attachCgroupIterator(c.objects.SweepCgroup, int(directory.Fd())); err != nil {
-		return fmt.Errorf("cgroup %s: %w", root, err)
+		return nil, fmt.Errorf("cgroup %s: %w", root, err)
 	}
 	c.iterate = iterCreate{link: uint32(c.link)}
 	c.page = uint64(os.Getpagesize())
-	return nil
+	return kernel, nil
 }
 
 func openUnified(root string) (*os.File, error) {
@@ -122,12 +124,33 @@ func openUnified(root string) (*os.File, error) {
 	return directory, nil
 }
 
-func probeMemory(root string) Requirement {
-	controllers, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
-	if err == nil && slices.Contains(strings.Fields(string(controllers)), "memory") {
-		return Requirement{Name: "memory controller", Present: true}
+func probeController(root, name string) Requirement {
+	r := Requirement{Name: name + " controller", Present: cgroupfs.HasController(root, name)}
+	if !r.Present {
+		r.Cause, r.Remedy = "not in cgroup.controllers of "+root, cgroupfs.ControllerRemedy("", name)
 	}
-	return Requirement{"memory controller", false, "not in cgroup.controllers of " + root, remedyMemory}
+	return r
+}
+
+// probeThrottling looks for what counts how quotas are used up.
+func probeThrottling(kernel *btf.Spec) Requirement {
+	r := Requirement{Name: "CPU throttling of cgroups", Present: hasMember(kernel, "task_group", "cfs_bandwidth")}
+	if !r.Present {
+		r.Cause, r.Remedy = "the kernel's task_group has no cfs_bandwidth", remedyBandwidth
+	}
+	return r
+}
+
+// hasMember says whether one of the kernel's structs of this name has a member.
+func hasMember(kernel *btf.Spec, name, member string) bool {
+	types, _ := kernel.AnyTypesByName(name)
+	for _, t := range types {
+		structure, ok := t.(*btf.Struct)
+		if ok && slices.ContainsFunc(structure.Members, func(m btf.Member) bool { return m.Name == member }) {
+			return true
+		}
+	}
+	return false
 }
 
 func probePressure(root string) Requirement {
@@ -185,10 +208,29 @@ var pressureColumns = [5]arc.CgroupField{
 	arc.CgroupPressureIOFull,
 }
 
+// columns are the columns that a sweep fills; the others stay empty.
+var columns = [...]arc.CgroupField{
+	arc.CgroupMemoryUsage,
+	arc.CgroupMemoryHigh,
+	arc.CgroupMemoryMax,
+	arc.CgroupCPUTime,
+	arc.CgroupPressureCPUSome,
+	arc.CgroupPressureMemorySome,
+	arc.CgroupPressureMemoryFull,
+	arc.CgroupPressureIOSome,
+	arc.CgroupPressureIOFull,
+	arc.CgroupMemorySwap,
+	arc.CgroupCPUPeriods,
+	arc.CgroupCPUThrottledPeriods,
+	arc.CgroupCPUThrottledTime,
+	arc.CgroupPids,
+	arc.CgroupPidsMax,
+}
+
 func (c *Cgroups) fill(rows []cgroupCgroupRow, into *arc.Sweep) {
 	into.ID = slices.Grow(into.ID, len(rows))
 	into.Parent = slices.Grow(into.Parent, len(rows))
-	for f := range into.Columns {
+	for _, f := range columns {
 		into.Columns[f] = slices.Grow(into.Columns[f], len(rows))[:len(rows)]
 	}
 	for i := range rows {
@@ -201,7 +243,13 @@ func (c *Cgroups) fill(rows []cgroupCgroupRow, into *arc.Sweep) {
 		into.Columns[arc.CgroupMemoryUsage][i] = c.bytes(r.MemoryUsage)
 		into.Columns[arc.CgroupMemoryHigh][i] = c.bytes(r.MemoryHigh)
 		into.Columns[arc.CgroupMemoryMax][i] = c.bytes(r.MemoryMax)
+		into.Columns[arc.CgroupMemorySwap][i] = c.bytes(r.SwapUsage)
 		into.Columns[arc.CgroupCPUTime][i] = r.Cpu
+		into.Columns[arc.CgroupCPUPeriods][i] = r.Periods
+		into.Columns[arc.CgroupCPUThrottledPeriods][i] = r.ThrottledPeriods
+		into.Columns[arc.CgroupCPUThrottledTime][i] = r.ThrottledTime
+		into.Columns[arc.CgroupPids][i] = r.Pids
+		into.Columns[arc.CgroupPidsMax][i] = tasks(r.PidsMax)
 		for stall, f := range pressureColumns {
 			into.Columns[f][i] = r.Pressure[stall]
 		}
@@ -217,6 +265,18 @@ func (c *Cgroups) bytes(pages uint64) uint64 {
 		return arc.Unlimited
 	}
 	return pages * c.page
+}
+
+// unlimitedPids is the kernel's PIDS_MAX, "max": one more than there can be pids
+// (PID_MAX_LIMIT, 4 Mi on 64 bits).
+const unlimitedPids = 4<<20 + 1
+
+// tasks gives "max" its own value.
+func tasks(limit uint64) uint64 {
+	if limit >= unlimitedPids && limit != arc.Absent {
+		return arc.Unlimited
+	}
+	return limit
 }
 
 // Missing returns what a sweep cannot tell, why, and what would help.

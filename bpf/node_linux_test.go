@@ -371,7 +371,7 @@ func TestFailureNamesItsRemedy(t *testing.T) {
 
 func TestTheRemedyForMemoryIsEveryones(t *testing.T) {
 	root := t.TempDir() // lists no controller
-	assert.Equal(t, cgroupfs.MemoryRemedy(root), probeMemory(root).Remedy)
+	assert.Equal(t, cgroupfs.MemoryRemedy(root), probeController(root, "memory").Remedy)
 }
 
 func vmstat(t *testing.T) map[string]float64 {

@@ -16,8 +16,6 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
-
-	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 const (
@@ -26,15 +24,13 @@ const (
 	remedyCapability = "run with CAP_BPF and CAP_PERFMON: setcap cap_bpf,cap_perfmon+ep on the binary, AmbientCapabilities=CAP_BPF CAP_PERFMON in the unit, or securityContext.capabilities.add: [BPF, PERFMON]"
 	remedyForbidden  = "the capabilities are there: allow the bpf system call in the seccomp or AppArmor profile, and boot without lockdown=confidentiality"
 	remedyPSI        = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
+	remedyBandwidth  = "boot a kernel built with CONFIG_CFS_BANDWIDTH=y"
 	remedySchedstats = "boot a kernel built with CONFIG_SCHEDSTATS=y"
 	remedySwap       = "boot a kernel built with CONFIG_SWAP=y"
 	remedyCompaction = "boot a kernel built with CONFIG_COMPACTION=y"
 	remedyCgroup     = "mount the unified hierarchy: systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup"
 	remedyReport     = "report this, with the kernel's release, as a bug of Reflex"
 )
-
-// remedyMemory is decided by how the machine was booted: once is enough.
-var remedyMemory = cgroupfs.MemoryRemedy("")
 
 // missing returns the requirements that are not met.
 func missing(all []Requirement) []Requirement {

@@ -43,6 +43,12 @@ func TestMain(m *testing.M) {
 		vforkInto(directory)
 		return
 	}
+	for _, what := range []string{"REFLEX_TEST_HOLD", "REFLEX_TEST_THRASH"} {
+		if mebibytes, err := strconv.Atoi(os.Getenv(what)); err == nil {
+			holdMemory(mebibytes, what == "REFLEX_TEST_THRASH")
+			return
+		}
+	}
 	os.Exit(m.Run())
 }
 

@@ -6,17 +6,14 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf/btf"
 	"github.com/stretchr/testify/assert"
@@ -330,7 +327,7 @@ func TestPagesSwappedAreCounted(t *testing.T) {
 	}
 	n := openNode(t)
 	out, in := read(t, n, arc.NodeSwapOut), read(t, n, arc.NodeSwapIn)
-	swapOn(t, 64<<20)
+	swapOn(t)
 	const pages = 1024
 	page := os.Getpagesize()
 	memory, err := unix.Mmap(-1, 0, pages*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
@@ -353,53 +350,4 @@ func TestPagesSwappedAreCounted(t *testing.T) {
 	assert.GreaterOrEqual(t, read(t, n, arc.NodeSwapIn)-in, pages*0.9)
 	assert.InDelta(t, after["pswpin"], read(t, n, arc.NodeSwapIn), 64, "unless others swap as well")
 	assert.InDelta(t, after["pswpout"], read(t, n, arc.NodeSwapOut), 64, "unless others swap as well")
-}
-
-// swapOn swaps to compressed memory until the test ends.
-func swapOn(t *testing.T, size int) {
-	t.Helper()
-	number, err := os.ReadFile("/sys/class/zram-control/hot_add")
-	if err != nil {
-		t.Skipf("no compressed memory to swap to: %v", err)
-	}
-	id := strings.TrimSpace(string(number))
-	t.Cleanup(func() {
-		assert.NoError(t, os.WriteFile("/sys/class/zram-control/hot_remove", []byte(id), 0o200))
-	})
-	require.NoError(t, os.WriteFile("/sys/block/zram"+id+"/disksize", []byte(strconv.Itoa(size)), 0o200))
-	device := deviceNode(t, "/sys/block/zram"+id+"/dev")
-	f, err := os.OpenFile(device, os.O_WRONLY, 0)
-	require.NoError(t, err)
-	_, err = f.Write(swapHeader(size))
-	require.NoError(t, errors.Join(err, f.Close()))
-
-	path, err := unix.BytePtrFromString(device)
-	require.NoError(t, err)
-	_, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(path)), 0, 0)
-	require.Zero(t, errno)
-	t.Cleanup(func() {
-		_, _, errno := unix.Syscall(unix.SYS_SWAPOFF, uintptr(unsafe.Pointer(path)), 0, 0)
-		assert.Zero(t, errno)
-	})
-}
-
-// deviceNode makes a node of the block device whose numbers are in a file.
-func deviceNode(t *testing.T, numbers string) string {
-	t.Helper()
-	text, err := os.ReadFile(numbers)
-	require.NoError(t, err)
-	major, minor, _ := strings.Cut(strings.TrimSpace(string(text)), ":")
-	path := filepath.Join(t.TempDir(), "device")
-	number := unix.Mkdev(uint32(parse(t, major)), uint32(parse(t, minor)))
-	require.NoError(t, unix.Mknod(path, unix.S_IFBLK|0o600, int(number)))
-	return path
-}
-
-// swapHeader is the first page of a swap device (union swap_header).
-func swapHeader(size int) []byte {
-	header := make([]byte, os.Getpagesize())
-	binary.NativeEndian.PutUint32(header[1024:], 1) // version
-	binary.NativeEndian.PutUint32(header[1028:], uint32(size/len(header)-1))
-	copy(header[len(header)-10:], "SWAPSPACE2")
-	return header
 }

@@ -172,7 +172,9 @@ struct cgroup_subsys_state {
 };
 
 enum cgroup_subsys_id {
+	cpu_cgrp_id,
 	memory_cgrp_id,
+	pids_cgrp_id,
 };
 
 struct cgroup {
@@ -205,6 +207,24 @@ struct page_counter {
 struct mem_cgroup {
 	struct cgroup_subsys_state css;
 	struct page_counter memory;
+	struct page_counter swap; /* in a union with what v1 counts instead */
+};
+
+struct cfs_bandwidth {
+	int nr_periods;
+	int nr_throttled;
+	u64 throttled_time;
+};
+
+struct task_group {
+	struct cgroup_subsys_state css;
+	struct cfs_bandwidth cfs_bandwidth; /* CONFIG_CFS_BANDWIDTH */
+};
+
+struct pids_cgroup {
+	struct cgroup_subsys_state css;
+	atomic64_t counter;
+	atomic64_t limit;
 };
 
 struct bpf_iter_meta {

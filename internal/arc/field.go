@@ -154,6 +154,24 @@ const (
 	CgroupPressureMemoryFull
 	CgroupPressureIOSome
 	CgroupPressureIOFull
+	CgroupMemorySwap
+	CgroupCPUPeriods
+	CgroupCPUThrottledPeriods
+	CgroupCPUThrottledTime
+	CgroupPids
+	CgroupPidsMax
+
+	// What follows is too costly to read of every cgroup at every tick. It is
+	// absent on the arc; metrics carry it for the rows that were looked at.
+	CgroupMemoryAnon
+	CgroupMemoryFile
+	CgroupMemoryUnreclaimable
+	CgroupPageFaults
+	CgroupMajorFaults
+	CgroupReadBytes
+	CgroupWriteBytes
+	CgroupReadOperations
+	CgroupWriteOperations
 
 	// NumCgroupFields is the number of columns of a [Sweep].
 	NumCgroupFields
@@ -171,4 +189,21 @@ var CgroupFields = [NumCgroupFields]Field{
 	CgroupPressureMemoryFull: {"cgroup.pressure.memory.full", "s", Counter, +1, "time in which all non-idle tasks of the cgroup were stalled on memory (PSI)"},
 	CgroupPressureIOSome:     {"cgroup.pressure.io.some", "s", Counter, +1, "time in which at least one task of the cgroup was stalled on I/O (PSI)"},
 	CgroupPressureIOFull:     {"cgroup.pressure.io.full", "s", Counter, +1, "time in which all non-idle tasks of the cgroup were stalled on I/O (PSI)"},
+
+	CgroupMemorySwap:          {"cgroup.memory.swap.usage", "By", Gauge, +1, "swap used by the cgroup and its descendants, live"},
+	CgroupCPUPeriods:          {"cgroup.cpu.periods", "{period}", Counter, 0, "periods of the cgroup's CPU quota in which it ran, 0 without a quota"},
+	CgroupCPUThrottledPeriods: {"cgroup.cpu.throttled.periods", "{period}", Counter, +1, "periods in which the cgroup used its CPU quota up"},
+	CgroupCPUThrottledTime:    {"cgroup.cpu.throttled.time", "s", Counter, +1, "time the cgroup was kept from running by its CPU quota, summed over CPUs"},
+	CgroupPids:                {"cgroup.pids.count", "{task}", Gauge, +1, "tasks (processes and threads) of the cgroup and its descendants, live"},
+	CgroupPidsMax:             {"cgroup.pids.limit", "{task}", Gauge, 0, "pids.max of the cgroup"},
+
+	CgroupMemoryAnon:          {"cgroup.memory.anon", "By", Gauge, +1, "anonymous memory of the cgroup and its descendants"},
+	CgroupMemoryFile:          {"cgroup.memory.file", "By", Gauge, 0, "page cache of the cgroup and its descendants, tmpfs and shared memory included"},
+	CgroupMemoryUnreclaimable: {"cgroup.memory.unreclaimable", "By", Gauge, +1, "memory that only its owner or swap can free: anonymous, shared, network buffers, and the kernel's but for reclaimable slab"},
+	CgroupPageFaults:          {"cgroup.paging.faults", "{fault}", Counter, +1, "page faults of the cgroup and its descendants, minor and major"},
+	CgroupMajorFaults:         {"cgroup.paging.major_faults", "{fault}", Counter, +1, "page faults of the cgroup and its descendants that needed I/O"},
+	CgroupReadBytes:           {"cgroup.disk.io.read", "By", Counter, +1, "bytes that the cgroup and its descendants read from block devices"},
+	CgroupWriteBytes:          {"cgroup.disk.io.write", "By", Counter, +1, "bytes that the cgroup and its descendants wrote to block devices"},
+	CgroupReadOperations:      {"cgroup.disk.operations.read", "{operation}", Counter, +1, "read requests of the cgroup and its descendants to block devices"},
+	CgroupWriteOperations:     {"cgroup.disk.operations.write", "{operation}", Counter, +1, "write requests of the cgroup and its descendants to block devices"},
 }

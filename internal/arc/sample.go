@@ -47,7 +47,7 @@ type Sweep struct {
 	ID []uint64
 	// Parent is the id of the parent, 0 for the root.
 	Parent []uint64
-	// Columns holds one slice per [CgroupField], each as long as ID, or nil
+	// Columns holds one slice per [CgroupField], each as long as ID, or empty
 	// where the source cannot fill it. Bytes and nanoseconds; [Absent] marks a
 	// missing value, [Unlimited] the absence of a limit.
 	Columns [NumCgroupFields][]uint64

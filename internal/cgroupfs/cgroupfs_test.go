@@ -206,24 +206,6 @@ func TestFindRootPrefersTheMountWithTheMemoryController(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoCgroup2)
 }
 
-func TestIdentity(t *testing.T) {
-	id := strings.Repeat("0123456789abcdef", 4)
-	const uid = "12345678-1234-1234-1234-123456789abc"
-	for _, c := range []struct{ path, container, pod string }{
-		{"/system.slice/docker-" + id + ".scope", id, ""},
-		{"/docker/" + id + "/init", id, ""},
-		{"/kubepods/burstable/pod" + uid + "/" + id, id, uid},
-		{"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/cri-containerd-" + id + ".scope", id, uid},
-		{"/kubepods.slice/kubepods-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice", "", uid},
-		{"/machine.slice/libpod-conmon-" + id + ".scope", "", ""},
-		{"/system.slice/ssh.service", "", ""},
-	} {
-		container, pod := Identity(c.path)
-		assert.Equal(t, c.container, container, c.path)
-		assert.Equal(t, c.pod, pod, c.path)
-	}
-}
-
 // TestOnTheKernel runs on a cgroup of its own in the machine's cgroup v2.
 func TestOnTheKernel(t *testing.T) {
 	mount, err := FindRoot()

@@ -36,7 +36,17 @@ func TestTheRemedyForMemoryFollowsWhereTheControllerIs(t *testing.T) {
 		"there, but not given on": {with, head + "memory\t0\t80\t1\n", v2, "write +memory to " + with + "/cgroup.subtree_control"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, c.want, memoryRemedy(c.root, c.cgroups, c.mounts))
+			assert.Equal(t, c.want, controllerRemedy(c.root, "memory", c.cgroups, c.mounts))
 		})
 	}
+}
+
+func TestTheIOControllerHasAnotherNameOnV1(t *testing.T) {
+	const mounts = "33 24 0:29 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio\n"
+	assert.Equal(t, "boot with systemd.unified_cgroup_hierarchy=1 (or cgroup_no_v1=blkio)",
+		controllerRemedy("", "io", "blkio\t5\t9\t1\n", ""))
+	assert.Contains(t, controllerRemedy("", "io", "", mounts), "cgroup_no_v1=blkio")
+	assert.Equal(t, "boot without cgroup_disable=blkio", controllerRemedy("", "io", "blkio\t0\t9\t0\n", ""))
+	assert.Equal(t, "boot with systemd.unified_cgroup_hierarchy=1 (or cgroup_no_v1=pids)",
+		controllerRemedy("", "pids", "pids\t5\t9\t1\n", ""))
 }

@@ -64,6 +64,9 @@ func (k *fakeKernel) Sweep(into *arc.Sweep) error {
 		into.Set(arc.CgroupMemoryHigh, row, arc.Unlimited)
 		into.Set(arc.CgroupMemoryMax, row, id<<30)
 		into.Set(arc.CgroupCPUTime, row, 2_500_000_000)
+		into.Set(arc.CgroupCPUThrottledTime, row, 70_000_000)
+		into.Set(arc.CgroupPids, row, id)
+		into.Set(arc.CgroupPidsMax, row, arc.Unlimited)
 		if id == 3 { // the only one that moves
 			into.Set(arc.CgroupMemoryUsage, row, n<<20)
 		}
@@ -85,6 +88,10 @@ func (k *fakeKernel) Walk(visit func(id, parent uint64, path string) error) erro
 		}
 	}
 	return nil
+}
+
+func (k *fakeKernel) OpenPath(path string) (*cgroupfs.Dir, error) {
+	return nil, fmt.Errorf("open cgroup %s: %w", path, cgroupfs.ErrGone)
 }
 
 func (k *fakeKernel) Close() error {

@@ -16,18 +16,21 @@ import (
 // cheaper than looking each of them up.
 const walkInstead = 8
 
-// naming is what is needed of cgroupfs.Root to name a cgroup.
+// naming is what is needed of cgroupfs.Root to name a cgroup and to look at it.
 type naming interface {
 	Path(id uint64) (string, error)
 	Walk(visit func(id, parent uint64, path string) error) error
+	OpenPath(path string) (*cgroupfs.Dir, error)
 	Close() error
 }
 
 // identity is what a cgroup is called, and since when it is observed.
 type identity struct {
 	path, container, pod string
+	unit                 string // where it is neither container nor pod
 	start                pcommon.Timestamp
 	sample               uint64 // in which it was last written
+	lookDue              int64  // CLOCK_BOOTTIME, ns; before it a mover is not looked at again
 }
 
 // identities remembers the names of cgroups. A cgroup keeps its path for life,
@@ -80,11 +83,12 @@ func (ids *identities) resolve(s *arc.Sample, rows []int) {
 }
 
 func (ids *identities) add(id uint64, path string, s *arc.Sample) {
-	container, pod := cgroupfs.Identity(path)
-	ids.known[id] = &identity{
-		path: path, container: container, pod: pod,
-		start: pcommon.Timestamp(s.WallTime), sample: s.Sequence,
+	known := &identity{path: path, start: pcommon.Timestamp(s.WallTime), sample: s.Sequence}
+	known.container, known.pod = cgroupfs.Identity(path)
+	if known.container == "" && known.pod == "" {
+		known.unit = cgroupfs.Unit(path)
 	}
+	ids.known[id] = known
 }
 
 // path looks a cgroup up. It is false for one that no longer exists; a path

@@ -24,6 +24,7 @@ const (
 	attributeCgroupPath = "reflex.cgroup.path"
 	attributeContainer  = "container.id"
 	attributePod        = "k8s.pod.uid"
+	attributeUnit       = "systemd.unit.name"
 )
 
 // Values of attributeSweep, on the scope of a cgroup: why it is there. Who learns
@@ -43,6 +44,7 @@ type writer struct {
 	cgroup     [arc.NumCgroupFields]bool
 	nodeStart  [arc.NumNodeFields]pcommon.Timestamp
 	identities *identities
+	look       *look
 }
 
 func newWriter(version string, enabled metadata.MetricsConfig, nodeStart [arc.NumNodeFields]pcommon.Timestamp, ids *identities) *writer {
@@ -54,6 +56,7 @@ func newWriter(version string, enabled metadata.MetricsConfig, nodeStart [arc.Nu
 	for i, f := range arc.CgroupFields {
 		w.cgroup[i] = on[f.Name]
 	}
+	w.look = newLook(ids, w.cgroup)
 	return w
 }
 
@@ -68,7 +71,8 @@ func enabledMetrics(cfg metadata.MetricsConfig) map[string]bool {
 }
 
 // write returns the node of a sample and the given rows of its sweep, which are
-// those of sweep, full or movers.
+// those of sweep, full or movers. It looks at the cgroups where that is due, and
+// leaves what it saw in the sample.
 func (w *writer) write(s *arc.Sample, rows []int, sweep string) pmetric.Metrics {
 	md := pmetric.NewMetrics()
 	md.ResourceMetrics().EnsureCapacity(1 + len(rows))
@@ -84,6 +88,7 @@ func (w *writer) write(s *arc.Sample, rows []int, sweep string) pmetric.Metrics 
 		}
 	}
 	w.identities.resolve(s, rows)
+	w.look.at(s, rows, sweep)
 	for _, row := range rows {
 		w.writeCgroup(md, s, row, sweep, now)
 	}
@@ -101,6 +106,7 @@ func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, sweep s
 	putNonEmpty(attributes, attributeCgroupPath, identity.path)
 	putNonEmpty(attributes, attributeContainer, identity.container)
 	putNonEmpty(attributes, attributePod, identity.pod)
+	putNonEmpty(attributes, attributeUnit, identity.unit)
 
 	scope := w.scope(rm, s)
 	scope.Scope().Attributes().PutStr(attributeSweep, sweep)
@@ -120,7 +126,9 @@ func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, sweep s
 	}
 }
 
-func isLimit(f arc.CgroupField) bool { return f == arc.CgroupMemoryHigh || f == arc.CgroupMemoryMax }
+func isLimit(f arc.CgroupField) bool {
+	return f == arc.CgroupMemoryHigh || f == arc.CgroupMemoryMax || f == arc.CgroupPidsMax
+}
 
 // scope adds the scope.
 func (w *writer) scope(rm pmetric.ResourceMetrics, s *arc.Sample) pmetric.ScopeMetrics {

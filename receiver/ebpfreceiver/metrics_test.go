@@ -201,7 +201,7 @@ func (w *walkOnly) Walk(visit func(id, parent uint64, path string) error) error 
 func TestWithoutARootACgroupIsItsID(t *testing.T) {
 	k := &fakeKernel{}
 	w := fakeWriter(k, nil)
-	w.identities = newIdentities(nil, 10)
+	*w.identities = *newIdentities(nil, 10)
 	md := w.write(fakeSample(t, k, 1), []int{4}, sweepMovers)
 	require.Equal(t, 2, md.ResourceMetrics().Len())
 	assert.Equal(t, map[string]any{attributeCgroupID: int64(5)}, md.ResourceMetrics().At(1).Resource().Attributes().AsRaw())
@@ -209,7 +209,7 @@ func TestWithoutARootACgroupIsItsID(t *testing.T) {
 
 func BenchmarkWriteFullSweepOf1000Cgroups(b *testing.B) {
 	w := fakeWriter(&fakeKernel{}, nil)
-	w.identities = newIdentities(nil, 4096)
+	*w.identities = *newIdentities(nil, 4096)
 	s := &arc.Sample{}
 	rows := make([]int, 1000)
 	for i := range rows {

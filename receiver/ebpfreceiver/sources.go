@@ -123,6 +123,7 @@ func (s *sources) openCgroups(cfg *Config, clock sampler.Clock) {
 		s.lack("memory controller", root+"/cgroup.controllers does not list memory",
 			cgroupfs.MemoryRemedy(root)+"; without it no memory of a cgroup is known and nobody can be contained")
 	}
+	s.lackControllers(root)
 	if bpf := s.openBPFCgroups(root, cfg.MaxCgroups); bpf != nil {
 		s.cgroups = bpf
 		return
@@ -138,6 +139,21 @@ func (s *sources) openCgroups(cfg *Config, clock sampler.Clock) {
 	}
 	s.cgroups = sweeper
 	s.closers = append(s.closers, sweeper)
+}
+
+// lackControllers notes the controllers, memory excepted, that are not there,
+// and what is absent for it.
+func (s *sources) lackControllers(root string) {
+	for _, c := range [...]struct{ name, absent string }{
+		{"cpu", "how far cgroups use their CPU quota up"},
+		{"pids", "how many tasks a cgroup has"},
+		{"io", "the I/O of cgroups"},
+	} {
+		if !cgroupfs.HasController(root, c.name) {
+			s.lack(c.name+" controller", root+"/cgroup.controllers does not list "+c.name,
+				cgroupfs.ControllerRemedy(root, c.name)+"; without it "+c.absent+" is not known")
+		}
+	}
 }
 
 // nodeReaders read a node one after the other, each what it knows.

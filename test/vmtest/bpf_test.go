@@ -32,11 +32,41 @@ func TestBPFProgramsOnDebianKernels(t *testing.T) {
 				// The machine is the test's own: its memory may run out.
 				Env:    []string{"REFLEX_REQUIRE_BPF=1", "REFLEX_TEST_EXHAUST=1"},
 				Output: &output, Timeout: 5 * time.Minute,
+				Modules: []string{"null_blk"}, // what is swapped to
 			}
 			exit, err := m.Run(context.Background(), "")
 			require.NoError(t, err, "%s", output.String())
 			assert.Zero(t, exit)
-			assert.Contains(t, output.String(), "--- PASS: TestNodeSeesMemoryRunOut")
+			for _, test := range []string{
+				"TestNodeSeesMemoryRunOut",
+				"TestSweepCountsTasks", "TestSweepSeesAQuotaUsedUp", "TestSweepSeesSwap", "TestSweepSeesStallsOnMemoryAndIO", // skipped without the controllers
+			} {
+				assert.Contains(t, output.String(), "--- PASS: "+test)
+			}
+			t.Log(output.String())
+		})
+	}
+}
+
+// TestCgroupFilesOnDebianKernels compares what is read of a cgroup's files with
+// what a load in it is known to do.
+func TestCgroupFilesOnDebianKernels(t *testing.T) {
+	binary := compileTests(t, "../..", "./receiver/ebpfreceiver/internal/cgroupstat")
+	for _, name := range kernels {
+		t.Run(name, func(t *testing.T) {
+			var output bytes.Buffer
+			m := &Machine{
+				Kernel:  fetch(t, name),
+				Files:   []File{{Guest: "/bin/tests", Host: binary}},
+				Command: []string{"/bin/tests", "-test.v", "-test.run=^TestTheKernelCountsWhatTheLoadDoes$", "-test.timeout=60s"},
+				Modules: []string{"null_blk"},
+				Env:     []string{"REFLEX_TEST_DISK=/dev/nullb0"},
+				Output:  &output, Timeout: 2 * time.Minute,
+			}
+			exit, err := m.Run(context.Background(), "")
+			require.NoError(t, err, "%s", output.String())
+			assert.Zero(t, exit, "%s", output.String())
+			assert.Contains(t, output.String(), "--- PASS: TestTheKernelCountsWhatTheLoadDoes", "%s", output.String())
 			t.Log(output.String())
 		})
 	}

@@ -22,6 +22,9 @@ const (
 	fileCPUPressure
 	fileMemoryPressure
 	fileIOPressure
+	fileSwapCurrent
+	filePidsCurrent
+	filePidsMax
 	numFiles
 )
 
@@ -33,6 +36,9 @@ var fileNames = [numFiles]string{
 	fileCPUPressure:    "cpu.pressure",
 	fileMemoryPressure: "memory.pressure",
 	fileIOPressure:     "io.pressure",
+	fileSwapCurrent:    "memory.swap.current",
+	filePidsCurrent:    "pids.current",
+	filePidsMax:        "pids.max",
 }
 
 // cgroup is one cgroup with its open files; -1 is a file it does not have.
@@ -88,21 +94,41 @@ func (c *cgroup) readFast(buf []byte) {
 
 // readSlow reads all other columns.
 func (c *cgroup) readSlow(buf []byte) {
-	c.readLimit(arc.CgroupMemoryHigh, fileMemoryHigh, buf)
-	c.readLimit(arc.CgroupMemoryMax, fileMemoryMax, buf)
-
-	c.values[arc.CgroupCPUTime] = arc.Absent
-	if text, err := c.read(fileCPUStat, buf); err == nil {
-		if v, ok := cgroupfs.Keyed(text, "usage_usec"); ok {
-			c.values[arc.CgroupCPUTime] = v * 1000
-		}
-	}
+	c.readNumber(arc.CgroupMemoryHigh, fileMemoryHigh, buf)
+	c.readNumber(arc.CgroupMemoryMax, fileMemoryMax, buf)
+	c.readNumber(arc.CgroupMemorySwap, fileSwapCurrent, buf)
+	c.readNumber(arc.CgroupPids, filePidsCurrent, buf)
+	c.readNumber(arc.CgroupPidsMax, filePidsMax, buf)
+	c.readCPU(buf)
 	c.readPressure(fileCPUPressure, arc.CgroupPressureCPUSome, arc.NumCgroupFields, buf)
 	c.readPressure(fileMemoryPressure, arc.CgroupPressureMemorySome, arc.CgroupPressureMemoryFull, buf)
 	c.readPressure(fileIOPressure, arc.CgroupPressureIOSome, arc.CgroupPressureIOFull, buf)
 }
 
-func (c *cgroup) readLimit(f arc.CgroupField, file int, buf []byte) {
+// cpuColumns are the columns from cpu.stat, and what a unit of it is here.
+var cpuColumns = [...]struct {
+	field arc.CgroupField
+	key   string
+	unit  uint64
+}{
+	{arc.CgroupCPUTime, "usage_usec", 1000},
+	{arc.CgroupCPUPeriods, "nr_periods", 1},
+	{arc.CgroupCPUThrottledPeriods, "nr_throttled", 1},
+	{arc.CgroupCPUThrottledTime, "throttled_usec", 1000},
+}
+
+func (c *cgroup) readCPU(buf []byte) {
+	text, err := c.read(fileCPUStat, buf)
+	for _, column := range cpuColumns {
+		c.values[column.field] = arc.Absent
+		if v, ok := cgroupfs.Keyed(text, column.key); err == nil && ok {
+			c.values[column.field] = v * column.unit
+		}
+	}
+}
+
+// readNumber reads a file that holds one number, or "max".
+func (c *cgroup) readNumber(f arc.CgroupField, file int, buf []byte) {
 	c.values[f] = arc.Absent
 	if text, err := c.read(file, buf); err == nil {
 		if v, ok := cgroupfs.ParseUint(text); ok {

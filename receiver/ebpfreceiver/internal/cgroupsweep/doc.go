@@ -8,7 +8,8 @@
 // its reads where they matter: memory.current of every cgroup ten times a
 // second, the other columns of every cgroup once a second, spread evenly; the
 // kernel itself refreshes those only every two seconds. The tree is
-// walked again once a second, less often where walking it is slow.
+// walked again once a second, less often where walking it is slow. It fills the
+// columns that the iterator fills; the others are package cgroupstat's.
 //
 // The package promises that descriptors and memory are bounded, and that a row's
 // values belong to the row's id: files are opened once and stay with their

@@ -68,7 +68,10 @@ func (f *tree) service(cgroup, current string) {
 	f.write(cgroup, "memory.current", current+"\n")
 	f.write(cgroup, "memory.high", "max\n")
 	f.write(cgroup, "memory.max", "1073741824\n")
-	f.write(cgroup, "cpu.stat", "usage_usec 2500000\nuser_usec 1\n")
+	f.write(cgroup, "cpu.stat", "usage_usec 2500000\nuser_usec 1\nnr_periods 30\nnr_throttled 20\nthrottled_usec 700\n")
+	f.write(cgroup, "memory.swap.current", "8192\n")
+	f.write(cgroup, "pids.current", "17\n")
+	f.write(cgroup, "pids.max", "max\n")
 	f.write(cgroup, "cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=11\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n")
 	f.write(cgroup, "memory.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=22\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=2\n")
 	f.write(cgroup, "io.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=33\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n")
@@ -84,10 +87,18 @@ func TestARowHoldsWhatTheFilesSay(t *testing.T) {
 	assert.Equal(t, []uint64{0, f.id("."), f.id("a")}, into.Parent)
 	b := rows[f.id("a/b")]
 	for field, want := range map[arc.CgroupField]uint64{
-		arc.CgroupMemoryUsage:        4096,
-		arc.CgroupMemoryHigh:         arc.Unlimited,
-		arc.CgroupMemoryMax:          1 << 30,
-		arc.CgroupCPUTime:            2_500_000_000,
+		arc.CgroupMemoryUsage: 4096,
+		arc.CgroupMemoryHigh:  arc.Unlimited,
+		arc.CgroupMemoryMax:   1 << 30,
+		arc.CgroupCPUTime:     2_500_000_000,
+
+		arc.CgroupMemorySwap:          8192,
+		arc.CgroupCPUPeriods:          30,
+		arc.CgroupCPUThrottledPeriods: 20,
+		arc.CgroupCPUThrottledTime:    700_000,
+		arc.CgroupPids:                17,
+		arc.CgroupPidsMax:             arc.Unlimited,
+
 		arc.CgroupPressureCPUSome:    11_000,
 		arc.CgroupPressureMemorySome: 22_000,
 		arc.CgroupPressureMemoryFull: 2_000,

@@ -7,6 +7,66 @@ import (
 	"go.opentelemetry.io/collector/filter"
 )
 
+// CgroupCPUPeriodsMetricConfig provides config for the cgroup.cpu.periods metric.
+type CgroupCPUPeriodsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupCPUPeriodsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupCPUThrottledPeriodsMetricConfig provides config for the cgroup.cpu.throttled.periods metric.
+type CgroupCPUThrottledPeriodsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupCPUThrottledPeriodsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupCPUThrottledTimeMetricConfig provides config for the cgroup.cpu.throttled.time metric.
+type CgroupCPUThrottledTimeMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupCPUThrottledTimeMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // CgroupCPUTimeMetricConfig provides config for the cgroup.cpu.time metric.
 type CgroupCPUTimeMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -14,6 +74,126 @@ type CgroupCPUTimeMetricConfig struct {
 }
 
 func (ms *CgroupCPUTimeMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupDiskIoReadMetricConfig provides config for the cgroup.disk.io.read metric.
+type CgroupDiskIoReadMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupDiskIoReadMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupDiskIoWriteMetricConfig provides config for the cgroup.disk.io.write metric.
+type CgroupDiskIoWriteMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupDiskIoWriteMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupDiskOperationsReadMetricConfig provides config for the cgroup.disk.operations.read metric.
+type CgroupDiskOperationsReadMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupDiskOperationsReadMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupDiskOperationsWriteMetricConfig provides config for the cgroup.disk.operations.write metric.
+type CgroupDiskOperationsWriteMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupDiskOperationsWriteMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupMemoryAnonMetricConfig provides config for the cgroup.memory.anon metric.
+type CgroupMemoryAnonMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupMemoryAnonMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupMemoryFileMetricConfig provides config for the cgroup.memory.file metric.
+type CgroupMemoryFileMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupMemoryFileMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -67,6 +247,46 @@ func (ms *CgroupMemoryLimitMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// CgroupMemorySwapUsageMetricConfig provides config for the cgroup.memory.swap.usage metric.
+type CgroupMemorySwapUsageMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupMemorySwapUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupMemoryUnreclaimableMetricConfig provides config for the cgroup.memory.unreclaimable metric.
+type CgroupMemoryUnreclaimableMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupMemoryUnreclaimableMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // CgroupMemoryUsageMetricConfig provides config for the cgroup.memory.usage metric.
 type CgroupMemoryUsageMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -74,6 +294,86 @@ type CgroupMemoryUsageMetricConfig struct {
 }
 
 func (ms *CgroupMemoryUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupPagingFaultsMetricConfig provides config for the cgroup.paging.faults metric.
+type CgroupPagingFaultsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupPagingFaultsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupPagingMajorFaultsMetricConfig provides config for the cgroup.paging.major_faults metric.
+type CgroupPagingMajorFaultsMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupPagingMajorFaultsMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupPidsCountMetricConfig provides config for the cgroup.pids.count metric.
+type CgroupPidsCountMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupPidsCountMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupPidsLimitMetricConfig provides config for the cgroup.pids.limit metric.
+type CgroupPidsLimitMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupPidsLimitMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	if parser == nil {
 		return nil
 	}
@@ -1089,10 +1389,25 @@ func (ms *SystemSyscallRateMetricConfig) Unmarshal(parser *confmap.Conf) error {
 
 // MetricsConfig provides config for ebpf metrics.
 type MetricsConfig struct {
+	CgroupCPUPeriods                   CgroupCPUPeriodsMetricConfig                   `mapstructure:"cgroup.cpu.periods"`
+	CgroupCPUThrottledPeriods          CgroupCPUThrottledPeriodsMetricConfig          `mapstructure:"cgroup.cpu.throttled.periods"`
+	CgroupCPUThrottledTime             CgroupCPUThrottledTimeMetricConfig             `mapstructure:"cgroup.cpu.throttled.time"`
 	CgroupCPUTime                      CgroupCPUTimeMetricConfig                      `mapstructure:"cgroup.cpu.time"`
+	CgroupDiskIoRead                   CgroupDiskIoReadMetricConfig                   `mapstructure:"cgroup.disk.io.read"`
+	CgroupDiskIoWrite                  CgroupDiskIoWriteMetricConfig                  `mapstructure:"cgroup.disk.io.write"`
+	CgroupDiskOperationsRead           CgroupDiskOperationsReadMetricConfig           `mapstructure:"cgroup.disk.operations.read"`
+	CgroupDiskOperationsWrite          CgroupDiskOperationsWriteMetricConfig          `mapstructure:"cgroup.disk.operations.write"`
+	CgroupMemoryAnon                   CgroupMemoryAnonMetricConfig                   `mapstructure:"cgroup.memory.anon"`
+	CgroupMemoryFile                   CgroupMemoryFileMetricConfig                   `mapstructure:"cgroup.memory.file"`
 	CgroupMemoryHigh                   CgroupMemoryHighMetricConfig                   `mapstructure:"cgroup.memory.high"`
 	CgroupMemoryLimit                  CgroupMemoryLimitMetricConfig                  `mapstructure:"cgroup.memory.limit"`
+	CgroupMemorySwapUsage              CgroupMemorySwapUsageMetricConfig              `mapstructure:"cgroup.memory.swap.usage"`
+	CgroupMemoryUnreclaimable          CgroupMemoryUnreclaimableMetricConfig          `mapstructure:"cgroup.memory.unreclaimable"`
 	CgroupMemoryUsage                  CgroupMemoryUsageMetricConfig                  `mapstructure:"cgroup.memory.usage"`
+	CgroupPagingFaults                 CgroupPagingFaultsMetricConfig                 `mapstructure:"cgroup.paging.faults"`
+	CgroupPagingMajorFaults            CgroupPagingMajorFaultsMetricConfig            `mapstructure:"cgroup.paging.major_faults"`
+	CgroupPidsCount                    CgroupPidsCountMetricConfig                    `mapstructure:"cgroup.pids.count"`
+	CgroupPidsLimit                    CgroupPidsLimitMetricConfig                    `mapstructure:"cgroup.pids.limit"`
 	CgroupPressureCPUSome              CgroupPressureCPUSomeMetricConfig              `mapstructure:"cgroup.pressure.cpu.some"`
 	CgroupPressureIoFull               CgroupPressureIoFullMetricConfig               `mapstructure:"cgroup.pressure.io.full"`
 	CgroupPressureIoSome               CgroupPressureIoSomeMetricConfig               `mapstructure:"cgroup.pressure.io.some"`
@@ -1147,7 +1462,34 @@ type MetricsConfig struct {
 
 func DefaultMetricsConfig() MetricsConfig {
 	return MetricsConfig{
+		CgroupCPUPeriods: CgroupCPUPeriodsMetricConfig{
+			Enabled: true,
+		},
+		CgroupCPUThrottledPeriods: CgroupCPUThrottledPeriodsMetricConfig{
+			Enabled: true,
+		},
+		CgroupCPUThrottledTime: CgroupCPUThrottledTimeMetricConfig{
+			Enabled: true,
+		},
 		CgroupCPUTime: CgroupCPUTimeMetricConfig{
+			Enabled: true,
+		},
+		CgroupDiskIoRead: CgroupDiskIoReadMetricConfig{
+			Enabled: true,
+		},
+		CgroupDiskIoWrite: CgroupDiskIoWriteMetricConfig{
+			Enabled: true,
+		},
+		CgroupDiskOperationsRead: CgroupDiskOperationsReadMetricConfig{
+			Enabled: true,
+		},
+		CgroupDiskOperationsWrite: CgroupDiskOperationsWriteMetricConfig{
+			Enabled: true,
+		},
+		CgroupMemoryAnon: CgroupMemoryAnonMetricConfig{
+			Enabled: true,
+		},
+		CgroupMemoryFile: CgroupMemoryFileMetricConfig{
 			Enabled: true,
 		},
 		CgroupMemoryHigh: CgroupMemoryHighMetricConfig{
@@ -1156,7 +1498,25 @@ func DefaultMetricsConfig() MetricsConfig {
 		CgroupMemoryLimit: CgroupMemoryLimitMetricConfig{
 			Enabled: true,
 		},
+		CgroupMemorySwapUsage: CgroupMemorySwapUsageMetricConfig{
+			Enabled: true,
+		},
+		CgroupMemoryUnreclaimable: CgroupMemoryUnreclaimableMetricConfig{
+			Enabled: true,
+		},
 		CgroupMemoryUsage: CgroupMemoryUsageMetricConfig{
+			Enabled: true,
+		},
+		CgroupPagingFaults: CgroupPagingFaultsMetricConfig{
+			Enabled: true,
+		},
+		CgroupPagingMajorFaults: CgroupPagingMajorFaultsMetricConfig{
+			Enabled: true,
+		},
+		CgroupPidsCount: CgroupPidsCountMetricConfig{
+			Enabled: true,
+		},
+		CgroupPidsLimit: CgroupPidsLimitMetricConfig{
 			Enabled: true,
 		},
 		CgroupPressureCPUSome: CgroupPressureCPUSomeMetricConfig{
@@ -1344,6 +1704,7 @@ type ResourceAttributesConfig struct {
 	K8sPodUID        ResourceAttributeConfig `mapstructure:"k8s.pod.uid"`
 	ReflexCgroupID   ResourceAttributeConfig `mapstructure:"reflex.cgroup.id"`
 	ReflexCgroupPath ResourceAttributeConfig `mapstructure:"reflex.cgroup.path"`
+	SystemdUnitName  ResourceAttributeConfig `mapstructure:"systemd.unit.name"`
 }
 
 func DefaultResourceAttributesConfig() ResourceAttributesConfig {
@@ -1358,6 +1719,9 @@ func DefaultResourceAttributesConfig() ResourceAttributesConfig {
 			Enabled: true,
 		},
 		ReflexCgroupPath: ResourceAttributeConfig{
+			Enabled: true,
+		},
+		SystemdUnitName: ResourceAttributeConfig{
 			Enabled: true,
 		},
 	}

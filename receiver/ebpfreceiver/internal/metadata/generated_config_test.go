@@ -26,7 +26,34 @@ func TestMetricsBuilderConfig(t *testing.T) {
 			name: "all_set",
 			want: MetricsBuilderConfig{
 				Metrics: MetricsConfig{
+					CgroupCPUPeriods: CgroupCPUPeriodsMetricConfig{
+						Enabled: true,
+					},
+					CgroupCPUThrottledPeriods: CgroupCPUThrottledPeriodsMetricConfig{
+						Enabled: true,
+					},
+					CgroupCPUThrottledTime: CgroupCPUThrottledTimeMetricConfig{
+						Enabled: true,
+					},
 					CgroupCPUTime: CgroupCPUTimeMetricConfig{
+						Enabled: true,
+					},
+					CgroupDiskIoRead: CgroupDiskIoReadMetricConfig{
+						Enabled: true,
+					},
+					CgroupDiskIoWrite: CgroupDiskIoWriteMetricConfig{
+						Enabled: true,
+					},
+					CgroupDiskOperationsRead: CgroupDiskOperationsReadMetricConfig{
+						Enabled: true,
+					},
+					CgroupDiskOperationsWrite: CgroupDiskOperationsWriteMetricConfig{
+						Enabled: true,
+					},
+					CgroupMemoryAnon: CgroupMemoryAnonMetricConfig{
+						Enabled: true,
+					},
+					CgroupMemoryFile: CgroupMemoryFileMetricConfig{
 						Enabled: true,
 					},
 					CgroupMemoryHigh: CgroupMemoryHighMetricConfig{
@@ -35,7 +62,25 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					CgroupMemoryLimit: CgroupMemoryLimitMetricConfig{
 						Enabled: true,
 					},
+					CgroupMemorySwapUsage: CgroupMemorySwapUsageMetricConfig{
+						Enabled: true,
+					},
+					CgroupMemoryUnreclaimable: CgroupMemoryUnreclaimableMetricConfig{
+						Enabled: true,
+					},
 					CgroupMemoryUsage: CgroupMemoryUsageMetricConfig{
+						Enabled: true,
+					},
+					CgroupPagingFaults: CgroupPagingFaultsMetricConfig{
+						Enabled: true,
+					},
+					CgroupPagingMajorFaults: CgroupPagingMajorFaultsMetricConfig{
+						Enabled: true,
+					},
+					CgroupPidsCount: CgroupPidsCountMetricConfig{
+						Enabled: true,
+					},
+					CgroupPidsLimit: CgroupPidsLimitMetricConfig{
 						Enabled: true,
 					},
 					CgroupPressureCPUSome: CgroupPressureCPUSomeMetricConfig{
@@ -194,6 +239,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					K8sPodUID:        ResourceAttributeConfig{Enabled: true},
 					ReflexCgroupID:   ResourceAttributeConfig{Enabled: true},
 					ReflexCgroupPath: ResourceAttributeConfig{Enabled: true},
+					SystemdUnitName:  ResourceAttributeConfig{Enabled: true},
 				},
 			},
 		},
@@ -201,7 +247,34 @@ func TestMetricsBuilderConfig(t *testing.T) {
 			name: "none_set",
 			want: MetricsBuilderConfig{
 				Metrics: MetricsConfig{
+					CgroupCPUPeriods: CgroupCPUPeriodsMetricConfig{
+						Enabled: false,
+					},
+					CgroupCPUThrottledPeriods: CgroupCPUThrottledPeriodsMetricConfig{
+						Enabled: false,
+					},
+					CgroupCPUThrottledTime: CgroupCPUThrottledTimeMetricConfig{
+						Enabled: false,
+					},
 					CgroupCPUTime: CgroupCPUTimeMetricConfig{
+						Enabled: false,
+					},
+					CgroupDiskIoRead: CgroupDiskIoReadMetricConfig{
+						Enabled: false,
+					},
+					CgroupDiskIoWrite: CgroupDiskIoWriteMetricConfig{
+						Enabled: false,
+					},
+					CgroupDiskOperationsRead: CgroupDiskOperationsReadMetricConfig{
+						Enabled: false,
+					},
+					CgroupDiskOperationsWrite: CgroupDiskOperationsWriteMetricConfig{
+						Enabled: false,
+					},
+					CgroupMemoryAnon: CgroupMemoryAnonMetricConfig{
+						Enabled: false,
+					},
+					CgroupMemoryFile: CgroupMemoryFileMetricConfig{
 						Enabled: false,
 					},
 					CgroupMemoryHigh: CgroupMemoryHighMetricConfig{
@@ -210,7 +283,25 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					CgroupMemoryLimit: CgroupMemoryLimitMetricConfig{
 						Enabled: false,
 					},
+					CgroupMemorySwapUsage: CgroupMemorySwapUsageMetricConfig{
+						Enabled: false,
+					},
+					CgroupMemoryUnreclaimable: CgroupMemoryUnreclaimableMetricConfig{
+						Enabled: false,
+					},
 					CgroupMemoryUsage: CgroupMemoryUsageMetricConfig{
+						Enabled: false,
+					},
+					CgroupPagingFaults: CgroupPagingFaultsMetricConfig{
+						Enabled: false,
+					},
+					CgroupPagingMajorFaults: CgroupPagingMajorFaultsMetricConfig{
+						Enabled: false,
+					},
+					CgroupPidsCount: CgroupPidsCountMetricConfig{
+						Enabled: false,
+					},
+					CgroupPidsLimit: CgroupPidsLimitMetricConfig{
 						Enabled: false,
 					},
 					CgroupPressureCPUSome: CgroupPressureCPUSomeMetricConfig{
@@ -369,6 +460,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					K8sPodUID:        ResourceAttributeConfig{Enabled: false},
 					ReflexCgroupID:   ResourceAttributeConfig{Enabled: false},
 					ReflexCgroupPath: ResourceAttributeConfig{Enabled: false},
+					SystemdUnitName:  ResourceAttributeConfig{Enabled: false},
 				},
 			},
 		},
@@ -376,7 +468,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(CgroupCPUTimeMetricConfig{}, CgroupMemoryHighMetricConfig{}, CgroupMemoryLimitMetricConfig{}, CgroupMemoryUsageMetricConfig{}, CgroupPressureCPUSomeMetricConfig{}, CgroupPressureIoFullMetricConfig{}, CgroupPressureIoSomeMetricConfig{}, CgroupPressureMemoryFullMetricConfig{}, CgroupPressureMemorySomeMetricConfig{}, SystemCPUBusyTimeMetricConfig{}, SystemCPUContextSwitchesMetricConfig{}, SystemCPUInterruptTimeMetricConfig{}, SystemCPUKernelTimeMetricConfig{}, SystemCPURunQueueDelayMetricConfig{}, SystemCPUSoftirqTimeMetricConfig{}, SystemDiskBlockIoMetricConfig{}, SystemDiskBlockOperationsMetricConfig{}, SystemDiskBlockTimeMetricConfig{}, SystemMemoryCompactionStallsMetricConfig{}, SystemMemoryDirectReclaimTimeMetricConfig{}, SystemMemoryDirectReclaimsMetricConfig{}, SystemMemoryFragmentationMetricConfig{}, SystemMemoryLimitMetricConfig{}, SystemMemoryLinuxAvailableMetricConfig{}, SystemMemoryOomKillsMetricConfig{}, SystemMemoryUsedMetricConfig{}, SystemNetworkErrorsReceivedMetricConfig{}, SystemNetworkErrorsSentMetricConfig{}, SystemNetworkIoReceivedMetricConfig{}, SystemNetworkIoSentMetricConfig{}, SystemNetworkPacketDroppedReceivedMetricConfig{}, SystemNetworkPacketDroppedSentMetricConfig{}, SystemNetworkPacketsReceivedMetricConfig{}, SystemNetworkPacketsSentMetricConfig{}, SystemNetworkTCPDestinationEntropyMetricConfig{}, SystemNetworkTCPOpensMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemPagingFaultsMetricConfig{}, SystemPagingMajorFaultsMetricConfig{}, SystemPagingOperationsInMetricConfig{}, SystemPagingOperationsOutMetricConfig{}, SystemPressureCPUSomeMetricConfig{}, SystemPressureIoFullMetricConfig{}, SystemPressureIoSomeMetricConfig{}, SystemPressureMemoryFullMetricConfig{}, SystemPressureMemorySomeMetricConfig{}, SystemProcessBlockedMetricConfig{}, SystemProcessExecsMetricConfig{}, SystemProcessExitsMetricConfig{}, SystemProcessForksMetricConfig{}, SystemProcessRunnableMetricConfig{}, SystemProcessUninterruptibleMetricConfig{}, SystemSyscallEntropyMetricConfig{}, SystemSyscallRateMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(CgroupCPUPeriodsMetricConfig{}, CgroupCPUThrottledPeriodsMetricConfig{}, CgroupCPUThrottledTimeMetricConfig{}, CgroupCPUTimeMetricConfig{}, CgroupDiskIoReadMetricConfig{}, CgroupDiskIoWriteMetricConfig{}, CgroupDiskOperationsReadMetricConfig{}, CgroupDiskOperationsWriteMetricConfig{}, CgroupMemoryAnonMetricConfig{}, CgroupMemoryFileMetricConfig{}, CgroupMemoryHighMetricConfig{}, CgroupMemoryLimitMetricConfig{}, CgroupMemorySwapUsageMetricConfig{}, CgroupMemoryUnreclaimableMetricConfig{}, CgroupMemoryUsageMetricConfig{}, CgroupPagingFaultsMetricConfig{}, CgroupPagingMajorFaultsMetricConfig{}, CgroupPidsCountMetricConfig{}, CgroupPidsLimitMetricConfig{}, CgroupPressureCPUSomeMetricConfig{}, CgroupPressureIoFullMetricConfig{}, CgroupPressureIoSomeMetricConfig{}, CgroupPressureMemoryFullMetricConfig{}, CgroupPressureMemorySomeMetricConfig{}, SystemCPUBusyTimeMetricConfig{}, SystemCPUContextSwitchesMetricConfig{}, SystemCPUInterruptTimeMetricConfig{}, SystemCPUKernelTimeMetricConfig{}, SystemCPURunQueueDelayMetricConfig{}, SystemCPUSoftirqTimeMetricConfig{}, SystemDiskBlockIoMetricConfig{}, SystemDiskBlockOperationsMetricConfig{}, SystemDiskBlockTimeMetricConfig{}, SystemMemoryCompactionStallsMetricConfig{}, SystemMemoryDirectReclaimTimeMetricConfig{}, SystemMemoryDirectReclaimsMetricConfig{}, SystemMemoryFragmentationMetricConfig{}, SystemMemoryLimitMetricConfig{}, SystemMemoryLinuxAvailableMetricConfig{}, SystemMemoryOomKillsMetricConfig{}, SystemMemoryUsedMetricConfig{}, SystemNetworkErrorsReceivedMetricConfig{}, SystemNetworkErrorsSentMetricConfig{}, SystemNetworkIoReceivedMetricConfig{}, SystemNetworkIoSentMetricConfig{}, SystemNetworkPacketDroppedReceivedMetricConfig{}, SystemNetworkPacketDroppedSentMetricConfig{}, SystemNetworkPacketsReceivedMetricConfig{}, SystemNetworkPacketsSentMetricConfig{}, SystemNetworkTCPDestinationEntropyMetricConfig{}, SystemNetworkTCPOpensMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemPagingFaultsMetricConfig{}, SystemPagingMajorFaultsMetricConfig{}, SystemPagingOperationsInMetricConfig{}, SystemPagingOperationsOutMetricConfig{}, SystemPressureCPUSomeMetricConfig{}, SystemPressureIoFullMetricConfig{}, SystemPressureIoSomeMetricConfig{}, SystemPressureMemoryFullMetricConfig{}, SystemPressureMemorySomeMetricConfig{}, SystemProcessBlockedMetricConfig{}, SystemProcessExecsMetricConfig{}, SystemProcessExitsMetricConfig{}, SystemProcessForksMetricConfig{}, SystemProcessRunnableMetricConfig{}, SystemProcessUninterruptibleMetricConfig{}, SystemSyscallEntropyMetricConfig{}, SystemSyscallRateMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}
@@ -408,6 +500,7 @@ func TestResourceAttributesConfig(t *testing.T) {
 				K8sPodUID:        ResourceAttributeConfig{Enabled: true},
 				ReflexCgroupID:   ResourceAttributeConfig{Enabled: true},
 				ReflexCgroupPath: ResourceAttributeConfig{Enabled: true},
+				SystemdUnitName:  ResourceAttributeConfig{Enabled: true},
 			},
 		},
 		{
@@ -417,6 +510,7 @@ func TestResourceAttributesConfig(t *testing.T) {
 				K8sPodUID:        ResourceAttributeConfig{Enabled: false},
 				ReflexCgroupID:   ResourceAttributeConfig{Enabled: false},
 				ReflexCgroupPath: ResourceAttributeConfig{Enabled: false},
+				SystemdUnitName:  ResourceAttributeConfig{Enabled: false},
 			},
 		},
 	}

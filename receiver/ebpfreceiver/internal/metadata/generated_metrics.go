@@ -19,8 +19,35 @@ const (
 )
 
 var MetricsInfo = metricsInfo{
+	CgroupCPUPeriods: metricInfo{
+		Name: "cgroup.cpu.periods",
+	},
+	CgroupCPUThrottledPeriods: metricInfo{
+		Name: "cgroup.cpu.throttled.periods",
+	},
+	CgroupCPUThrottledTime: metricInfo{
+		Name: "cgroup.cpu.throttled.time",
+	},
 	CgroupCPUTime: metricInfo{
 		Name: "cgroup.cpu.time",
+	},
+	CgroupDiskIoRead: metricInfo{
+		Name: "cgroup.disk.io.read",
+	},
+	CgroupDiskIoWrite: metricInfo{
+		Name: "cgroup.disk.io.write",
+	},
+	CgroupDiskOperationsRead: metricInfo{
+		Name: "cgroup.disk.operations.read",
+	},
+	CgroupDiskOperationsWrite: metricInfo{
+		Name: "cgroup.disk.operations.write",
+	},
+	CgroupMemoryAnon: metricInfo{
+		Name: "cgroup.memory.anon",
+	},
+	CgroupMemoryFile: metricInfo{
+		Name: "cgroup.memory.file",
 	},
 	CgroupMemoryHigh: metricInfo{
 		Name: "cgroup.memory.high",
@@ -28,8 +55,26 @@ var MetricsInfo = metricsInfo{
 	CgroupMemoryLimit: metricInfo{
 		Name: "cgroup.memory.limit",
 	},
+	CgroupMemorySwapUsage: metricInfo{
+		Name: "cgroup.memory.swap.usage",
+	},
+	CgroupMemoryUnreclaimable: metricInfo{
+		Name: "cgroup.memory.unreclaimable",
+	},
 	CgroupMemoryUsage: metricInfo{
 		Name: "cgroup.memory.usage",
+	},
+	CgroupPagingFaults: metricInfo{
+		Name: "cgroup.paging.faults",
+	},
+	CgroupPagingMajorFaults: metricInfo{
+		Name: "cgroup.paging.major_faults",
+	},
+	CgroupPidsCount: metricInfo{
+		Name: "cgroup.pids.count",
+	},
+	CgroupPidsLimit: metricInfo{
+		Name: "cgroup.pids.limit",
 	},
 	CgroupPressureCPUSome: metricInfo{
 		Name: "cgroup.pressure.cpu.some",
@@ -184,10 +229,25 @@ var MetricsInfo = metricsInfo{
 }
 
 type metricsInfo struct {
+	CgroupCPUPeriods                   metricInfo
+	CgroupCPUThrottledPeriods          metricInfo
+	CgroupCPUThrottledTime             metricInfo
 	CgroupCPUTime                      metricInfo
+	CgroupDiskIoRead                   metricInfo
+	CgroupDiskIoWrite                  metricInfo
+	CgroupDiskOperationsRead           metricInfo
+	CgroupDiskOperationsWrite          metricInfo
+	CgroupMemoryAnon                   metricInfo
+	CgroupMemoryFile                   metricInfo
 	CgroupMemoryHigh                   metricInfo
 	CgroupMemoryLimit                  metricInfo
+	CgroupMemorySwapUsage              metricInfo
+	CgroupMemoryUnreclaimable          metricInfo
 	CgroupMemoryUsage                  metricInfo
+	CgroupPagingFaults                 metricInfo
+	CgroupPagingMajorFaults            metricInfo
+	CgroupPidsCount                    metricInfo
+	CgroupPidsLimit                    metricInfo
 	CgroupPressureCPUSome              metricInfo
 	CgroupPressureIoFull               metricInfo
 	CgroupPressureIoSome               metricInfo
@@ -245,6 +305,162 @@ type metricInfo struct {
 	Attributes []string
 }
 
+type metricCgroupCPUPeriods struct {
+	data     pmetric.Metric               // data buffer for generated metric.
+	config   CgroupCPUPeriodsMetricConfig // metric config provided by user.
+	capacity int                          // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.cpu.periods metric with initial data.
+func (m *metricCgroupCPUPeriods) init() {
+	m.data.SetName("cgroup.cpu.periods")
+	m.data.SetDescription("Periods of the cgroup's CPU quota in which it ran, 0 without a quota.")
+	m.data.SetUnit("{period}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupCPUPeriods) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupCPUPeriods) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupCPUPeriods) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupCPUPeriods(cfg CgroupCPUPeriodsMetricConfig) metricCgroupCPUPeriods {
+	m := metricCgroupCPUPeriods{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupCPUThrottledPeriods struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   CgroupCPUThrottledPeriodsMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.cpu.throttled.periods metric with initial data.
+func (m *metricCgroupCPUThrottledPeriods) init() {
+	m.data.SetName("cgroup.cpu.throttled.periods")
+	m.data.SetDescription("Periods in which the cgroup used its CPU quota up.")
+	m.data.SetUnit("{period}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupCPUThrottledPeriods) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupCPUThrottledPeriods) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupCPUThrottledPeriods) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupCPUThrottledPeriods(cfg CgroupCPUThrottledPeriodsMetricConfig) metricCgroupCPUThrottledPeriods {
+	m := metricCgroupCPUThrottledPeriods{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupCPUThrottledTime struct {
+	data     pmetric.Metric                     // data buffer for generated metric.
+	config   CgroupCPUThrottledTimeMetricConfig // metric config provided by user.
+	capacity int                                // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.cpu.throttled.time metric with initial data.
+func (m *metricCgroupCPUThrottledTime) init() {
+	m.data.SetName("cgroup.cpu.throttled.time")
+	m.data.SetDescription("Time the cgroup was kept from running by its CPU quota, summed over CPUs.")
+	m.data.SetUnit("s")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupCPUThrottledTime) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val float64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetDoubleValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupCPUThrottledTime) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupCPUThrottledTime) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupCPUThrottledTime(cfg CgroupCPUThrottledTimeMetricConfig) metricCgroupCPUThrottledTime {
+	m := metricCgroupCPUThrottledTime{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricCgroupCPUTime struct {
 	data     pmetric.Metric            // data buffer for generated metric.
 	config   CgroupCPUTimeMetricConfig // metric config provided by user.
@@ -289,6 +505,314 @@ func (m *metricCgroupCPUTime) emit(metrics pmetric.MetricSlice) {
 
 func newMetricCgroupCPUTime(cfg CgroupCPUTimeMetricConfig) metricCgroupCPUTime {
 	m := metricCgroupCPUTime{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupDiskIoRead struct {
+	data     pmetric.Metric               // data buffer for generated metric.
+	config   CgroupDiskIoReadMetricConfig // metric config provided by user.
+	capacity int                          // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.disk.io.read metric with initial data.
+func (m *metricCgroupDiskIoRead) init() {
+	m.data.SetName("cgroup.disk.io.read")
+	m.data.SetDescription("Bytes that the cgroup and its descendants read from block devices.")
+	m.data.SetUnit("By")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupDiskIoRead) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupDiskIoRead) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupDiskIoRead) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupDiskIoRead(cfg CgroupDiskIoReadMetricConfig) metricCgroupDiskIoRead {
+	m := metricCgroupDiskIoRead{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupDiskIoWrite struct {
+	data     pmetric.Metric                // data buffer for generated metric.
+	config   CgroupDiskIoWriteMetricConfig // metric config provided by user.
+	capacity int                           // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.disk.io.write metric with initial data.
+func (m *metricCgroupDiskIoWrite) init() {
+	m.data.SetName("cgroup.disk.io.write")
+	m.data.SetDescription("Bytes that the cgroup and its descendants wrote to block devices.")
+	m.data.SetUnit("By")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupDiskIoWrite) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupDiskIoWrite) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupDiskIoWrite) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupDiskIoWrite(cfg CgroupDiskIoWriteMetricConfig) metricCgroupDiskIoWrite {
+	m := metricCgroupDiskIoWrite{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupDiskOperationsRead struct {
+	data     pmetric.Metric                       // data buffer for generated metric.
+	config   CgroupDiskOperationsReadMetricConfig // metric config provided by user.
+	capacity int                                  // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.disk.operations.read metric with initial data.
+func (m *metricCgroupDiskOperationsRead) init() {
+	m.data.SetName("cgroup.disk.operations.read")
+	m.data.SetDescription("Read requests of the cgroup and its descendants to block devices.")
+	m.data.SetUnit("{operation}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupDiskOperationsRead) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupDiskOperationsRead) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupDiskOperationsRead) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupDiskOperationsRead(cfg CgroupDiskOperationsReadMetricConfig) metricCgroupDiskOperationsRead {
+	m := metricCgroupDiskOperationsRead{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupDiskOperationsWrite struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   CgroupDiskOperationsWriteMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.disk.operations.write metric with initial data.
+func (m *metricCgroupDiskOperationsWrite) init() {
+	m.data.SetName("cgroup.disk.operations.write")
+	m.data.SetDescription("Write requests of the cgroup and its descendants to block devices.")
+	m.data.SetUnit("{operation}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupDiskOperationsWrite) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupDiskOperationsWrite) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupDiskOperationsWrite) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupDiskOperationsWrite(cfg CgroupDiskOperationsWriteMetricConfig) metricCgroupDiskOperationsWrite {
+	m := metricCgroupDiskOperationsWrite{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupMemoryAnon struct {
+	data     pmetric.Metric               // data buffer for generated metric.
+	config   CgroupMemoryAnonMetricConfig // metric config provided by user.
+	capacity int                          // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.memory.anon metric with initial data.
+func (m *metricCgroupMemoryAnon) init() {
+	m.data.SetName("cgroup.memory.anon")
+	m.data.SetDescription("Anonymous memory of the cgroup and its descendants.")
+	m.data.SetUnit("By")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricCgroupMemoryAnon) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupMemoryAnon) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupMemoryAnon) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupMemoryAnon(cfg CgroupMemoryAnonMetricConfig) metricCgroupMemoryAnon {
+	m := metricCgroupMemoryAnon{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupMemoryFile struct {
+	data     pmetric.Metric               // data buffer for generated metric.
+	config   CgroupMemoryFileMetricConfig // metric config provided by user.
+	capacity int                          // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.memory.file metric with initial data.
+func (m *metricCgroupMemoryFile) init() {
+	m.data.SetName("cgroup.memory.file")
+	m.data.SetDescription("Page cache of the cgroup and its descendants, tmpfs and shared memory included.")
+	m.data.SetUnit("By")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricCgroupMemoryFile) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupMemoryFile) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupMemoryFile) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupMemoryFile(cfg CgroupMemoryFileMetricConfig) metricCgroupMemoryFile {
+	m := metricCgroupMemoryFile{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -397,6 +921,106 @@ func newMetricCgroupMemoryLimit(cfg CgroupMemoryLimitMetricConfig) metricCgroupM
 	return m
 }
 
+type metricCgroupMemorySwapUsage struct {
+	data     pmetric.Metric                    // data buffer for generated metric.
+	config   CgroupMemorySwapUsageMetricConfig // metric config provided by user.
+	capacity int                               // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.memory.swap.usage metric with initial data.
+func (m *metricCgroupMemorySwapUsage) init() {
+	m.data.SetName("cgroup.memory.swap.usage")
+	m.data.SetDescription("Swap used by the cgroup and its descendants, live.")
+	m.data.SetUnit("By")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricCgroupMemorySwapUsage) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupMemorySwapUsage) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupMemorySwapUsage) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupMemorySwapUsage(cfg CgroupMemorySwapUsageMetricConfig) metricCgroupMemorySwapUsage {
+	m := metricCgroupMemorySwapUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupMemoryUnreclaimable struct {
+	data     pmetric.Metric                        // data buffer for generated metric.
+	config   CgroupMemoryUnreclaimableMetricConfig // metric config provided by user.
+	capacity int                                   // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.memory.unreclaimable metric with initial data.
+func (m *metricCgroupMemoryUnreclaimable) init() {
+	m.data.SetName("cgroup.memory.unreclaimable")
+	m.data.SetDescription("Memory that only its owner or swap can free: anonymous, shared, network buffers, and the kernel's but for reclaimable slab.")
+	m.data.SetUnit("By")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricCgroupMemoryUnreclaimable) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupMemoryUnreclaimable) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupMemoryUnreclaimable) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupMemoryUnreclaimable(cfg CgroupMemoryUnreclaimableMetricConfig) metricCgroupMemoryUnreclaimable {
+	m := metricCgroupMemoryUnreclaimable{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
 type metricCgroupMemoryUsage struct {
 	data     pmetric.Metric                // data buffer for generated metric.
 	config   CgroupMemoryUsageMetricConfig // metric config provided by user.
@@ -439,6 +1063,210 @@ func (m *metricCgroupMemoryUsage) emit(metrics pmetric.MetricSlice) {
 
 func newMetricCgroupMemoryUsage(cfg CgroupMemoryUsageMetricConfig) metricCgroupMemoryUsage {
 	m := metricCgroupMemoryUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupPagingFaults struct {
+	data     pmetric.Metric                 // data buffer for generated metric.
+	config   CgroupPagingFaultsMetricConfig // metric config provided by user.
+	capacity int                            // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.paging.faults metric with initial data.
+func (m *metricCgroupPagingFaults) init() {
+	m.data.SetName("cgroup.paging.faults")
+	m.data.SetDescription("Page faults of the cgroup and its descendants, minor and major.")
+	m.data.SetUnit("{fault}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupPagingFaults) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupPagingFaults) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupPagingFaults) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupPagingFaults(cfg CgroupPagingFaultsMetricConfig) metricCgroupPagingFaults {
+	m := metricCgroupPagingFaults{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupPagingMajorFaults struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   CgroupPagingMajorFaultsMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.paging.major_faults metric with initial data.
+func (m *metricCgroupPagingMajorFaults) init() {
+	m.data.SetName("cgroup.paging.major_faults")
+	m.data.SetDescription("Page faults of the cgroup and its descendants that needed I/O.")
+	m.data.SetUnit("{fault}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupPagingMajorFaults) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupPagingMajorFaults) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupPagingMajorFaults) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupPagingMajorFaults(cfg CgroupPagingMajorFaultsMetricConfig) metricCgroupPagingMajorFaults {
+	m := metricCgroupPagingMajorFaults{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupPidsCount struct {
+	data     pmetric.Metric              // data buffer for generated metric.
+	config   CgroupPidsCountMetricConfig // metric config provided by user.
+	capacity int                         // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.pids.count metric with initial data.
+func (m *metricCgroupPidsCount) init() {
+	m.data.SetName("cgroup.pids.count")
+	m.data.SetDescription("Tasks (processes and threads) of the cgroup and its descendants, live.")
+	m.data.SetUnit("{task}")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricCgroupPidsCount) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupPidsCount) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupPidsCount) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupPidsCount(cfg CgroupPidsCountMetricConfig) metricCgroupPidsCount {
+	m := metricCgroupPidsCount{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupPidsLimit struct {
+	data     pmetric.Metric              // data buffer for generated metric.
+	config   CgroupPidsLimitMetricConfig // metric config provided by user.
+	capacity int                         // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.pids.limit metric with initial data.
+func (m *metricCgroupPidsLimit) init() {
+	m.data.SetName("cgroup.pids.limit")
+	m.data.SetDescription("Pids.max of the cgroup.")
+	m.data.SetUnit("{task}")
+	m.data.SetEmptyGauge()
+}
+
+func (m *metricCgroupPidsLimit) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Gauge().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupPidsLimit) updateCapacity() {
+	if m.data.Gauge().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Gauge().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupPidsLimit) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Gauge().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupPidsLimit(cfg CgroupPidsLimitMetricConfig) metricCgroupPidsLimit {
+	m := metricCgroupPidsLimit{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -3037,10 +3865,25 @@ type MetricsBuilder struct {
 	buildInfo                                component.BuildInfo  // contains version information.
 	resourceAttributeIncludeFilter           map[string]filter.Filter
 	resourceAttributeExcludeFilter           map[string]filter.Filter
+	metricCgroupCPUPeriods                   metricCgroupCPUPeriods
+	metricCgroupCPUThrottledPeriods          metricCgroupCPUThrottledPeriods
+	metricCgroupCPUThrottledTime             metricCgroupCPUThrottledTime
 	metricCgroupCPUTime                      metricCgroupCPUTime
+	metricCgroupDiskIoRead                   metricCgroupDiskIoRead
+	metricCgroupDiskIoWrite                  metricCgroupDiskIoWrite
+	metricCgroupDiskOperationsRead           metricCgroupDiskOperationsRead
+	metricCgroupDiskOperationsWrite          metricCgroupDiskOperationsWrite
+	metricCgroupMemoryAnon                   metricCgroupMemoryAnon
+	metricCgroupMemoryFile                   metricCgroupMemoryFile
 	metricCgroupMemoryHigh                   metricCgroupMemoryHigh
 	metricCgroupMemoryLimit                  metricCgroupMemoryLimit
+	metricCgroupMemorySwapUsage              metricCgroupMemorySwapUsage
+	metricCgroupMemoryUnreclaimable          metricCgroupMemoryUnreclaimable
 	metricCgroupMemoryUsage                  metricCgroupMemoryUsage
+	metricCgroupPagingFaults                 metricCgroupPagingFaults
+	metricCgroupPagingMajorFaults            metricCgroupPagingMajorFaults
+	metricCgroupPidsCount                    metricCgroupPidsCount
+	metricCgroupPidsLimit                    metricCgroupPidsLimit
 	metricCgroupPressureCPUSome              metricCgroupPressureCPUSome
 	metricCgroupPressureIoFull               metricCgroupPressureIoFull
 	metricCgroupPressureIoSome               metricCgroupPressureIoSome
@@ -3116,10 +3959,25 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		startTime:                                pcommon.NewTimestampFromTime(time.Now()),
 		metricsBuffer:                            pmetric.NewMetrics(),
 		buildInfo:                                settings.BuildInfo,
+		metricCgroupCPUPeriods:                   newMetricCgroupCPUPeriods(mbc.Metrics.CgroupCPUPeriods),
+		metricCgroupCPUThrottledPeriods:          newMetricCgroupCPUThrottledPeriods(mbc.Metrics.CgroupCPUThrottledPeriods),
+		metricCgroupCPUThrottledTime:             newMetricCgroupCPUThrottledTime(mbc.Metrics.CgroupCPUThrottledTime),
 		metricCgroupCPUTime:                      newMetricCgroupCPUTime(mbc.Metrics.CgroupCPUTime),
+		metricCgroupDiskIoRead:                   newMetricCgroupDiskIoRead(mbc.Metrics.CgroupDiskIoRead),
+		metricCgroupDiskIoWrite:                  newMetricCgroupDiskIoWrite(mbc.Metrics.CgroupDiskIoWrite),
+		metricCgroupDiskOperationsRead:           newMetricCgroupDiskOperationsRead(mbc.Metrics.CgroupDiskOperationsRead),
+		metricCgroupDiskOperationsWrite:          newMetricCgroupDiskOperationsWrite(mbc.Metrics.CgroupDiskOperationsWrite),
+		metricCgroupMemoryAnon:                   newMetricCgroupMemoryAnon(mbc.Metrics.CgroupMemoryAnon),
+		metricCgroupMemoryFile:                   newMetricCgroupMemoryFile(mbc.Metrics.CgroupMemoryFile),
 		metricCgroupMemoryHigh:                   newMetricCgroupMemoryHigh(mbc.Metrics.CgroupMemoryHigh),
 		metricCgroupMemoryLimit:                  newMetricCgroupMemoryLimit(mbc.Metrics.CgroupMemoryLimit),
+		metricCgroupMemorySwapUsage:              newMetricCgroupMemorySwapUsage(mbc.Metrics.CgroupMemorySwapUsage),
+		metricCgroupMemoryUnreclaimable:          newMetricCgroupMemoryUnreclaimable(mbc.Metrics.CgroupMemoryUnreclaimable),
 		metricCgroupMemoryUsage:                  newMetricCgroupMemoryUsage(mbc.Metrics.CgroupMemoryUsage),
+		metricCgroupPagingFaults:                 newMetricCgroupPagingFaults(mbc.Metrics.CgroupPagingFaults),
+		metricCgroupPagingMajorFaults:            newMetricCgroupPagingMajorFaults(mbc.Metrics.CgroupPagingMajorFaults),
+		metricCgroupPidsCount:                    newMetricCgroupPidsCount(mbc.Metrics.CgroupPidsCount),
+		metricCgroupPidsLimit:                    newMetricCgroupPidsLimit(mbc.Metrics.CgroupPidsLimit),
 		metricCgroupPressureCPUSome:              newMetricCgroupPressureCPUSome(mbc.Metrics.CgroupPressureCPUSome),
 		metricCgroupPressureIoFull:               newMetricCgroupPressureIoFull(mbc.Metrics.CgroupPressureIoFull),
 		metricCgroupPressureIoSome:               newMetricCgroupPressureIoSome(mbc.Metrics.CgroupPressureIoSome),
@@ -3197,6 +4055,12 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 	if mbc.ResourceAttributes.ReflexCgroupPath.MetricsExclude != nil {
 		mb.resourceAttributeExcludeFilter["reflex.cgroup.path"] = filter.CreateFilter(mbc.ResourceAttributes.ReflexCgroupPath.MetricsExclude)
 	}
+	if mbc.ResourceAttributes.SystemdUnitName.MetricsInclude != nil {
+		mb.resourceAttributeIncludeFilter["systemd.unit.name"] = filter.CreateFilter(mbc.ResourceAttributes.SystemdUnitName.MetricsInclude)
+	}
+	if mbc.ResourceAttributes.SystemdUnitName.MetricsExclude != nil {
+		mb.resourceAttributeExcludeFilter["systemd.unit.name"] = filter.CreateFilter(mbc.ResourceAttributes.SystemdUnitName.MetricsExclude)
+	}
 
 	for _, op := range options {
 		op.apply(mb)
@@ -3266,10 +4130,25 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	ils.Scope().SetName(ScopeName)
 	ils.Scope().SetVersion(mb.buildInfo.Version)
 	ils.Metrics().EnsureCapacity(mb.metricsCapacity)
+	mb.metricCgroupCPUPeriods.emit(ils.Metrics())
+	mb.metricCgroupCPUThrottledPeriods.emit(ils.Metrics())
+	mb.metricCgroupCPUThrottledTime.emit(ils.Metrics())
 	mb.metricCgroupCPUTime.emit(ils.Metrics())
+	mb.metricCgroupDiskIoRead.emit(ils.Metrics())
+	mb.metricCgroupDiskIoWrite.emit(ils.Metrics())
+	mb.metricCgroupDiskOperationsRead.emit(ils.Metrics())
+	mb.metricCgroupDiskOperationsWrite.emit(ils.Metrics())
+	mb.metricCgroupMemoryAnon.emit(ils.Metrics())
+	mb.metricCgroupMemoryFile.emit(ils.Metrics())
 	mb.metricCgroupMemoryHigh.emit(ils.Metrics())
 	mb.metricCgroupMemoryLimit.emit(ils.Metrics())
+	mb.metricCgroupMemorySwapUsage.emit(ils.Metrics())
+	mb.metricCgroupMemoryUnreclaimable.emit(ils.Metrics())
 	mb.metricCgroupMemoryUsage.emit(ils.Metrics())
+	mb.metricCgroupPagingFaults.emit(ils.Metrics())
+	mb.metricCgroupPagingMajorFaults.emit(ils.Metrics())
+	mb.metricCgroupPidsCount.emit(ils.Metrics())
+	mb.metricCgroupPidsLimit.emit(ils.Metrics())
 	mb.metricCgroupPressureCPUSome.emit(ils.Metrics())
 	mb.metricCgroupPressureIoFull.emit(ils.Metrics())
 	mb.metricCgroupPressureIoSome.emit(ils.Metrics())
@@ -3351,9 +4230,54 @@ func (mb *MetricsBuilder) Emit(options ...ResourceMetricsOption) pmetric.Metrics
 	return metrics
 }
 
+// RecordCgroupCPUPeriodsDataPoint adds a data point to cgroup.cpu.periods metric.
+func (mb *MetricsBuilder) RecordCgroupCPUPeriodsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupCPUPeriods.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupCPUThrottledPeriodsDataPoint adds a data point to cgroup.cpu.throttled.periods metric.
+func (mb *MetricsBuilder) RecordCgroupCPUThrottledPeriodsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupCPUThrottledPeriods.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupCPUThrottledTimeDataPoint adds a data point to cgroup.cpu.throttled.time metric.
+func (mb *MetricsBuilder) RecordCgroupCPUThrottledTimeDataPoint(ts pcommon.Timestamp, val float64) {
+	mb.metricCgroupCPUThrottledTime.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordCgroupCPUTimeDataPoint adds a data point to cgroup.cpu.time metric.
 func (mb *MetricsBuilder) RecordCgroupCPUTimeDataPoint(ts pcommon.Timestamp, val float64) {
 	mb.metricCgroupCPUTime.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupDiskIoReadDataPoint adds a data point to cgroup.disk.io.read metric.
+func (mb *MetricsBuilder) RecordCgroupDiskIoReadDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupDiskIoRead.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupDiskIoWriteDataPoint adds a data point to cgroup.disk.io.write metric.
+func (mb *MetricsBuilder) RecordCgroupDiskIoWriteDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupDiskIoWrite.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupDiskOperationsReadDataPoint adds a data point to cgroup.disk.operations.read metric.
+func (mb *MetricsBuilder) RecordCgroupDiskOperationsReadDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupDiskOperationsRead.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupDiskOperationsWriteDataPoint adds a data point to cgroup.disk.operations.write metric.
+func (mb *MetricsBuilder) RecordCgroupDiskOperationsWriteDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupDiskOperationsWrite.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupMemoryAnonDataPoint adds a data point to cgroup.memory.anon metric.
+func (mb *MetricsBuilder) RecordCgroupMemoryAnonDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupMemoryAnon.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupMemoryFileDataPoint adds a data point to cgroup.memory.file metric.
+func (mb *MetricsBuilder) RecordCgroupMemoryFileDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupMemoryFile.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordCgroupMemoryHighDataPoint adds a data point to cgroup.memory.high metric.
@@ -3366,9 +4290,39 @@ func (mb *MetricsBuilder) RecordCgroupMemoryLimitDataPoint(ts pcommon.Timestamp,
 	mb.metricCgroupMemoryLimit.recordDataPoint(mb.startTime, ts, val)
 }
 
+// RecordCgroupMemorySwapUsageDataPoint adds a data point to cgroup.memory.swap.usage metric.
+func (mb *MetricsBuilder) RecordCgroupMemorySwapUsageDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupMemorySwapUsage.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupMemoryUnreclaimableDataPoint adds a data point to cgroup.memory.unreclaimable metric.
+func (mb *MetricsBuilder) RecordCgroupMemoryUnreclaimableDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupMemoryUnreclaimable.recordDataPoint(mb.startTime, ts, val)
+}
+
 // RecordCgroupMemoryUsageDataPoint adds a data point to cgroup.memory.usage metric.
 func (mb *MetricsBuilder) RecordCgroupMemoryUsageDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricCgroupMemoryUsage.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupPagingFaultsDataPoint adds a data point to cgroup.paging.faults metric.
+func (mb *MetricsBuilder) RecordCgroupPagingFaultsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupPagingFaults.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupPagingMajorFaultsDataPoint adds a data point to cgroup.paging.major_faults metric.
+func (mb *MetricsBuilder) RecordCgroupPagingMajorFaultsDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupPagingMajorFaults.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupPidsCountDataPoint adds a data point to cgroup.pids.count metric.
+func (mb *MetricsBuilder) RecordCgroupPidsCountDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupPidsCount.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupPidsLimitDataPoint adds a data point to cgroup.pids.limit metric.
+func (mb *MetricsBuilder) RecordCgroupPidsLimitDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupPidsLimit.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordCgroupPressureCPUSomeDataPoint adds a data point to cgroup.pressure.cpu.some metric.
