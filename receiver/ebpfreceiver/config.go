@@ -11,8 +11,9 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 
+	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
 )
 
 const (
@@ -59,6 +60,11 @@ func createDefaultConfig() component.Config {
 		MaxCgroups:        defaultMaxCgroups,
 		Metrics:           metadata.DefaultMetricsConfig(),
 	}
+}
+
+// sources says what is opened.
+func (c *Config) sources() sources.Settings {
+	return sources.Settings{CgroupRoot: c.CgroupRoot, MaxCgroups: c.MaxCgroups}
 }
 
 // Validate names every key whose value is refused.

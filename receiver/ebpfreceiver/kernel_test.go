@@ -21,7 +21,6 @@ import (
 	"github.com/otelcol-reflex/reflex/bpf"
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
 )
 
 // needBPF skips where BPF cannot be had, unless the environment forbids it.
@@ -89,47 +88,7 @@ func TestThisKernelIsSeenToMove(t *testing.T) {
 	assert.Less(t, last["system.memory.used"], last["system.memory.limit"])
 	assert.Greater(t, m.observed.Load(), uint64(2))
 
-	if r.running.sources.cgroups != nil {
+	if r.running.sources.Cgroups != nil {
 		assert.Greater(t, all[0].ResourceMetrics().Len(), 1, "the first delivery carries every cgroup")
 	}
-}
-
-// Every source that can be had agrees with every other: a dimension filled by
-// BPF is within reach of what /proc says.
-func TestBPFAgreesWithProc(t *testing.T) {
-	needBPF(t)
-	both := &sources{}
-	both.openNode()
-	defer both.close()
-	proc := &sources{}
-	proc.openNodeFrom(nil)
-	defer proc.close()
-
-	var fromBoth, fromProc arc.Node
-	for f := range fromBoth {
-		fromBoth[f], fromProc[f] = -1, -1
-	}
-	require.NoError(t, proc.node.Read(&fromProc))
-	require.NoError(t, both.node.Read(&fromBoth))
-	for f, want := range fromProc {
-		if !both.sinceBoot[f] || want <= 0 {
-			continue // counted from when BPF was opened
-		}
-		assert.InEpsilon(t, want, fromBoth[f], 0.05, arc.NodeFields[f].Name)
-	}
-}
-
-func BenchmarkTickOfThisKernel(b *testing.B) {
-	needBPF(b)
-	src := openSources(createDefaultConfig().(*Config), sampler.SystemClock{})
-	defer src.close()
-	var n arc.Node
-	var sweep arc.Sweep
-	require.NotNil(b, src.cgroups)
-	b.ReportAllocs()
-	for b.Loop() {
-		_ = src.node.Read(&n)
-		_ = src.cgroups.Sweep(&sweep)
-	}
-	b.ReportMetric(float64(sweep.Len()), "cgroups")
 }

@@ -1,7 +1,7 @@
 // Copyright The Reflex Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package ebpfreceiver
+package sources
 
 import (
 	"strings"
@@ -26,7 +26,7 @@ var eventCounters = []arc.NodeField{
 }
 
 // openBPFNode opens what BPF can tell of the node, nil if nothing.
-func (s *sources) openBPFNode() *bpf.Node {
+func (s *Sources) openBPFNode() *bpf.Node {
 	node, err := bpf.OpenNode()
 	if err != nil {
 		s.lack("eBPF", oneLine(err), remedyBPF)
@@ -46,7 +46,7 @@ func (s *sources) openBPFNode() *bpf.Node {
 }
 
 // openBPFCgroups opens the BPF sweep, nil if it cannot be had.
-func (s *sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
+func (s *Sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
 	cgroups, err := bpf.OpenCgroups(root, maxCgroups)
 	if err != nil {
 		s.lack("iter/cgroup", oneLine(err), remedyBPF+"; until then cgroups are read from cgroupfs, at a hundred times the cost")
@@ -59,7 +59,7 @@ func (s *sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-func (s *sources) lackAll(all []bpf.Requirement) {
+func (s *Sources) lackAll(all []bpf.Requirement) {
 	for _, r := range all {
 		if !r.Present {
 			s.lack(r.Name, r.Cause, r.Remedy)
