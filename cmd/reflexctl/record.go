@@ -112,10 +112,7 @@ func (o *recordOptions) check() error {
 func record(c *cobra.Command, o *recordOptions, open openSources) error {
 	clock := sampler.SystemClock{}
 	src := open(sources.Settings{CgroupRoot: o.cgroupRoot, MaxCgroups: o.maxCgroups, NodeOnly: !o.cgroups}, clock)
-	defer src.Close()
-	if src.Names != nil {
-		defer src.Names.Close()
-	}
+	defer closeSources(src)
 	if err := o.insist(src); err != nil {
 		return err
 	}
@@ -156,6 +153,14 @@ func record(c *cobra.Command, o *recordOptions, open openSources) error {
 	return tableOfRecord(c.ErrOrStderr(), o, summary)
 }
 
+// closeSources lets go of what was only read.
+func closeSources(src *sources.Sources) {
+	_ = src.Close()
+	if src.Names != nil {
+		_ = src.Names.Close()
+	}
+}
+
 // insist refuses sources that lack what was asked for, and says what and why.
 func (o *recordOptions) insist(src *sources.Sources) error {
 	without := src.Node == nil || o.cgroups && src.Cgroups == nil
@@ -167,11 +172,13 @@ func (o *recordOptions) insist(src *sources.Sources) error {
 	}
 	var b strings.Builder
 	b.WriteString("record: what the arc sees cannot be had here:")
+	said := map[string]bool{} // one privilege is often the remedy of many
 	for _, m := range src.Missing {
 		fmt.Fprintf(&b, "\n  %s: %s", m.Name, m.Cause)
-		if m.Remedy != "" {
+		if m.Remedy != "" && !said[m.Remedy] {
 			fmt.Fprintf(&b, "\n    → %s", m.Remedy)
 		}
+		said[m.Remedy] = true
 	}
 	b.WriteString("\n--allow-missing records what there is")
 	if o.cgroups && src.Cgroups == nil {

@@ -66,7 +66,7 @@ func (d *dump) node() {
 	for _, v := range d.sample.Node {
 		d.b = append(d.b, ',')
 		if !math.IsNaN(v) {
-			d.b = strconv.AppendFloat(d.b, v, 'g', -1, 64)
+			d.b = strconv.AppendFloat(d.b, v, 'f', -1, 64)
 		}
 	}
 	d.b = append(d.b, '\n')
@@ -94,7 +94,7 @@ func appendValue(b []byte, v uint64, unit string) []byte {
 	case v >= arc.Unlimited:
 		return append(b, "inf"...)
 	case unit == "s": // a sweep holds nanoseconds
-		return strconv.AppendFloat(b, float64(v)/1e9, 'g', -1, 64)
+		return strconv.AppendFloat(b, float64(v)/1e9, 'f', -1, 64)
 	default:
 		return strconv.AppendUint(b, v, 10)
 	}

@@ -55,6 +55,7 @@ func (w *witness) Record(tick *sampler.Tick) { w.ticks++ }
 
 // agrees replays the recording and compares it with what was judged.
 func (w *witness) agrees(t *testing.T, warmup time.Duration) map[string][]string {
+	t.Helper()
 	require.NoError(t, w.writer.Close())
 	columns, summary := judged(t, w.file.String(), Options{Warmup: Span{Duration: warmup}})
 	require.Equal(t, len(w.judgements), summary.Rows)
@@ -65,8 +66,12 @@ func (w *witness) agrees(t *testing.T, warmup time.Duration) map[string][]string
 			name  string
 			value float64
 		}{
-			{"d2", j.Distance * j.Distance}, {"score", j.Score}, {"limit", j.Limit},
-			{"velocity", j.Velocity}, {"acceleration", j.Acceleration}, {"regime", float64(j.Regime)},
+			{"d2", j.Distance * j.Distance},
+			{"score", j.Score},
+			{"limit", j.Limit},
+			{"velocity", j.Velocity},
+			{"acceleration", j.Acceleration},
+			{"regime", float64(j.Regime)},
 		} {
 			row = strconv.AppendFloat(row[:0], c.value, 'g', digits, 64)
 			require.Equal(t, string(row), columns[c.name][i], "%s of tick %d", c.name, i)
@@ -173,6 +178,7 @@ func TestARecordingOfThisMachineIsJudgedAsTheArcDoes(t *testing.T) {
 
 // recordedTicks is a recording of a hundred ticks.
 func recordedTicks(t *testing.T) []byte {
+	t.Helper()
 	w := newWitness(t, 0)
 	invented(100, 80, func(s *arc.Sample) {
 		w.Observe(s, &arc.Judgement{})
