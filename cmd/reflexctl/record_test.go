@@ -172,6 +172,8 @@ func TestRecordSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestRecordRefusesWhatCannotBeMeant(t *testing.T) {
+	folder := t.TempDir()
+	small := filepath.Join(folder, "small.rfx")
 	for want, args := range map[string][]string{
 		"interval: 1ms is not between 10ms and 10s":           {"--interval", "1ms"},
 		"duration: -1s is negative":                           {"--duration", "-1s"},
@@ -179,13 +181,16 @@ func TestRecordRefusesWhatCannotBeMeant(t *testing.T) {
 		"max-cgroups: 0 is not between":                       {"--max-cgroups", "0"},
 		`cgroup-root: "sys" is not an absolute path`:          {"--cgroup-root", "sys"},
 		`"plenty" is no size`:                                 {"--max-size", "plenty"},
-		"max-size: 100B leaves no room for a tick":            {"--max-size", "100", "--duration", "100ms", "-o", "-"},
+		"max-size: 100B leaves no room for a tick":            {"--max-size", "100", "--duration", "100ms", "-o", small},
 		"write /nowhere/at/all":                               {"-o", "/nowhere/at/all"},
 		"unknown command \"host.rfx\" for \"record\"":         {"host.rfx"},
 	} {
 		_, _, err := runRecord(t.Context(), opening(&sensed{}), args...)
 		assert.ErrorContains(t, err, want)
 	}
+	left, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	assert.Empty(t, left, "nothing stays of a recording that failed")
 }
 
 func TestASizeIsReadAndWritten(t *testing.T) {

@@ -30,11 +30,15 @@ type kernel struct {
 	walks   int
 	asked   []uint64
 	gone    uint64
+	reading func(n uint64) // is told of every reading
 }
 
 func (k *kernel) Read(into *arc.Node) error {
 	k.reads++
 	into[arc.NodeForks] = float64(k.reads)
+	if k.reading != nil {
+		k.reading(k.reads)
+	}
 	return k.err
 }
 
@@ -122,14 +126,13 @@ func TestARecordingThatIsInterruptedIsWhole(t *testing.T) {
 	w, err := recording.NewWriter(&out, recording.Description{Source: Source})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	set := settings()
-	set.Progress = func(s *Summary) {
-		if s.Ticks == 7 {
-			cancel()
+	k := &kernel{cgroups: 2, err: errors.New("read /proc/stat: gone")}
+	k.reading = func(n uint64) {
+		if n == 7 {
+			cancel() // while a tick is being taken
 		}
 	}
-	k := &kernel{cgroups: 2, err: errors.New("read /proc/stat: gone")}
-	s, err := Run(ctx, k.sources(), w, set)
+	s, err := Run(ctx, k.sources(), w, settings())
 	require.NoError(t, err)
 	ticks, _ := read(t, out.Bytes())
 	assert.GreaterOrEqual(t, len(ticks), 7)
@@ -155,6 +158,21 @@ func TestARecordingEndsWhenItIsFull(t *testing.T) {
 	ticks, _ := read(t, out.Bytes())
 	assert.Len(t, ticks, int(s.Ticks))
 	assert.NotEmpty(t, ticks)
+}
+
+func TestABlockForWhichThereIsNoRoomIsGivenUpAtTheEnd(t *testing.T) {
+	var out bytes.Buffer
+	w, err := recording.NewWriter(&out, recording.Description{Source: Source})
+	require.NoError(t, err)
+	w.Limit(int64(out.Len() + 60))
+	set := settings()
+	set.Duration = 30 * time.Millisecond
+	s, err := Run(t.Context(), (&kernel{cgroups: 20}).sources(), w, set)
+	require.NoError(t, err)
+	assert.True(t, s.Full)
+	assert.Zero(t, s.Ticks)
+	ticks, _ := read(t, out.Bytes())
+	assert.Empty(t, ticks)
 }
 
 // full is a disk that is.

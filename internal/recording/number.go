@@ -45,20 +45,15 @@ func (c *number) append(b []byte, v float64) []byte {
 	return b
 }
 
-// whole returns the n for which value(n) is v, bit by bit. Beyond 2^53 the product
-// may be one step off.
+// whole returns the n for which value(n) is v, bit by bit. Beyond 2^52 rounding
+// hides it from one value in a hundred, which is then written as its bits.
 func (c *number) whole(v float64) (n int64, ok bool) {
 	product := math.RoundToEven(v * c.power)
 	if !(math.Abs(product) < widest) {
 		return 0, false
 	}
-	for _, p := range [...]float64{product, math.Nextafter(product, math.Inf(1)), math.Nextafter(product, math.Inf(-1))} {
-		n := int64(p)
-		if math.Float64bits(c.value(n)) == math.Float64bits(v) {
-			return n, true
-		}
-	}
-	return 0, false
+	n = int64(product)
+	return n, math.Float64bits(c.value(n)) == math.Float64bits(v)
 }
 
 func (c *number) value(n int64) float64 { return float64(n) / c.power }

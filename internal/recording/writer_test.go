@@ -90,20 +90,31 @@ func TestABlockEndsAfterTenSeconds(t *testing.T) {
 }
 
 func TestMemoryIsBoundedHoweverMuchHappens(t *testing.T) {
-	w, err := NewWriter(io.Discard, Description{})
-	require.NoError(t, err)
 	m := newMachine(5)
-	s, tick := calm(4000)
-	s.Interval = 1 // so that time ends no block
-	for range 100 {
-		tick()
-		for i := range s.Cgroups.ID {
-			s.Cgroups.ID[i] = m.random.Uint64() // everybody is new, every time
-		}
-		require.NoError(t, w.Write(s, nil))
-		require.Less(t, w.builder.size, blockSize)
-		require.Less(t, len(w.builder.table), maxRows)
-		require.LessOrEqual(t, len(w.builder.before)+len(w.builder.paths), 2*maxTable)
+	for name, id := range map[string]func(n int) uint64{
+		"ids that cost much":   func(int) uint64 { return m.random.Uint64() },
+		"ids that cost little": func(n int) uint64 { return uint64(n) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, err := NewWriter(io.Discard, Description{})
+			require.NoError(t, err)
+			s, tick := calm(4000)
+			s.Interval = 1 // so that time ends no block
+			clear(s.Cgroups.Parent)
+			for f := range s.Cgroups.Columns {
+				clear(s.Cgroups.Columns[f])
+			}
+			for n := range 100 {
+				tick()
+				for i := range s.Cgroups.ID {
+					s.Cgroups.ID[i] = id(4000*n + i) // everybody is new, every time
+				}
+				require.NoError(t, w.Write(s, nil))
+				require.Less(t, w.builder.size, blockSize)
+				require.Less(t, len(w.builder.table), maxRows)
+				require.LessOrEqual(t, len(w.builder.before)+len(w.builder.paths), 2*maxTable)
+			}
+		})
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/otelcol-reflex/reflex/bpf"
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/detect"
+	"github.com/otelcol-reflex/reflex/internal/reading"
 	"github.com/otelcol-reflex/reflex/internal/recording"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
 	"github.com/otelcol-reflex/reflex/internal/sources"
@@ -201,6 +202,33 @@ func TestEachCgroupOfARecordingIsJudged(t *testing.T) {
 	assert.Equal(t, "reflex.cgroup.id=10 reflex.cgroup.path=/10", columns["resource"][0])
 	assert.Equal(t, "reflex.cgroup.id=10 reflex.cgroup.path=/10", columns["resource"][3])
 	assert.Equal(t, 3*300, summary.Missing, "three pressures that nobody wrote")
+}
+
+func TestACgroupIsJudgedInTheUnitsOfItsMetrics(t *testing.T) {
+	vocabulary, err := reading.New(reading.Cgroup, nil)
+	require.NoError(t, err)
+	detector := detect.New(detect.Config{Dimensions: vocabulary.Dimensions()})
+	w := newWitness(t, 0)
+	var want []string
+	invented(700, 600, func(s *arc.Sample) {
+		w.Observe(s, &arc.Judgement{})
+		usage := float64(s.Cgroups.Value(arc.CgroupMemoryUsage, 1))
+		busy := float64(s.Cgroups.Value(arc.CgroupCPUTime, 1)) / 1e9
+		raw := []float64{usage, usage, busy, math.NaN(), math.NaN(), math.NaN()}
+		var j arc.Judgement
+		detector.Step(detect.Instant{Due: s.Scheduled, Taken: s.Taken, Interval: s.Interval, Wall: s.WallTime}, raw, arc.Control{}, &j)
+		want = append(want, strconv.FormatFloat(j.Score, 'g', digits, 64))
+	})
+	require.NoError(t, w.writer.Close())
+	columns, _ := judged(t, w.file.String(), Options{Dimensions: "cgroup"})
+	var got []string
+	for i, resource := range columns["resource"] {
+		if strings.HasPrefix(resource, "reflex.cgroup.id=11 ") {
+			got = append(got, columns["score"][i])
+		}
+	}
+	assert.Equal(t, want, got)
+	assert.NotEqual(t, "0", got[len(got)-1])
 }
 
 func TestWhatWasMissedIsTold(t *testing.T) {

@@ -79,6 +79,17 @@ func TestACgroupRootThatIsNotThereIsMissingAndNothingElse(t *testing.T) {
 	assert.Contains(t, s.Missing[0].Remedy, "cgroup_root")
 }
 
+func TestCgroupsAreLeftOutWhenNobodyWantsThem(t *testing.T) {
+	s := Open(Settings{CgroupRoot: filepath.Join(t.TempDir(), "nowhere"), MaxCgroups: 64, NodeOnly: true}, sampler.SystemClock{})
+	defer s.Close()
+	assert.NotNil(t, s.Node)
+	assert.Nil(t, s.Cgroups)
+	assert.Nil(t, s.Names)
+	for _, m := range s.Missing {
+		assert.NotEqual(t, "cgroup v2", m.Name)
+	}
+}
+
 func TestWithoutTheIteratorCgroupsAreReadFromFiles(t *testing.T) {
 	set := Settings{CgroupRoot: t.TempDir(), MaxCgroups: 64} // no cgroup v2, so BPF refuses it
 	s := &Sources{}
