@@ -47,12 +47,13 @@ func command() *cobra.Command {
 
 reflexctl only reads. probe looks at this machine and at the privileges that
 reflexctl itself was started with; status and journal ask the reflex extension
-of a running collector; replay runs the engine over a recording.
+of a running collector; record keeps what the arc sees of this machine in a
+file, replay runs the engine over a recording, and dump writes one as CSV.
 
 Exit status: 0 success, 1 failure, 3 probe found something missing.`,
 		SilenceUsage: true,
 	}
-	root.AddCommand(probeCommand(), statusCommand(), journalCommand(), replayCommand(), versionCommand())
+	root.AddCommand(probeCommand(), statusCommand(), journalCommand(), recordCommand(), replayCommand(), dumpCommand(), versionCommand())
 	return root
 }
 

@@ -57,8 +57,13 @@ func (p *progress) text(rows int, took time.Duration) string {
 	if done > 0 {
 		left = fmt.Sprintf(", %s left", duration(took.Seconds()*(1-done)/done))
 	}
-	text := fmt.Sprintf("%3.0f %%  %s%s", 100*done, count, left)
-	room := min(p.width-len(text)-4, 40)
+	return bar(p.width, done, count+left)
+}
+
+// bar shows which part is done, before text and as wide as a terminal allows.
+func bar(width int, done float64, text string) string {
+	text = fmt.Sprintf("%3.0f %%  %s", 100*done, text)
+	room := min(width-len(text)-4, 40)
 	if room < 5 {
 		return text
 	}

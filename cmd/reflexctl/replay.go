@@ -42,9 +42,9 @@ func replayCommand() *cobra.Command {
 		Long: `Run the engine over a recording and write what it would have judged: the very
 code that the mahalanobis processor runs, without a collector.
 
-FILE is a CSV with a header, or what the Collector's file exporter writes in
-format json (OTLP, one batch a line), either also compressed with gzip; which of
-them is told by its content. "-" is standard input.
+FILE is what reflexctl record writes, a CSV with a header, or what the Collector's
+file exporter writes in format json (OTLP, one batch a line), any of them also
+compressed with gzip; which of them is told by its content. "-" is standard input.
 
 Every sample of the recording becomes one row of CSV, in order, also before the
 engine is ready and where it has nothing new to say, so that input and output
@@ -74,6 +74,11 @@ are those of metrics, whose data points are added up; sums that only grow are
 counters, unless said otherwise; or the list is one of the presets node, cgroup
 and host_metrics.
 
+A recording of reflexctl record is judged as the arc does: the node by the preset
+node, or by the columns of the node that are named. With --dimensions cgroup each
+cgroup is judged by itself, at every tick; the processor does that only with its
+full sweeps, every 10 s. It knows its times and has no label.
+
 Empty cells, NaN, null and NA are missing. The first 100 rows decide which
 columns hold numbers, how the time is written, and how far samples are apart.
 Times are seconds, or by their size milli-, micro- or nanoseconds since the
@@ -81,7 +86,8 @@ epoch, or RFC 3339.
 
 Rows go to standard output or to --output; a file appears under its name only
 when it is complete. A summary goes to standard error.`,
-		Example: `  reflexctl replay host.csv.gz > judged.csv
+		Example: `  reflexctl replay host.rfx > judged.csv
+  reflexctl replay host.csv.gz > judged.csv
   reflexctl replay host.csv --warmup 600 --dimensions '!mem.*,net.*:counter'
   reflexctl replay metrics.json --dimensions host_metrics --plot replay.html --output judged.csv.gz
   reflexctl replay minutes.csv --time none --interval 1m --half-life 24h
@@ -188,6 +194,8 @@ func tableOfReplay(to io.Writer, s *replay.Summary) error {
 		{s.OddTimes, "rows without a time, put one interval after the row before"},
 		{s.Backwards, "rows earlier than the one before: the engine begins its differences again"},
 		{s.Late, "measurements dropped, older than one before"},
+		{s.MissedTicks, "ticks missed: the one before took too long"},
+		{s.LostTicks, "ticks not recorded: writing took too long"},
 	} {
 		if n.n > 0 {
 			w.line("time\t%d %s", n.n, n.text)

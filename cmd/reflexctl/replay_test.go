@@ -21,8 +21,8 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/replay"
 )
 
-// recording jumps in its last quarter.
-func recording(rows int) string {
+// jumping jumps in its last quarter.
+func jumping(rows int) string {
 	var b strings.Builder
 	b.WriteString("t,cpu,memory,host,label\n")
 	for i := range rows {
@@ -51,7 +51,7 @@ func runReplay(t *testing.T, stdin io.Reader, args ...string) (stdout, stderr st
 func TestReplayWritesRowsAndASummary(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "host.csv")
-	require.NoError(t, os.WriteFile(path, []byte(recording(400)), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(jumping(400)), 0o600))
 	rows, summary, err := runReplay(t, nil, path, "--warmup", "100")
 	require.NoError(t, err)
 	assert.Equal(t, 401, strings.Count(rows, "\n"))
@@ -64,7 +64,7 @@ func TestReplayWritesRowsAndASummary(t *testing.T) {
 	assert.Regexp(t, `(?m)^audit +robust covariance differs by a factor of [\d.]+ in the typical direction$`, summary)
 	assert.Regexp(t, `(?m)^skipped +host: text$`, summary)
 
-	rows2, summary, err := runReplay(t, strings.NewReader(recording(400)), "-", "--warmup", "100s", "--quiet")
+	rows2, summary, err := runReplay(t, strings.NewReader(jumping(400)), "-", "--warmup", "100s", "--quiet")
 	require.NoError(t, err)
 	assert.Equal(t, rows, rows2, "standard input")
 	assert.Empty(t, summary)
@@ -73,7 +73,7 @@ func TestReplayWritesRowsAndASummary(t *testing.T) {
 func TestReplayWritesFiles(t *testing.T) {
 	folder := t.TempDir()
 	out, page := filepath.Join(folder, "out.csv.gz"), filepath.Join(folder, "out.html")
-	rows, _, err := runReplay(t, strings.NewReader(recording(400)), "-", "--output", out, "--plot", page)
+	rows, _, err := runReplay(t, strings.NewReader(jumping(400)), "-", "--output", out, "--plot", page)
 	require.NoError(t, err)
 	assert.Empty(t, rows)
 	file, err := os.Open(out)
@@ -114,7 +114,7 @@ func TestReplayRefusesWhatItCannotDo(t *testing.T) {
 		`has no column "when"`:    {"-", "--time", "when"},
 		"write /nowhere/at/all/x": {"-", "--output", "/nowhere/at/all/x"},
 	} {
-		_, _, err := runReplay(t, strings.NewReader(recording(10)), args...)
+		_, _, err := runReplay(t, strings.NewReader(jumping(10)), args...)
 		require.ErrorContains(t, err, want)
 		assert.Equal(t, exitFailed, exitCode(err))
 	}
@@ -131,7 +131,7 @@ func TestReplayEndsWhenInterrupted(t *testing.T) {
 	c.SetErr(io.Discard)
 	c.SetArgs([]string{"replay", "-", "-o", out})
 	go func() {
-		_, _ = io.WriteString(w, recording(400))
+		_, _ = io.WriteString(w, jumping(400))
 		cancel()
 	}()
 	err := c.ExecuteContext(ctx)

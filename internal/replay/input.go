@@ -158,14 +158,11 @@ func (in *Input) Read(p []byte) (int, error) {
 		}
 		select {
 		case <-in.done:
-			in.err = in.cause()
-			if in.err == nil {
-				in.err = os.ErrClosed
-			}
+			in.err = in.ended()
 		case a, open := <-in.ahead:
 			switch {
-			case !open:
-				in.err = os.ErrClosed
+			case !open: // which may be noticed before done is
+				in.err = in.ended()
 			case a.err != nil:
 				in.err = a.err
 			default:
@@ -176,6 +173,14 @@ func (in *Input) Read(p []byte) (int, error) {
 	n := copy(p, in.rest)
 	in.rest = in.rest[n:]
 	return n, nil
+}
+
+// ended is why reading ended before the file did.
+func (in *Input) ended() error {
+	if err := in.cause(); err != nil {
+		return err
+	}
+	return os.ErrClosed
 }
 
 // Position is how many bytes of the file as stored have been read. It may be

@@ -14,6 +14,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/detect"
+	"github.com/otelcol-reflex/reflex/internal/recording"
 )
 
 // stream is a detector and what is remembered of its judgements.
@@ -115,6 +116,9 @@ func (r *Replay) open(in *Input) (source, error) {
 	start, err := buffered.Peek(1024)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %w", in.Name, err)
+	}
+	if recording.Is(start) {
+		return newTicksSource(in.Name, buffered, &r.options)
 	}
 	if trimmed := bytes.TrimLeft(start, "\xef\xbb\xbf \t\r\n"); len(trimmed) > 0 && trimmed[0] == '{' {
 		return newMetricsSource(in.Name, buffered, &r.options)

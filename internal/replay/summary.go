@@ -24,6 +24,9 @@ type Summary struct {
 	OddTimes, Backwards int
 	// Late are measurements that were dropped because they came after later ones.
 	Late int
+	// MissedTicks are those of a recording of ticks that the sampler skipped, and
+	// LostTicks those that were not recorded.
+	MissedTicks, LostTicks int
 	// Skipped are the columns, or metrics, that were no dimensions.
 	Skipped []Skipped
 	// Took is how long it took.

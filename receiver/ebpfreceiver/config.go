@@ -11,8 +11,9 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 
+	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
 )
 
 const (
@@ -82,6 +83,15 @@ func createDefaultConfig() component.Config {
 		Syscalls:          SyscallsConfig{Window: defaultSyscallsWindow, Period: defaultSyscallsPeriod},
 		Metrics:           metadata.DefaultMetricsConfig(),
 	}
+}
+
+// sources says what is opened.
+func (c *Config) sources() sources.Settings {
+	set := sources.Settings{CgroupRoot: c.CgroupRoot, MaxCgroups: c.MaxCgroups}
+	if c.Syscalls.Enabled {
+		set.Syscalls = sources.DutyCycle{Window: c.Syscalls.Window, Period: c.Syscalls.Period}
+	}
+	return set
 }
 
 // Validate names every key whose value is refused.

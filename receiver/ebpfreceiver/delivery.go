@@ -12,9 +12,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/movers"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
 )
 
 // complaintInterval is the least time between two log lines about the same

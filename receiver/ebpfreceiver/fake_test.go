@@ -20,8 +20,9 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
 )
 
 // deadline is how long tests wait for what should come at once.
@@ -99,11 +100,11 @@ func (k *fakeKernel) Close() error {
 	return nil
 }
 
-func (k *fakeKernel) open(missing ...requirement) func(*Config, sampler.Clock) *sources {
-	return func(*Config, sampler.Clock) *sources {
-		s := &sources{node: k, cgroups: k, root: k, missing: missing}
-		s.closers = append(s.closers, k)
-		s.sinceBoot[arc.NodeCPUBusy] = true
+func (k *fakeKernel) open(missing ...arc.Requirement) func(sources.Settings, sampler.Clock) *sources.Sources {
+	return func(sources.Settings, sampler.Clock) *sources.Sources {
+		s := &sources.Sources{Node: k, Cgroups: k, Names: k, Missing: missing}
+		s.CloseAlso(k)
+		s.SinceBoot[arc.NodeCPUBusy] = true
 		return s
 	}
 }

@@ -10,19 +10,12 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 )
 
 // walkInstead is from how many unknown cgroups on one walk of the tree is
 // cheaper than looking each of them up.
 const walkInstead = 8
-
-// naming is what is needed of cgroupfs.Root to name a cgroup and to look at it.
-type naming interface {
-	Path(id uint64) (string, error)
-	Walk(visit func(id, parent uint64, path string) error) error
-	OpenPath(path string) (*cgroupfs.Dir, error)
-	Close() error
-}
 
 // identity is what a cgroup is called, and since when it is observed.
 type identity struct {
@@ -38,12 +31,12 @@ type identity struct {
 // left the sweep are forgotten at every full sweep, and all are when there are
 // more than twice as many as a sweep may hold.
 type identities struct {
-	root  naming // nil where there is none: cgroups then have no name but their id
+	root  sources.Names // nil where there is none: cgroups then have no name but their id
 	limit int
 	known map[uint64]*identity
 }
 
-func newIdentities(root naming, maxCgroups int) *identities {
+func newIdentities(root sources.Names, maxCgroups int) *identities {
 	return &identities{root: root, limit: 2 * maxCgroups, known: map[uint64]*identity{}}
 }
 

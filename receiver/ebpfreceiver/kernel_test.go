@@ -6,7 +6,6 @@ package ebpfreceiver
 import (
 	"context"
 	"errors"
-	"math"
 	"os"
 	"os/exec"
 	"testing"
@@ -22,7 +21,6 @@ import (
 	"github.com/otelcol-reflex/reflex/bpf"
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
 )
 
 // needBPF skips where BPF cannot be had, unless the environment forbids it.
@@ -90,75 +88,7 @@ func TestThisKernelIsSeenToMove(t *testing.T) {
 	assert.Less(t, last["system.memory.used"], last["system.memory.limit"])
 	assert.Greater(t, m.observed.Load(), uint64(2))
 
-	if r.running.sources.cgroups != nil {
+	if r.running.sources.Cgroups != nil {
 		assert.Greater(t, all[0].ResourceMetrics().Len(), 1, "the first delivery carries every cgroup")
 	}
-}
-
-// System calls are off unless asked for.
-func TestSystemCallsAreCountedWhenWanted(t *testing.T) {
-	needBPF(t)
-	cfg := createDefaultConfig().(*Config)
-	off := openSources(cfg, sampler.SystemClock{})
-	defer off.close()
-	n := absent()
-	require.NoError(t, off.node.Read(&n))
-	assert.True(t, math.IsNaN(n[arc.NodeSyscallRate]))
-
-	cfg.Syscalls = SyscallsConfig{Enabled: true, Window: 20 * time.Millisecond, Period: time.Second}
-	on := openSources(cfg, sampler.SystemClock{})
-	defer on.close()
-	for _, m := range on.missing {
-		require.NotEqual(t, "tp_btf/sys_enter", m.name, m.cause)
-	}
-	require.Eventually(t, func() bool {
-		n = absent()
-		return on.node.Read(&n) == nil && n[arc.NodeSyscallRate] > 0
-	}, deadline, 10*time.Millisecond)
-	assert.Positive(t, n[arc.NodeCPUBusy], "the rest is read as before")
-}
-
-// Every source that can be had agrees with every other: a dimension filled by
-// BPF is within a twentieth of what /proc says, or within what has been counted
-// between the two readings and the 10 ms to which /proc cuts times.
-func TestBPFAgreesWithProc(t *testing.T) {
-	needBPF(t)
-	both := &sources{}
-	both.openNode()
-	defer both.close()
-	proc := &sources{}
-	proc.openNodeFrom(nil)
-	defer proc.close()
-
-	var fromBoth, fromProc arc.Node
-	for f := range fromBoth {
-		fromBoth[f], fromProc[f] = -1, -1
-	}
-	require.NoError(t, proc.node.Read(&fromProc))
-	require.NoError(t, both.node.Read(&fromBoth))
-	for f, want := range fromProc {
-		if !both.sinceBoot[f] || want <= 0 {
-			continue // counted from when BPF was opened
-		}
-		switch arc.NodeField(f) {
-		case arc.NodeTasksRunnable, arc.NodeTasksBlocked:
-			continue // true of one instant only; package bpf compares them
-		}
-		assert.InDelta(t, want, fromBoth[f], max(0.05*want, 0.02), arc.NodeFields[f].Name)
-	}
-}
-
-func BenchmarkTickOfThisKernel(b *testing.B) {
-	needBPF(b)
-	src := openSources(createDefaultConfig().(*Config), sampler.SystemClock{})
-	defer src.close()
-	var n arc.Node
-	var sweep arc.Sweep
-	require.NotNil(b, src.cgroups)
-	b.ReportAllocs()
-	for b.Loop() {
-		_ = src.node.Read(&n)
-		_ = src.cgroups.Sweep(&sweep)
-	}
-	b.ReportMetric(float64(sweep.Len()), "cgroups")
 }

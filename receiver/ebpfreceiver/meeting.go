@@ -45,14 +45,10 @@ func findMeeting(host component.Host, named *component.ID) (arc.Meeting, error) 
 }
 
 // report tells the meeting what this source lacks, if it wants to know.
-func report(meeting arc.Meeting, source string, missing []requirement) {
+func report(meeting arc.Meeting, source string, missing []arc.Requirement) {
 	reporter, ok := meeting.(arc.Reporter)
 	if !ok {
 		return
 	}
-	all := make([]arc.Requirement, 0, len(missing))
-	for _, m := range missing {
-		all = append(all, arc.Requirement{Name: m.name, Cause: m.cause, Remedy: m.remedy})
-	}
-	reporter.Missing(source, all)
+	reporter.Missing(source, missing)
 }

@@ -97,7 +97,7 @@ func TestWhatIsMissingIsReportedToTheMeeting(t *testing.T) {
 	m := &meeting{}
 	id := component.MustNewIDWithName("ebpf", "node")
 	r := newFake(t, &fakeKernel{}, consumertest.NewNop(), func(_ *Config, set *receiver.Settings) { set.ID = id })
-	r.open = (&fakeKernel{}).open(requirement{"BTF", "no vmlinux", "use another kernel"}, requirement{"CAP_BPF", "dropped", "give it"})
+	r.open = (&fakeKernel{}).open(arc.Requirement{Name: "BTF", Cause: "no vmlinux", Remedy: "use another kernel"}, arc.Requirement{Name: "CAP_BPF", Cause: "dropped", Remedy: "give it"})
 	require.NoError(t, r.Start(t.Context(), host{component.MustNewID("reflex"): m}))
 	defer func() { require.NoError(t, r.Shutdown(context.Background())) }()
 	require.NotNil(t, m.missing.Load())
@@ -110,7 +110,7 @@ func TestWhatIsMissingIsReportedToTheMeeting(t *testing.T) {
 type deaf struct{ arc.Meeting }
 
 func TestAMeetingNeedNotTakeReports(t *testing.T) {
-	missing := []requirement{{"BTF", "", ""}}
+	missing := []arc.Requirement{{Name: "BTF"}}
 	assert.NotPanics(t, func() { report(deaf{&meeting{}}, "ebpf", missing) })
 	assert.NotPanics(t, func() { report(nil, "ebpf", missing) })
 }

@@ -17,8 +17,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/movers"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
 )
 
 // shutdownPatience is how long Shutdown waits for the goroutines. A tick ends in
@@ -39,7 +40,7 @@ type ebpfReceiver struct {
 
 	// What tests replace.
 	clock sampler.Clock
-	open  func(*Config, sampler.Clock) *sources
+	open  func(sources.Settings, sampler.Clock) *sources.Sources
 
 	mu      sync.Mutex
 	started bool
@@ -48,7 +49,7 @@ type ebpfReceiver struct {
 
 // running is what a started receiver has to put away.
 type running struct {
-	sources   *sources
+	sources   *sources.Sources
 	stop      chan struct{} // ends the sampler
 	sampled   chan struct{} // closed when the sampler has ended
 	cancel    context.CancelFunc
@@ -75,7 +76,7 @@ func newReceiver(set receiver.Settings, cfg *Config, next consumer.Metrics) (*eb
 		recorder: recorder,
 		report:   report,
 		clock:    sampler.SystemClock{},
-		open:     openSources,
+		open:     sources.Open,
 	}, nil
 }
 
@@ -91,27 +92,27 @@ func (r *ebpfReceiver) Start(_ context.Context, host component.Host) error {
 	if err != nil {
 		return err
 	}
-	src := r.open(r.cfg, r.clock)
-	if err := r.recorder.observe(src.missing); err != nil {
-		if src.root != nil {
-			err = errors.Join(err, src.root.Close())
+	src := r.open(r.cfg.sources(), r.clock)
+	if err := r.recorder.observe(src.Missing); err != nil {
+		if src.Names != nil {
+			err = errors.Join(err, src.Names.Close())
 		}
-		return errors.Join(err, src.close())
+		return errors.Join(err, src.Close())
 	}
-	for _, m := range src.missing {
+	for _, m := range src.Missing {
 		r.logger.Warn("missing; going on with what there is",
-			zap.String("requirement", m.name), zap.String("cause", m.cause), zap.String("remedy", m.remedy))
+			zap.String("requirement", m.Name), zap.String("cause", m.Cause), zap.String("remedy", m.Remedy))
 	}
-	report(meeting, r.id.String(), src.missing)
+	report(meeting, r.id.String(), src.Missing)
 	r.logger.Info("sampling", zap.String("source", r.id.String()), zap.Duration("interval", r.cfg.Interval),
-		zap.Bool("cgroups", src.cgroups != nil), zap.Bool("arc", meeting != nil))
+		zap.Bool("cgroups", src.Cgroups != nil), zap.Bool("arc", meeting != nil))
 	r.started = true
 	r.run(src, meeting) //nolint:contextcheck // Start's context ends with Start; what runs on has its own
 	return nil
 }
 
 // run starts the goroutines.
-func (r *ebpfReceiver) run(src *sources, meeting arc.Meeting) {
+func (r *ebpfReceiver) run(src *sources.Sources, meeting arc.Meeting) {
 	ctx, cancel := context.WithCancel(context.Background())
 	run := &running{
 		sources: src,
@@ -122,8 +123,8 @@ func (r *ebpfReceiver) run(src *sources, meeting arc.Meeting) {
 	settings := sampler.Settings{
 		Source:   r.id.String(),
 		Interval: r.cfg.Interval,
-		Node:     src.node,
-		Cgroups:  src.cgroups,
+		Node:     src.Node,
+		Cgroups:  src.Cgroups,
 		Clock:    r.clock,
 		Handover: handover,
 		Recorder: r.recorder,
@@ -144,10 +145,10 @@ func (r *ebpfReceiver) run(src *sources, meeting arc.Meeting) {
 	r.running = run
 }
 
-func (r *ebpfReceiver) newDelivery(src *sources, handover *sampler.Handover) *delivery {
+func (r *ebpfReceiver) newDelivery(src *sources.Sources, handover *sampler.Handover) *delivery {
 	return &delivery{
 		handover: handover,
-		writer:   newWriter(r.version, r.cfg.Metrics, r.starts(src), newIdentities(src.root, r.cfg.MaxCgroups)),
+		writer:   newWriter(r.version, r.cfg.Metrics, r.starts(src), newIdentities(src.Names, r.cfg.MaxCgroups)),
 		ranking:  movers.New(r.cfg.TopN),
 		next:     r.next,
 		report:   r.report,
@@ -159,13 +160,13 @@ func (r *ebpfReceiver) newDelivery(src *sources, handover *sampler.Handover) *de
 }
 
 // starts returns since when each node counter counts.
-func (r *ebpfReceiver) starts(src *sources) [arc.NumNodeFields]pcommon.Timestamp {
+func (r *ebpfReceiver) starts(src *sources.Sources) [arc.NumNodeFields]pcommon.Timestamp {
 	now := r.clock.WallTime()
 	boot := now - r.clock.Now()
 	var starts [arc.NumNodeFields]pcommon.Timestamp
 	for f := range starts {
 		starts[f] = pcommon.Timestamp(now)
-		if src.sinceBoot[f] {
+		if src.SinceBoot[f] {
 			starts[f] = pcommon.Timestamp(boot)
 		}
 	}
@@ -192,7 +193,7 @@ func (r *ebpfReceiver) Shutdown(ctx context.Context) error {
 	defer cancel()
 	if !ended(ctx, run.sampled) {
 		r.logger.Warn("shutting down although the arc has not returned from its last tick; its sources stay open")
-	} else if err := run.sources.close(); err != nil {
+	} else if err := run.sources.Close(); err != nil {
 		r.logger.Warn("closing sources", zap.Error(err))
 	}
 	if !ended(ctx, run.delivered) {

@@ -25,8 +25,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadatatest"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
 )
 
 func sequenceOf(t *testing.T, md pmetric.Metrics) int64 {
@@ -161,7 +162,7 @@ func TestWhatIsMissingIsNamedOnceWithItsRemedy(t *testing.T) {
 		set.TelemetrySettings = tel.NewTelemetrySettings()
 		set.Logger = zap.New(core)
 	})
-	r.open = (&fakeKernel{}).open(requirement{"BTF", "no /sys/kernel/btf/vmlinux", "use another kernel"})
+	r.open = (&fakeKernel{}).open(arc.Requirement{Name: "BTF", Cause: "no /sys/kernel/btf/vmlinux", Remedy: "use another kernel"})
 	require.NoError(t, r.Start(context.Background(), componenttest.NewNopHost()))
 	metadatatest.AssertEqualReceiverEbpfMissing(t, tel, []metricdata.DataPoint[int64]{{
 		Value:      1,
@@ -225,9 +226,9 @@ func TestRecordingATickAllocatesNothing(t *testing.T) {
 func TestAStartThatCannotBeMeantOpensNothing(t *testing.T) {
 	absent := component.MustNewID("reflex")
 	r := newFake(t, &fakeKernel{}, consumertest.NewNop(), func(cfg *Config, _ *receiver.Settings) { cfg.Reflex = &absent })
-	r.open = func(*Config, sampler.Clock) *sources {
+	r.open = func(sources.Settings, sampler.Clock) *sources.Sources {
 		t.Error("sources were opened")
-		return &sources{}
+		return &sources.Sources{}
 	}
 	require.ErrorContains(t, r.Start(context.Background(), componenttest.NewNopHost()), "reflex: there is no extension")
 	require.NoError(t, r.Shutdown(context.Background()))
@@ -247,5 +248,16 @@ func TestShutdownIsSafeWithoutStartAndTwice(t *testing.T) {
 
 // deliveryOf is the delivery of a receiver that is not started.
 func deliveryOf(r *ebpfReceiver, k *fakeKernel) *delivery {
-	return r.newDelivery(k.open()(r.cfg, r.clock), sampler.NewHandover())
+	return r.newDelivery(k.open()(r.cfg.sources(), r.clock), sampler.NewHandover())
+}
+
+func TestCountersStartAtBootOrWhereBPFBegan(t *testing.T) {
+	k := &fakeKernel{}
+	r := newFake(t, k, consumertest.NewNop(), nil)
+	src := k.open()(sources.Settings{}, nil)
+	before := time.Now()
+	starts := r.starts(src)
+	uptime := time.Duration(r.clock.Now())
+	assert.WithinDuration(t, before.Add(-uptime), starts[arc.NodeCPUBusy].AsTime(), time.Second)
+	assert.WithinDuration(t, before, starts[arc.NodeForks].AsTime(), time.Second)
 }

@@ -11,8 +11,9 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
 )
 
 // recorder is what the receiver says about itself. It implements
@@ -50,7 +51,7 @@ func newRecorder(set component.TelemetrySettings, id component.ID) (*recorder, e
 }
 
 // observe registers what is read when somebody asks.
-func (r *recorder) observe(missing []requirement) error {
+func (r *recorder) observe(missing []arc.Requirement) error {
 	labels := metric.WithAttributeSet(attribute.NewSet(r.receiver))
 	if err := r.builder.RegisterReceiverEbpfSweepCgroupsCallback(func(_ context.Context, o metric.Int64Observer) error {
 		o.Observe(r.cgroups.Load(), labels)
@@ -66,7 +67,7 @@ func (r *recorder) observe(missing []requirement) error {
 	}
 	return r.builder.RegisterReceiverEbpfMissingCallback(func(_ context.Context, o metric.Int64Observer) error {
 		for _, m := range missing {
-			o.Observe(1, metric.WithAttributes(r.receiver, attribute.String("requirement", m.name)))
+			o.Observe(1, metric.WithAttributes(r.receiver, attribute.String("requirement", m.Name)))
 		}
 		return nil
 	})

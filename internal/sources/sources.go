@@ -1,47 +1,80 @@
 // Copyright The Reflex Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package ebpfreceiver
+package sources
 
 import (
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/cgroupsweep"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/procfs"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/cgroupsweep"
+	"github.com/otelcol-reflex/reflex/internal/procfs"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
 )
 
-// requirement is one thing that the machine or the privilege lacks.
-type requirement struct{ name, cause, remedy string }
+// Settings say what is opened.
+type Settings struct {
+	// CgroupRoot is the cgroup v2 directory below which cgroups are seen. Empty,
+	// it is the mount point found in /proc/self/mountinfo.
+	CgroupRoot string
+	// MaxCgroups bounds the cgroups seen.
+	MaxCgroups int
+	// NodeOnly leaves the cgroups out.
+	NodeOnly bool
+	// Syscalls says when system calls are counted.
+	Syscalls DutyCycle
+}
 
-// sources are where a tick is read from, as far as the machine has them.
-type sources struct {
-	node    sampler.NodeReader
-	cgroups sampler.CgroupReader // nil where there are none
-	root    naming               // nil where there is none; closed by the delivery, its only user
-	// sinceBoot says which node counters count since boot; the others count
-	// since the receiver started.
-	sinceBoot [arc.NumNodeFields]bool
-	missing   []requirement
-	closers   []io.Closer
+// DutyCycle is a Window in every Period in which a costly program is attached; a
+// Window of 0 means never.
+type DutyCycle struct{ Window, Period time.Duration }
+
+// Names is what is needed of [cgroupfs.Root] to name a cgroup.
+type Names interface {
+	// Path returns where a cgroup is; it wraps [cgroupfs.ErrGone] where it no
+	// longer is.
+	Path(id uint64) (string, error)
+	Walk(visit func(id, parent uint64, path string) error) error
+	// OpenPath opens a cgroup, for what only its files tell.
+	OpenPath(path string) (*cgroupfs.Dir, error)
+	Close() error
+}
+
+// Sources are where a tick is read from, as far as the machine has them.
+type Sources struct {
+	Node    sampler.NodeReader
+	Cgroups sampler.CgroupReader // nil where there are none
+	// Names is nil where there is none. Who names cgroups closes it: Close does
+	// not.
+	Names Names
+	// SinceBoot says which node counters count since boot; the others count
+	// since the sources were opened.
+	SinceBoot [arc.NumNodeFields]bool
+	// Missing is what the machine or the privilege lacks.
+	Missing []arc.Requirement
+	closers []io.Closer
 }
 
 // lack notes what is missing, each thing once: two programs may need the same.
-func (s *sources) lack(name, cause, remedy string) {
-	for _, m := range s.missing {
-		if m.name == name {
+func (s *Sources) lack(name, cause, remedy string) {
+	for _, m := range s.Missing {
+		if m.Name == name {
 			return
 		}
 	}
-	s.missing = append(s.missing, requirement{name: name, cause: cause, remedy: remedy})
+	s.Missing = append(s.Missing, arc.Requirement{Name: name, Cause: cause, Remedy: remedy})
 }
 
-func (s *sources) close() error {
+// CloseAlso has Close close c, too.
+func (s *Sources) CloseAlso(c io.Closer) { s.closers = append(s.closers, c) }
+
+// Close closes what ticks are read from.
+func (s *Sources) Close() error {
 	var errs []error
 	for _, c := range s.closers {
 		errs = append(errs, c.Close())
@@ -50,17 +83,19 @@ func (s *sources) close() error {
 	return errors.Join(errs...)
 }
 
-// openSources opens all there is. It never fails: what is not there is missing.
-func openSources(cfg *Config, clock sampler.Clock) *sources {
-	s := &sources{}
+// Open opens all there is. It never fails: what is not there is missing.
+func Open(set Settings, clock sampler.Clock) *Sources {
+	s := &Sources{}
 	s.openNode()
-	s.openSyscalls(&cfg.Syscalls)
-	s.openCgroups(cfg, clock)
+	s.openSyscalls(set.Syscalls)
+	if !set.NodeOnly {
+		s.openCgroups(set, clock)
+	}
 	return s
 }
 
 // openNode lets BPF fill what it can and /proc the rest.
-func (s *sources) openNode() {
+func (s *Sources) openNode() {
 	if node := s.openBPFNode(); node != nil {
 		s.openNodeFrom(node)
 		return
@@ -71,7 +106,7 @@ func (s *sources) openNode() {
 // openNodeFrom settles which of BPF (nil without it) and /proc fills a
 // dimension, by a first reading of BPF. It does not change afterwards: two
 // sources count from different origins.
-func (s *sources) openNodeFrom(bpf sampler.NodeReader) {
+func (s *Sources) openNodeFrom(bpf sampler.NodeReader) {
 	var first arc.Node
 	for i := range first {
 		first[i] = math.NaN()
@@ -84,26 +119,26 @@ func (s *sources) openNodeFrom(bpf sampler.NodeReader) {
 	var wanted [arc.NumNodeFields]bool
 	for i, v := range first {
 		wanted[i] = math.IsNaN(v)
-		s.sinceBoot[i] = true
+		s.SinceBoot[i] = true
 	}
 	for _, f := range eventCounters {
-		s.sinceBoot[f] = wanted[f] // by /proc
+		s.SinceBoot[f] = wanted[f] // by /proc
 	}
 	proc := procfs.Open("/proc", "/sys", wanted)
 	s.closers = append(s.closers, proc)
 	for _, m := range proc.Missing() {
 		s.lack(m.Path, m.Cause.Error(), m.Remedy)
 	}
-	s.node = proc
+	s.Node = proc
 	if bpf != nil {
-		s.node = nodeReaders{bpf, proc}
+		s.Node = nodeReaders{bpf, proc}
 	}
 }
 
 // openCgroups sweeps by BPF where that is possible, else by reading cgroupfs.
-func (s *sources) openCgroups(cfg *Config, clock sampler.Clock) {
+func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 	const remedy = "mount cgroup v2 (systemd.unified_cgroup_hierarchy=1), or set cgroup_root"
-	root := cfg.CgroupRoot
+	root := set.CgroupRoot
 	if root == "" {
 		found, err := cgroupfs.FindRoot()
 		if err != nil {
@@ -117,33 +152,33 @@ func (s *sources) openCgroups(cfg *Config, clock sampler.Clock) {
 		s.lack("cgroup v2", err.Error(), remedy)
 		return
 	}
-	s.root = names
+	s.Names = names
 	// Before BPF says so: what follows from it is known here.
 	if !cgroupfs.HasController(root, "memory") {
 		s.lack("memory controller", root+"/cgroup.controllers does not list memory",
 			cgroupfs.MemoryRemedy(root)+"; without it no memory of a cgroup is known and nobody can be contained")
 	}
 	s.lackControllers(root)
-	if bpf := s.openBPFCgroups(root, cfg.MaxCgroups); bpf != nil {
-		s.cgroups = bpf
+	if bpf := s.openBPFCgroups(root, set.MaxCgroups); bpf != nil {
+		s.Cgroups = bpf
 		return
 	}
-	sweeper, err := cgroupsweep.Open(root, cfg.MaxCgroups, clock.Now)
+	sweeper, err := cgroupsweep.Open(root, set.MaxCgroups, clock.Now)
 	if err != nil {
 		s.lack("cgroupfs", err.Error(), "let the collector read the cgroup v2 file system")
 		return
 	}
-	if sweeper.Capacity() < cfg.MaxCgroups {
-		s.lack("file descriptors", fmt.Sprintf("the limit on open files suffices for %d of max_cgroups %d", sweeper.Capacity(), cfg.MaxCgroups),
+	if sweeper.Capacity() < set.MaxCgroups {
+		s.lack("file descriptors", fmt.Sprintf("the limit on open files suffices for %d of max_cgroups %d", sweeper.Capacity(), set.MaxCgroups),
 			"raise LimitNOFILE")
 	}
-	s.cgroups = sweeper
+	s.Cgroups = sweeper
 	s.closers = append(s.closers, sweeper)
 }
 
 // lackControllers notes the controllers, memory excepted, that are not there,
 // and what is absent for it.
-func (s *sources) lackControllers(root string) {
+func (s *Sources) lackControllers(root string) {
 	for _, c := range [...]struct{ name, absent string }{
 		{"cpu", "how far cgroups use their CPU quota up"},
 		{"pids", "how many tasks a cgroup has"},

@@ -1,7 +1,7 @@
 // Copyright The Reflex Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package ebpfreceiver
+package sources
 
 import (
 	"strings"
@@ -27,7 +27,7 @@ var eventCounters = []arc.NodeField{
 }
 
 // openBPFNode opens what BPF can tell of the node, nil if nothing.
-func (s *sources) openBPFNode() *bpf.Node {
+func (s *Sources) openBPFNode() *bpf.Node {
 	node, err := bpf.OpenNode()
 	if err != nil {
 		s.lack("eBPF", oneLine(err), remedyBPF)
@@ -47,21 +47,21 @@ func (s *sources) openBPFNode() *bpf.Node {
 }
 
 // openSyscalls lets system calls be counted, if that is wanted.
-func (s *sources) openSyscalls(cfg *SyscallsConfig) {
-	if !cfg.Enabled {
+func (s *Sources) openSyscalls(cycle DutyCycle) {
+	if cycle.Window == 0 {
 		return
 	}
-	syscalls, err := bpf.OpenSyscalls(cfg.Window, cfg.Period)
+	syscalls, err := bpf.OpenSyscalls(cycle.Window, cycle.Period)
 	if err != nil {
 		s.lack("tp_btf/sys_enter", oneLine(err), remedyBPF+"; until then system calls are not counted")
 		return
 	}
 	s.closers = append(s.closers, syscalls)
-	s.node = nodeReaders{s.node, syscalls}
+	s.Node = nodeReaders{s.Node, syscalls}
 }
 
 // openBPFCgroups opens the BPF sweep, nil if it cannot be had.
-func (s *sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
+func (s *Sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
 	cgroups, err := bpf.OpenCgroups(root, maxCgroups)
 	if err != nil {
 		s.lack("iter/cgroup", oneLine(err), remedyBPF+"; until then cgroups are read from cgroupfs, at a hundred times the cost")
@@ -74,7 +74,7 @@ func (s *sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-func (s *sources) lackAll(all []bpf.Requirement) {
+func (s *Sources) lackAll(all []bpf.Requirement) {
 	for _, r := range all {
 		if !r.Present {
 			s.lack(r.Name, r.Cause, r.Remedy)

@@ -1,0 +1,102 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sources
+
+import (
+	"errors"
+	"math"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-reflex/reflex/bpf"
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
+)
+
+// needBPF skips where BPF cannot be had, unless the environment forbids it.
+func needBPF(t testing.TB) {
+	t.Helper()
+	node, err := bpf.OpenNode()
+	if err == nil {
+		require.NoError(t, node.Close())
+		return
+	}
+	if os.Getenv("REFLEX_REQUIRE_BPF") == "1" {
+		t.Fatalf("REFLEX_REQUIRE_BPF=1, but BPF cannot be had: %v", err)
+	}
+	if errors.Is(err, bpf.ErrUnsupported) || errors.Is(err, os.ErrPermission) {
+		t.Skipf("needs BPF; run as root on a kernel with BTF: %v", err)
+	}
+	t.Fatal(err)
+}
+
+// System calls are off unless asked for.
+func TestSystemCallsAreCountedWhenWanted(t *testing.T) {
+	needBPF(t)
+	off := Open(Settings{NodeOnly: true}, sampler.SystemClock{})
+	defer off.Close()
+	n := absent()
+	require.NoError(t, off.Node.Read(&n))
+	assert.True(t, math.IsNaN(n[arc.NodeSyscallRate]))
+
+	on := Open(Settings{NodeOnly: true, Syscalls: DutyCycle{Window: 20 * time.Millisecond, Period: time.Second}}, sampler.SystemClock{})
+	defer on.Close()
+	for _, m := range on.Missing {
+		require.NotEqual(t, "tp_btf/sys_enter", m.Name, m.Cause)
+	}
+	require.Eventually(t, func() bool {
+		n = absent()
+		return on.Node.Read(&n) == nil && n[arc.NodeSyscallRate] > 0
+	}, 20*time.Second, 10*time.Millisecond)
+	assert.Positive(t, n[arc.NodeCPUBusy], "the rest is read as before")
+}
+
+// Every source that can be had agrees with every other: a dimension filled by
+// BPF is within a twentieth of what /proc says, or within what has been counted
+// between the two readings and the 10 ms to which /proc cuts times.
+func TestBPFAgreesWithProc(t *testing.T) {
+	needBPF(t)
+	both := &Sources{}
+	both.openNode()
+	defer both.Close()
+	proc := &Sources{}
+	proc.openNodeFrom(nil)
+	defer proc.Close()
+
+	var fromBoth, fromProc arc.Node
+	for f := range fromBoth {
+		fromBoth[f], fromProc[f] = -1, -1
+	}
+	require.NoError(t, proc.Node.Read(&fromProc))
+	require.NoError(t, both.Node.Read(&fromBoth))
+	for f, want := range fromProc {
+		if !both.SinceBoot[f] || want <= 0 {
+			continue // counted from when BPF was opened
+		}
+		switch arc.NodeField(f) {
+		case arc.NodeTasksRunnable, arc.NodeTasksBlocked:
+			continue // true of one instant only; package bpf compares them
+		}
+		assert.InDelta(t, want, fromBoth[f], max(0.05*want, 0.02), arc.NodeFields[f].Name)
+	}
+}
+
+func BenchmarkTickOfThisKernel(b *testing.B) {
+	needBPF(b)
+	src := Open(Settings{MaxCgroups: bpf.DefaultMaxCgroups}, sampler.SystemClock{})
+	defer src.Close()
+	var n arc.Node
+	var sweep arc.Sweep
+	require.NotNil(b, src.Cgroups)
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = src.Node.Read(&n)
+		_ = src.Cgroups.Sweep(&sweep)
+	}
+	b.ReportMetric(float64(sweep.Len()), "cgroups")
+}
