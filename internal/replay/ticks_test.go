@@ -95,7 +95,7 @@ func invented(n, jump int, each func(*arc.Sample)) {
 	for i := range n {
 		s.Sequence++
 		s.Missed = 0
-		if random.IntN(50) == 0 {
+		if i%40 == 30 {
 			s.Missed = 1
 		}
 		step := s.Interval * (1 + int64(s.Missed))
