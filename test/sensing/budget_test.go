@@ -29,10 +29,10 @@ func TestAVerdictSaysWhetherNoiseCouldTurnIt(t *testing.T) {
 }
 
 func TestEveryBudgetIsJudgedByWhatWasMeasured(t *testing.T) {
-	r := newReport(Machine{}, false)
+	r := newReport(Machine{})
 	r.Sweep = []Sweep{
 		{Cgroups: 100, EBPFCPU: Summarise([]float64{90})},
-		{Cgroups: 1000, EBPFCPU: Summarise([]float64{1.9}), Node: 0.05, Ratio: Summarise([]float64{19, 25, 26})},
+		{Cgroups: 1000, EBPFCPU: Summarise([]float64{1.9}), Node: 0.05, RatioCPU: Summarise([]float64{19, 25, 26})},
 	}
 	r.Rest = []Rest{
 		{What: restReflex, Interval: 10, CPUSpread: Summarise([]float64{9})},
@@ -50,7 +50,7 @@ func TestEveryBudgetIsJudgedByWhatWasMeasured(t *testing.T) {
 	}
 	require.Equal(t, []string{
 		"sampling 1000 cgroups ten times a second: 1.95 % of a core (budget 2.00 % of a core): met",
-		"a sweep of 1000 cgroups, cheaper than cgroupfs: 25.0 times (budget 20.0 times): met, within noise of the limit",
+		"CPU time of a sweep of 1000 cgroups, less than that of cgroupfs: 25.0 times (budget 20.0 times): met, within noise of the limit",
 		"collector at rest, 200 cgroups every 100 ms: CPU: 0.80 % of a core (budget 1.00 % of a core): met",
 		"collector at rest, 200 cgroups every 100 ms: resident memory: 65.0 MiB (budget 64.0 MiB): missed",
 		`loss of the load "scheduler": 2.00 % (budget 3.00 %): met`,
@@ -58,6 +58,13 @@ func TestEveryBudgetIsJudgedByWhatWasMeasured(t *testing.T) {
 		`loss of the load "network": 2.00 % (budget 1.00 %): missed`,
 		`loss of the load "compile": 2.00 % (budget 1.00 %): missed`,
 	}, got)
+}
+
+func TestALossSmallerThanTheNoiseIsNotClear(t *testing.T) {
+	o := Overhead{Load: loadNetwork, LossSpread: Summarise([]float64{-9, -8, -7, -6}), Noise: 8}
+	assert.Equal(t, "met, within noise of the limit", o.judge().Verdict())
+	o.Noise = 1.5
+	assert.Equal(t, "met", o.judge().Verdict())
 }
 
 func TestEveryLoadHasABudget(t *testing.T) {

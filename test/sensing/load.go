@@ -33,10 +33,15 @@ const (
 type Work struct {
 	Operations float64 `json:"operations"`
 	Seconds    float64 `json:"seconds"`
+	// cpu is the CPU time of its processes, in seconds.
+	cpu float64
 }
 
 // rate is in operations a second.
 func (w Work) rate() float64 { return w.Operations / w.Seconds }
+
+// economy is in operations a second of CPU time.
+func (w Work) economy() float64 { return w.Operations / w.cpu }
 
 // load is one load that can be made again and again.
 type load struct {
@@ -63,15 +68,25 @@ func Role(name string, span time.Duration) error {
 func ownRole(ctx context.Context, name string, span time.Duration) (Work, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*span+time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "/proc/self/exe", "load", name, span.String()).Output()
+	out, cpu, err := output(exec.CommandContext(ctx, "/proc/self/exe", "load", name, span.String()))
 	if err != nil {
-		return Work{}, explained(name, err)
+		return Work{}, err
 	}
-	var w Work
+	w := Work{cpu: cpu}
 	if err := json.Unmarshal(out, &w); err != nil {
 		return w, fmt.Errorf("load %s: %w", name, err)
 	}
 	return w, nil
+}
+
+// output runs a command and returns what it wrote to its standard output, and
+// the CPU time, in seconds, of it and of the processes it waited for.
+func output(command *exec.Cmd) ([]byte, float64, error) {
+	out, err := command.Output()
+	if err != nil {
+		return nil, 0, explained(command.String(), err)
+	}
+	return out, (command.ProcessState.UserTime() + command.ProcessState.SystemTime()).Seconds(), nil
 }
 
 // explained adds what a command wrote to its standard error.
@@ -93,7 +108,7 @@ func systemCalls(span time.Duration) (Work, error) {
 		}
 		n += 10_000
 	}
-	return Work{float64(n), time.Since(start).Seconds()}, nil
+	return Work{Operations: float64(n), Seconds: time.Since(start).Seconds()}, nil
 }
 
 const (
@@ -127,7 +142,7 @@ func network(span time.Duration) (Work, error) {
 	case err := <-failed:
 		return Work{}, err
 	default:
-		return Work{float64(answers.Load()), seconds}, nil
+		return Work{Operations: float64(answers.Load()), Seconds: seconds}, nil
 	}
 }
 
@@ -187,13 +202,17 @@ func pipes(ctx context.Context, loops int) (Work, error) {
 	if err != nil {
 		return Work{}, err
 	}
-	out, err := onOneCPU(func() ([]byte, error) {
-		return exec.CommandContext(ctx, perf, "bench", "--format", "simple", "sched", "pipe", "--loop", strconv.Itoa(loops)).Output()
+	var out []byte
+	cpu, err := onOneCPU(func() (cpu float64, err error) {
+		out, cpu, err = output(exec.CommandContext(ctx, perf, "bench", "--format", "simple", "sched", "pipe", "--loop", strconv.Itoa(loops)))
+		return cpu, err
 	})
 	if err != nil {
-		return Work{}, explained("perf bench sched pipe", err)
+		return Work{}, err
 	}
-	return parsePipes(loops, string(out))
+	w, err := parsePipes(loops, string(out))
+	w.cpu = cpu
+	return w, err
 }
 
 // parsePipes reads the one number of perf's simple format: seconds.
@@ -202,7 +221,7 @@ func parsePipes(loops int, out string) (Work, error) {
 	if err != nil || seconds <= 0 {
 		return Work{}, fmt.Errorf("perf bench said %q instead of seconds", out)
 	}
-	return Work{float64(loops), seconds}, nil
+	return Work{Operations: float64(loops), Seconds: seconds}, nil
 }
 
 // onOneCPU lets what f starts run on the first allowed CPU only.
@@ -244,10 +263,8 @@ func compile(ctx context.Context, target string) (Work, error) {
 	build.Dir = cache
 	build.Env = append(os.Environ(), "GOCACHE="+cache, "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "GOTOOLCHAIN=local")
 	start := time.Now()
-	if out, err := build.CombinedOutput(); err != nil {
-		return Work{}, fmt.Errorf("go build %s: %w: %s", target, err, out)
-	}
-	return Work{1, time.Since(start).Seconds()}, nil
+	_, cpu, err := output(build)
+	return Work{Operations: 1, Seconds: time.Since(start).Seconds(), cpu: cpu}, err
 }
 
 func lookPath(name string) (string, error) {

@@ -9,32 +9,21 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Machine is where and when a run took place.
+// Machine is where a report comes from.
 type Machine struct {
-	Date     string `json:"date"`
-	Revision string `json:"revision"`
 	Kernel   string `json:"kernel"`
 	CPU      string `json:"cpu"`
 	Cores    int    `json:"cores"`
 	MemoryMB uint64 `json:"memory_mib"`
 	Go       string `json:"go"`
-	// Load is the load average before and after: what else was running.
-	LoadBefore string `json:"load_before"`
-	LoadAfter  string `json:"load_after"`
-	// Seconds is how long the run took.
-	Seconds float64 `json:"seconds"`
 }
 
-func thisMachine(revision string) Machine {
-	m := Machine{
-		Date: time.Now().UTC().Format("2006-01-02 15:04 UTC"), Revision: revision,
-		CPU: cpuModel(), Cores: runtime.NumCPU(), Go: runtime.Version(), LoadBefore: loadAverage(),
-	}
+func thisMachine() Machine {
+	m := Machine{CPU: cpuModel(), Cores: runtime.NumCPU(), Go: runtime.Version()}
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
 		m.Kernel = unix.ByteSliceToString(name.Release[:])
@@ -70,5 +59,5 @@ func cpuModel() string {
 }
 
 func (m Machine) String() string {
-	return fmt.Sprintf("%s, Linux %s, %d × %s, %d MiB, %s", m.Date, m.Kernel, m.Cores, m.CPU, m.MemoryMB, m.Go)
+	return fmt.Sprintf("Linux %s, %d × %s, %d MiB, %s", m.Kernel, m.Cores, m.CPU, m.MemoryMB, m.Go)
 }

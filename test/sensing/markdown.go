@@ -34,6 +34,9 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 4, 64)
 }
 
+// integer writes n whole.
+func integer[T int | uint64](n T) string { return thousands(strconv.FormatInt(int64(n), 10)) }
+
 // thousands puts a comma after every third digit.
 func thousands(digits string) string {
 	sign := ""
@@ -68,15 +71,30 @@ func (t *table) say(format string, args ...any) { fmt.Fprintf(t, format+"\n", ar
 // Markdown is the report as text.
 func (r *Report) Markdown() string {
 	t := &table{}
-	m := r.Machine
-	t.say("Measured %s; revision %s; load average %s before and %s after, %s s in all.%s", m, m.Revision, m.LoadBefore, m.LoadAfter,
-		number(m.Seconds), map[bool]string{true: " **A quick run: poor numbers.**"}[r.Quick])
+	t.say("Machine: %s.\n", r.Machine)
+	r.when(t)
 	r.budgets(t)
 	r.sweeps(t)
 	r.programs(t)
 	r.rest(t)
 	r.overhead(t)
 	return t.String()
+}
+
+// when says when each part was measured, and how busy the machine was.
+func (r *Report) when(t *table) {
+	t.head("part", "measured", "revision", "took, s", "load average before", "after")
+	for _, part := range Parts {
+		w, ok := r.When[part]
+		if !ok {
+			continue
+		}
+		name := part
+		if w.Quick {
+			name += " (quick: poor numbers)"
+		}
+		t.row(name, w.Date, w.Revision, number(w.Seconds), w.LoadBefore, w.LoadAfter)
+	}
 }
 
 func (r *Report) budgets(t *table) {
@@ -95,13 +113,14 @@ func (r *Report) sweeps(t *table) {
 		return
 	}
 	t.say("\n### One sweep over every cgroup\n")
-	t.head("cgroups", "iterator, ms", "quartiles", "cgroupfs, ms", "quartiles", "times cheaper", "least to greatest", "both with nobody in them, ms")
+	t.head("cgroups", "iterator, ms", "quartiles", "cgroupfs, ms", "quartiles", "times faster", "CPU time, ms", "times cheaper", "quartiles", "both with nobody in them, ms")
 	for _, s := range r.Sweep {
-		t.row(number(float64(s.Cgroups)), number(s.EBPF), spread(s.EBPFSpread), number(s.Cgroupfs), spread(s.CgroupfsSpread),
-			number(s.Ratio.Median), reach(s.Ratio), number(s.EBPFEmpty)+" and "+number(s.CgroupfsEmpty))
+		t.row(integer(s.Cgroups), number(s.EBPF), spread(s.EBPFSpread), number(s.Cgroupfs), spread(s.CgroupfsSpread),
+			number(s.Ratio.Median), number(s.EBPFCPU.Median)+" and "+number(s.CgroupfsCPU.Median),
+			number(s.RatioCPU.Median), spread(s.RatioCPU), number(s.EBPFEmpty)+" and "+number(s.CgroupfsEmpty))
 	}
 	last := r.Sweep[len(r.Sweep)-1]
-	t.say("\nOf the %s ms for %s cgroups by cgroupfs:", number(last.Cgroupfs), number(float64(last.Cgroups)))
+	t.say("\nOf the %s ms for %s cgroups by cgroupfs:", number(last.Cgroupfs), integer(last.Cgroups))
 	for _, f := range last.Files {
 		t.say("- `%s`: %s ms", f.Name, number(f.MS))
 	}
@@ -115,7 +134,7 @@ func (r *Report) programs(t *table) {
 	t.say("\n### Every BPF program, one event\n")
 	t.head("program", "ns", "quartiles of the batches", "runs", "event")
 	for _, p := range r.Programs {
-		t.row("`"+p.Name+"`", number(p.NS), spread(p.Spread), number(float64(p.Runs)), p.Event)
+		t.row("`"+p.Name+"`", number(p.NS), spread(p.Spread), integer(p.Runs), p.Event)
 	}
 }
 
@@ -126,7 +145,7 @@ func (r *Report) rest(t *table) {
 	t.say("\n### Collectors at rest\n")
 	t.head("what", "every, ms", "cgroups", "% of a core", "least to greatest", "resident, MiB", "of it anonymous, MiB")
 	for _, row := range r.Rest {
-		t.row(row.What, number(row.Interval), number(float64(row.Cgroups)), number(row.CPU), reach(row.CPUSpread), number(row.RSS), number(row.Anonymous))
+		t.row(row.What, integer(int(row.Interval)), integer(row.Cgroups), number(row.CPU), reach(row.CPUSpread), number(row.RSS), number(row.Anonymous))
 	}
 }
 
@@ -135,10 +154,10 @@ func (r *Report) overhead(t *table) {
 		return
 	}
 	t.say("\n### What a load loses\n")
-	t.head("load", "without", "with", "loss, %", "least to greatest", "pairs", "noise, %", "how")
+	t.head("load", "without", "with", "loss, %", "quartiles", "pairs", "noise, %", "loss per CPU time, %", "quartiles", "how")
 	for _, o := range r.Overhead {
-		t.row(o.Load, number(o.Without.Median)+" "+o.Unit, number(o.With.Median)+" "+o.Unit, number(o.Loss), reach(o.LossSpread),
-			strconv.Itoa(o.LossSpread.N), number(o.Noise), o.How)
+		t.row(o.Load, number(o.Without.Median)+" "+o.Unit, number(o.With.Median)+" "+o.Unit, number(o.Loss), spread(o.LossSpread),
+			strconv.Itoa(o.LossSpread.N), number(o.Noise), number(o.CPULoss), spread(o.CPULossSpread), o.How)
 	}
 	t.say("\nThe programs' part in it, in a run of its own with the kernel's statistics on:\n")
 	t.head("load", "program", "events/s", "ns", "% of a core")

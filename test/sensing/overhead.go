@@ -18,6 +18,7 @@ import (
 // sizes are how large the loads are, and how many pairs of runs there are.
 type sizes struct {
 	pairs  int
+	builds int           // pairs of runs of the compiler, which are long
 	span   time.Duration // of a system-call or network load
 	loops  int           // of the ping-pong
 	target string        // of the compiler
@@ -44,13 +45,29 @@ func loads(s sizes) []load {
 	}
 }
 
+// overheadCgroups is how many cgroups there are besides the machine's own.
+const overheadCgroups = 200
+
 // measureOverhead runs each load with and without a collector that samples the
-// machine's own cgroups by the receiver's defaults.
-func measureOverhead(ctx context.Context, mount, binary string, s sizes, say func(string, ...any)) ([]Overhead, error) {
+// cgroups by the receiver's defaults. There are as many cgroups in use in either
+// case.
+func measureOverhead(ctx context.Context, mount, binary string, s sizes, say func(string, ...any)) (_ []Overhead, err error) {
+	tree, err := Grow(mount, overheadCgroups)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, tree.Remove()) }()
+	if err := tree.Populate(); err != nil {
+		return nil, err
+	}
 	config := sensingOnly(mount, "100ms")
 	rows := make([]Overhead, 0, 4)
 	for _, l := range loads(s) {
-		row, err := l.compare(ctx, binary, config, s.pairs, say)
+		pairs := s.pairs
+		if l.name == loadCompile {
+			pairs = s.builds
+		}
+		row, err := l.compare(ctx, binary, config, pairs, say)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +86,7 @@ func (l *load) compare(ctx context.Context, binary, config string, pairs int, sa
 	}
 	order := turns(pairs)
 	rates := make([]float64, 0, len(order))
-	var without, with []float64
+	var without, with, thrifty, thriftyWith []float64
 	for _, on := range order {
 		work, err := l.once(ctx, binary, config, on)
 		if err != nil {
@@ -77,17 +94,17 @@ func (l *load) compare(ctx context.Context, binary, config string, pairs int, sa
 		}
 		rates = append(rates, work.rate())
 		if on {
-			with = append(with, work.rate())
+			with, thriftyWith = append(with, work.rate()), append(thriftyWith, work.economy())
 		} else {
-			without = append(without, work.rate())
+			without, thrifty = append(without, work.rate()), append(thrifty, work.economy())
 		}
 	}
-	loss := Summarise(losses(without, with))
+	loss, cpu := Summarise(losses(without, with)), Summarise(losses(thrifty, thriftyWith))
 	row := Overhead{
-		Load: l.name, Loss: loss.Median, LossSpread: loss, Noise: noise(rates, order),
+		Load: l.name, Loss: loss.Median, LossSpread: loss, CPULoss: cpu.Median, CPULossSpread: cpu, Noise: noise(rates, order),
 		Without: Summarise(without), With: Summarise(with), Unit: l.unit, How: l.how,
 	}
-	say("  %s: %.2f %% lost (%.2f to %.2f), noise %.2f %%", l.name, row.Loss, loss.Min, loss.Max, row.Noise)
+	say("  %s: %.2f %% lost (%.2f to %.2f), noise %.2f %%, per CPU time %.2f %%", l.name, row.Loss, loss.Q1, loss.Q3, row.Noise, row.CPULoss)
 	return row, nil
 }
 

@@ -12,13 +12,26 @@ import (
 
 // Report is what one run measured. A part that was not asked for is empty.
 type Report struct {
-	Machine  Machine    `json:"machine"`
-	Quick    bool       `json:"quick"`
-	Sweep    []Sweep    `json:"sweep"`
-	Programs []Program  `json:"programs"`
-	Rest     []Rest     `json:"rest"`
-	Overhead []Overhead `json:"overhead"`
-	Budgets  []Budget   `json:"budgets"`
+	Machine Machine `json:"machine"`
+	// When says of each part when it was measured.
+	When     map[string]When `json:"when"`
+	Sweep    []Sweep         `json:"sweep"`
+	Programs []Program       `json:"programs"`
+	Rest     []Rest          `json:"rest"`
+	Overhead []Overhead      `json:"overhead"`
+	Budgets  []Budget        `json:"budgets"`
+}
+
+// When is when a part was measured, and what else ran.
+type When struct {
+	Date     string  `json:"date"`
+	Revision string  `json:"revision"`
+	Seconds  float64 `json:"seconds"`
+	// Load average before and after.
+	LoadBefore string `json:"load_before"`
+	LoadAfter  string `json:"load_after"`
+	// Quick says that little was measured, and poorly.
+	Quick bool `json:"quick"`
 }
 
 // Sweep compares one pass over cgroups that are in use, each with one sleeping
@@ -28,8 +41,10 @@ type Sweep struct {
 	// EBPF and Cgroupfs are medians on the clock, in ms a pass.
 	EBPF     float64 `json:"ebpf_ms"`
 	Cgroupfs float64 `json:"cgroupfs_ms"`
-	// Ratio is Cgroupfs over EBPF, round by round.
+	// Ratio is Cgroupfs over EBPF, round by round; RatioCPU that of CPU times,
+	// which what else runs on the machine changes less.
 	Ratio          Summary `json:"ratio"`
+	RatioCPU       Summary `json:"ratio_cpu"`
 	EBPFSpread     Summary `json:"ebpf_spread_ms"`
 	CgroupfsSpread Summary `json:"cgroupfs_spread_ms"`
 	// EBPFCPU and CgroupfsCPU are the CPU time of the reading thread, in ms.
@@ -84,6 +99,10 @@ type Overhead struct {
 	// noise: nothing gets faster.
 	Loss       float64 `json:"loss_percent"`
 	LossSpread Summary `json:"loss_spread_percent"`
+	// CPULoss is the same of operations a second of the load's own CPU time: what
+	// the probes cost where they run, without what others take of the CPUs.
+	CPULoss       float64 `json:"cpu_loss_percent"`
+	CPULossSpread Summary `json:"cpu_loss_spread_percent"`
 	// Noise is how much two neighbouring runs of the same kind differed, the
 	// median in percent.
 	Noise   float64 `json:"noise_percent"`
@@ -106,11 +125,24 @@ type Share struct {
 }
 
 // newReport returns a report whose parts are empty lists, not null.
-func newReport(m Machine, quick bool) *Report {
+func newReport(m Machine) *Report {
 	return &Report{
-		Machine: m, Quick: quick,
+		Machine: m, When: map[string]When{},
 		Sweep: []Sweep{}, Programs: []Program{}, Rest: []Rest{}, Overhead: []Overhead{}, Budgets: []Budget{},
 	}
+}
+
+// Load reads the report that [Report.Write] left in dir.
+func Load(dir string) (*Report, error) {
+	text, err := os.ReadFile(filepath.Join(dir, DataFile))
+	if err != nil {
+		return nil, err
+	}
+	r := newReport(Machine{})
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("read %s: %w", DataFile, err)
+	}
+	return r, nil
 }
 
 // Names of the files that [Report.Write] leaves.

@@ -15,7 +15,7 @@ import (
 
 // The names that others read in sensing.json.
 func TestTheReportHasTheAgreedKeys(t *testing.T) {
-	r := newReport(Machine{Kernel: "6.1"}, false)
+	r := newReport(Machine{Kernel: "6.1"})
 	r.Sweep = []Sweep{{Cgroups: 1000, EBPF: 0.2, Cgroupfs: 20}}
 	r.Programs = []Program{{Name: "count_fork", NS: 50}}
 	r.Rest = []Rest{{What: restReflex, Interval: 100, CPU: 0.5, RSS: 40}}
@@ -28,7 +28,7 @@ func TestTheReportHasTheAgreedKeys(t *testing.T) {
 	var all map[string]any
 	require.NoError(t, json.Unmarshal(text, &all))
 	delete(all, "machine")
-	delete(all, "quick")
+	delete(all, "when")
 	lists, err := json.Marshal(all)
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(lists, &got))
@@ -44,10 +44,13 @@ func TestTheReportHasTheAgreedKeys(t *testing.T) {
 		}
 	}
 	assert.FileExists(t, filepath.Join(dir, TextFile))
+	again, err := Load(dir)
+	require.NoError(t, err)
+	assert.Equal(t, r, again)
 }
 
 func TestAPartNotMeasuredIsAnEmptyList(t *testing.T) {
-	text, err := json.Marshal(newReport(Machine{}, true))
+	text, err := json.Marshal(newReport(Machine{}))
 	require.NoError(t, err)
 	for _, part := range append(Parts, "budgets") {
 		assert.Contains(t, string(text), "\""+part+"\":[]")
@@ -57,15 +60,16 @@ func TestAPartNotMeasuredIsAnEmptyList(t *testing.T) {
 func TestTablesReplaceWhatIsBetweenTheMarksAndNothingElse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "benchmarks.md")
 	require.NoError(t, os.WriteFile(path, []byte("# Title\n"+beginMark+"\nold\n"+endMark+"\nend\n"), 0o600))
-	r := newReport(Machine{Date: "today"}, true)
+	r := newReport(Machine{Kernel: "6.1"})
 	r.Overhead = []Overhead{{Load: loadCompile, Loss: -0.25, Shares: []Share{{Program: "count_fork", Rate: 12345}}}}
+	r.When[PartOverhead] = When{Quick: true}
 	r.judge()
 	for range 2 {
 		require.NoError(t, r.Publish(path))
 	}
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	assert.Regexp(t, "(?s)^# Title\n"+beginMark+"\nMeasured today.*quick run.*"+endMark+"\nend\n$", string(text))
+	assert.Regexp(t, "(?s)^# Title\n"+beginMark+"\nMachine: Linux 6.1,.*quick: poor numbers.*"+endMark+"\nend\n$", string(text))
 	assert.NotContains(t, string(text), "old")
 	assert.Contains(t, string(text), "| compile | 0  | 0  | -0.25 |")
 	assert.Contains(t, string(text), "12,345")

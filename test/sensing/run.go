@@ -53,20 +53,24 @@ func (o *Options) effort() effort {
 	if o.Quick {
 		return effort{
 			[]int{10, 100, 1000}, 6, 3, resting{1, 2 * time.Second, 3 * time.Second},
-			sizes{2, time.Second, 20_000, "errors"},
+			sizes{2, 2, 500 * time.Millisecond, 50_000, "errors"},
 		}
 	}
 	return effort{
 		[]int{10, 100, 1000, 5000}, 24, 8, resting{3, 5 * time.Second, 12 * time.Second},
-		sizes{6, 2 * time.Second, 150_000, "strconv"},
+		sizes{12, 7, time.Second, 150_000, "errors"},
 	}
 }
 
-// Run measures. It needs root, BTF and cgroup v2. On an error or when ctx ends it
-// returns what it has, with everything it made put away.
-func Run(ctx context.Context, o Options) (*Report, error) {
-	start := time.Now()
-	r := newReport(thisMachine(o.Revision), o.Quick)
+// Run measures. It needs root, BTF and cgroup v2. Parts that are not wanted are
+// taken from before, unless that is nil. On an error or when ctx ends it returns
+// what it has, with everything it made put away.
+func Run(ctx context.Context, o Options, before *Report) (*Report, error) {
+	r := before
+	if r == nil {
+		r = newReport(Machine{})
+	}
+	r.Machine = thisMachine()
 	for _, part := range o.Parts {
 		if !slices.Contains(Parts, part) {
 			return r, fmt.Errorf("there is no part %q; there are %v", part, Parts)
@@ -82,11 +86,14 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			continue
 		}
 		run.say("%s", part)
+		start, load := time.Now(), loadAverage()
 		if err := run.part(ctx, part); err != nil {
 			return r, fmt.Errorf("%s: %w", part, err)
 		}
+		r.When[part] = When{
+			start.UTC().Format("2006-01-02 15:04 UTC"), o.Revision, time.Since(start).Seconds(), load, loadAverage(), o.Quick,
+		}
 	}
-	r.Machine.LoadAfter, r.Machine.Seconds = loadAverage(), time.Since(start).Seconds()
 	r.judge()
 	return r, nil
 }
@@ -115,6 +122,7 @@ func (r *run) part(ctx context.Context, part string) (err error) {
 }
 
 func (r *run) sweeps(ctx context.Context) error {
+	r.report.Sweep = r.report.Sweep[:0]
 	for _, n := range r.cgroups {
 		s, err := measureSweep(ctx, r.mount, n, r.rounds)
 		if err != nil {

@@ -131,7 +131,7 @@ func (c *contest) sweep() error {
 // until the clock can tell.
 func calls(cgroups, most int) int { return max(1, min(most, most*100/cgroups)) }
 
-type laps struct{ ebpf, ebpfCPU, files, filesCPU, ratio []float64 }
+type laps struct{ ebpf, ebpfCPU, files, filesCPU, ratio, ratioCPU []float64 }
 
 func (c *contest) run(ctx context.Context, rounds int) (l laps, err error) {
 	runtime.LockOSThread()
@@ -160,7 +160,7 @@ func (c *contest) run(ctx context.Context, rounds int) (l laps, err error) {
 		}
 		l.ebpf, l.ebpfCPU = append(l.ebpf, ours.clock), append(l.ebpfCPU, ours.cpu)
 		l.files, l.filesCPU = append(l.files, theirs.clock), append(l.filesCPU, theirs.cpu)
-		l.ratio = append(l.ratio, theirs.clock/ours.clock)
+		l.ratio, l.ratioCPU = append(l.ratio, theirs.clock/ours.clock), append(l.ratioCPU, theirs.cpu/ours.cpu)
 	}
 	return l, nil
 }
@@ -200,7 +200,7 @@ func measureSweep(ctx context.Context, mount string, n, rounds int) (s Sweep, er
 		return s, err
 	}
 	s = Sweep{
-		Cgroups: n, Ratio: Summarise(full.ratio),
+		Cgroups: n, Ratio: Summarise(full.ratio), RatioCPU: Summarise(full.ratioCPU),
 		EBPFSpread: Summarise(full.ebpf), CgroupfsSpread: Summarise(full.files),
 		EBPFCPU: Summarise(full.ebpfCPU), CgroupfsCPU: Summarise(full.filesCPU),
 		EBPFEmpty: Summarise(empty.ebpf).Median, CgroupfsEmpty: Summarise(empty.files).Median,

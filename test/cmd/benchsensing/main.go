@@ -52,6 +52,7 @@ func measure(ctx context.Context, args []string) error {
 	flags.BoolVar(&o.Quick, "quick", false, "measure little and poorly, in a minute or two")
 	output := flags.String("output", "../dist/bench", "`directory` for the report")
 	document := flags.String("document", "", "`file` in whose marked section the tables are written")
+	keep := flags.Bool("keep", false, "take the parts that are not measured from the report in --output")
 	parts := flags.String("parts", strings.Join(sensing.Parts, ","), "what to measure")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -64,7 +65,14 @@ func measure(ctx context.Context, args []string) error {
 		}
 		*path = absolute
 	}
-	r, err := sensing.Run(ctx, o)
+	var before *sensing.Report
+	if *keep {
+		var err error
+		if before, err = sensing.Load(*output); err != nil {
+			return err
+		}
+	}
+	r, err := sensing.Run(ctx, o, before)
 	if err != nil {
 		return err
 	}
