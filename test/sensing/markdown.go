@@ -120,7 +120,7 @@ func (r *Report) sweeps(t *table) {
 			number(s.RatioCPU.Median), spread(s.RatioCPU), number(s.EBPFEmpty)+" and "+number(s.CgroupfsEmpty))
 	}
 	last := r.Sweep[len(r.Sweep)-1]
-	t.say("\nOf the %s ms for %s cgroups by cgroupfs:", number(last.Cgroupfs), integer(last.Cgroups))
+	t.say("\nOf the %s ms of CPU time for %s cgroups by cgroupfs:\n", number(last.CgroupfsCPU.Median), integer(last.Cgroups))
 	for _, f := range last.Files {
 		t.say("- `%s`: %s ms", f.Name, number(f.MS))
 	}

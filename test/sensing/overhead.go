@@ -108,9 +108,16 @@ func (l *load) compare(ctx context.Context, binary, config string, pairs int, sa
 	return row, nil
 }
 
+// settle is how long to let a collector's start, or the end of the one before,
+// be over with.
+const settle = 500 * time.Millisecond
+
 // once runs the load, on with a collector beside it.
 func (l *load) once(ctx context.Context, binary, config string, on bool) (w Work, err error) {
 	if !on {
+		if err := wait(ctx, settle); err != nil {
+			return w, err
+		}
 		return l.run(ctx)
 	}
 	run, err := startCollector(ctx, binary, config)
@@ -119,6 +126,9 @@ func (l *load) once(ctx context.Context, binary, config string, on bool) (w Work
 	}
 	defer func() { err = errors.Join(err, run.stop()) }()
 	if _, err := run.programs(); err != nil {
+		return w, err
+	}
+	if err := wait(ctx, settle); err != nil {
 		return w, err
 	}
 	return l.run(ctx)

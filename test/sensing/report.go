@@ -55,14 +55,14 @@ type Sweep struct {
 	CgroupfsEmpty float64 `json:"cgroupfs_empty_ms"`
 	// Node is the CPU time of reading the node, which a tick does besides, in ms.
 	Node float64 `json:"node_cpu_ms"`
-	// Files are what is read of each cgroup, and how long each took of a pass.
+	// Files are what is read of each cgroup, and the CPU time of each in a pass.
 	Files []File `json:"files"`
 }
 
 // File is one file of every cgroup.
 type File struct {
 	Name string  `json:"name"`
-	MS   float64 `json:"ms"`
+	MS   float64 `json:"cpu_ms"`
 }
 
 // Program is the cost of one BPF program by the kernel's own statistics, the
