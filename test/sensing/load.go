@@ -123,7 +123,7 @@ func network(span time.Duration) (Work, error) {
 	if err != nil {
 		return Work{}, err
 	}
-	defer listener.Close()
+	defer listener.Close() //nolint:errcheck // everybody has been answered
 	go serve(listener)
 	var answers atomic.Uint64
 	var wg sync.WaitGroup

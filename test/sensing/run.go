@@ -52,13 +52,15 @@ type effort struct {
 func (o *Options) effort() effort {
 	if o.Quick {
 		return effort{
-			[]int{10, 100, 1000}, 6, 3, resting{1, 2 * time.Second, 3 * time.Second},
-			sizes{2, 2, 500 * time.Millisecond, 50_000, "errors"},
+			cgroups: []int{10, 100, 1000}, rounds: 6, batches: 3,
+			resting: resting{rounds: 1, settle: 2 * time.Second, period: 3 * time.Second},
+			sizes:   sizes{pairs: 2, builds: 2, span: 500 * time.Millisecond, loops: 50_000, target: "errors"},
 		}
 	}
 	return effort{
-		[]int{10, 100, 1000, 5000}, 24, 8, resting{3, 5 * time.Second, 12 * time.Second},
-		sizes{12, 7, time.Second, 150_000, "errors"},
+		cgroups: []int{10, 100, 1000, 5000}, rounds: 24, batches: 8,
+		resting: resting{rounds: 3, settle: 5 * time.Second, period: 12 * time.Second},
+		sizes:   sizes{pairs: 12, builds: 7, span: time.Second, loops: 150_000, target: "errors"},
 	}
 }
 
