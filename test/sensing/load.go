@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -80,8 +81,13 @@ func ownRole(ctx context.Context, name string, span time.Duration) (Work, error)
 }
 
 // output runs a command and returns what it wrote to its standard output, and
-// the CPU time, in seconds, of it and of the processes it waited for.
+// the CPU time, in seconds, of it and of the processes it waited for. A command
+// whose time is over takes the processes it has started with it: they would hold
+// its output open.
 func output(command *exec.Cmd) ([]byte, float64, error) {
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
+	command.WaitDelay = 5 * time.Second
 	out, err := command.Output()
 	if err != nil {
 		return nil, 0, explained(command.String(), err)

@@ -4,6 +4,8 @@
 package sensing
 
 import (
+	"context"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -21,6 +23,15 @@ func TestLoadsCountWhatTheyDo(t *testing.T) {
 		assert.Positive(t, w.rate())
 	}
 	assert.ErrorContains(t, Role("nothing", time.Second), "nothing")
+}
+
+func TestALoadThatIsInterruptedTakesItsProcessesWithIt(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, _, err := output(exec.CommandContext(ctx, "/bin/sh", "-c", "sleep 30 & sleep 30"))
+	require.ErrorContains(t, err, "killed")
+	assert.Less(t, time.Since(start), 4*time.Second, "nobody holds the output open")
 }
 
 func TestPerfTellsSeconds(t *testing.T) {
