@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 
 GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm bench demo eval clean help
+.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm bench demo eval bench-sensing soak-sensing clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,19 @@ test-vm: build ## end-to-end tests in a virtual machine (software emulation, no 
 
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./bpf/... ./receiver/... ./processor/... ./extension/...
+
+bench-sensing: build ## what seeing the node costs, as root: dist/bench/sensing.json and docs/benchmarks.md (BENCHFLAGS=--quick for a short look)
+	cd test && $(GO) run ./cmd/benchsensing --dist '$(DIST)' --objects '$(CURDIR)/bpf' --revision '$(VERSION)' --output '$(DIST)/bench' \
+		$(if $(findstring quick,$(BENCHFLAGS)),,--document '$(CURDIR)/docs/benchmarks.md') $(BENCHFLAGS)
+
+# A tenth of the soak, and two dozen cycles, are in test-unit.
+SOAK_CGROUPS ?= 20000
+SOAK_SECONDS ?= 600
+CYCLES       ?= 1000
+
+soak-sensing: ## cgroups come and go while sampling, and the receiver starts and stops a thousand times: nothing may grow (as root)
+	REFLEX_REQUIRE_BPF=1 REFLEX_SOAK_CGROUPS=$(SOAK_CGROUPS) REFLEX_SOAK_SECONDS=$(SOAK_SECONDS) REFLEX_CYCLES=$(CYCLES) \
+		$(GO) test -count=1 -v -timeout 60m -run 'TestCgroupsComeAndGoForLong|TestStartAndShutdownLeakNothing' ./receiver/ebpfreceiver
 
 demo: build ## the 2am scenario, without and with Reflex: dist/demo/report.html
 	cd test && $(GO) run ./cmd/demo --dist $(DIST) --output $(DIST)/demo

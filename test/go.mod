@@ -5,6 +5,7 @@ go 1.25.0
 replace github.com/otelcol-reflex/reflex => ../
 
 require (
+	github.com/cilium/ebpf v0.22.0
 	github.com/containerd/ttrpc v1.2.10
 	github.com/klauspost/compress v1.20.3
 	github.com/otelcol-reflex/reflex v0.0.0-00010101000000-000000000000
