@@ -18,7 +18,7 @@ import (
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
 )
 
 // setting is a number from the environment.

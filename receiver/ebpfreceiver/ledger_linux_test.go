@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
 )
 
 // ledger is what has been done to the cgroups of a tree: the truth that samples
