@@ -347,7 +347,9 @@ func TestPagesSwappedAreCounted(t *testing.T) {
 	after := vmstat(t)
 	t.Logf("pages out %g, in %g; /proc/vmstat %g and %g", read(t, n, arc.NodeSwapOut)-out, read(t, n, arc.NodeSwapIn)-in,
 		after["pswpout"]-before["pswpout"], after["pswpin"]-before["pswpin"])
-	assert.GreaterOrEqual(t, read(t, n, arc.NodeSwapIn)-in, pages*0.9)
+	// Pages that were written a moment ago may still be in the swap cache, where
+	// reading them back reads nothing.
+	assert.InDelta(t, after["pswpin"]-before["pswpin"], read(t, n, arc.NodeSwapIn)-in, 64, "unless others swap as well")
 	assert.InDelta(t, after["pswpin"], read(t, n, arc.NodeSwapIn), 64, "unless others swap as well")
 	assert.InDelta(t, after["pswpout"], read(t, n, arc.NodeSwapOut), 64, "unless others swap as well")
 }
