@@ -97,12 +97,7 @@ func settledFeed(seed uint64, config Config) *feed {
 func TestAHarmlessPlateauIsAcceptedAndReported(t *testing.T) {
 	for seed := range uint64(5) {
 		f := settledFeed(seed, Config{})
-		shift := func(x []float64) {
-			for j := range x[:4] {
-				x[j] += 6
-			}
-		}
-		f.change = shift
+		f.change = plateauChange()
 		require.Positive(t, f.run(20))
 		assert.Zero(t, f.accepted)
 		f.run(5900)

@@ -224,9 +224,9 @@ const (
 	standing = 20
 )
 
-// learn takes in a healthy value, which counts as share of one. The quantile follows by stochastic
-// approximation (Robbins and Monro 1951) in steps of the mean excess, which keeps
-// following a slow drift.
+// learn takes in a healthy value, which counts as share of one. The quantile
+// follows by stochastic approximation (Robbins and Monro 1951) in steps of the
+// mean excess, which keeps following a slow drift.
 func (s *scale) learn(v, floor, share float64) {
 	s.seen++
 	if s.seen <= settled {

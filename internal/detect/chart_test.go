@@ -190,6 +190,20 @@ func TestAScaleForgetsWhatABaselineBeforeSaid(t *testing.T) {
 	assert.Less(t, fresh.q+5*fresh.e, 0.7*(stale.q+5*stale.e))
 }
 
+func TestAYoungScaleIsCautiousToo(t *testing.T) {
+	after := func(share float64) float64 {
+		var s scale
+		for k := range 100 {
+			s.learn(2+0.1*float64(k%7), scaleFloor, 1)
+		}
+		before := s.q + 5*s.e
+		s.learn(9, scaleFloor, share)
+		return (s.q + 5*s.e) / before
+	}
+	assert.Greater(t, after(1), 1.3)
+	assert.Less(t, after(0.1)-1, 0.35*(after(1)-1))
+}
+
 func TestAScaleKnownFromFewDoubts(t *testing.T) {
 	s := scale{q: 3, e: 0.5, seen: 20}
 	assert.InDelta(t, 4, s.of(7, 20), 1e-12, "half of eight")

@@ -28,8 +28,8 @@ const (
 )
 
 // AppendCheckpoint appends what the detector has learned to b and returns it.
-// What is going on, an alarm or the raw values of the last second, is not part
-// of it. It allocates only where b is too short.
+// What is going on is not part of it: an alarm, the raw values of the last
+// second, what waits to be learned. It allocates only where b is too short.
 func (d *Detector) AppendCheckpoint(b []byte) []byte {
 	start := len(b)
 	b = binary.LittleEndian.AppendUint32(b, checkpointMagic)

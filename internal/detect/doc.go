@@ -26,6 +26,7 @@
 //	opinion                one baseline's charts; which of them speaks
 //	calibration            from the history of rarities to the limit
 //	detector               agreement, judgement, learning
+//	pending, stride        how long learning waits; which of many decisions it takes
 //	alarm                  when learning stops, and what was a healthy spike
 //	plateau, moments       when a new level is normal, and what the last minutes were
 //	regime                 the same numbers as people read them
@@ -46,7 +47,8 @@
 //
 // It does not promise more than its history: until that is as long as the
 // interval aimed at, the limit is an extrapolation, says so, and errs to the
-// quiet side. What stays below the limit is learned, if cautiously. A single
+// quiet side. What stays below the limit is learned, if cautiously and seconds
+// later. A single
 // anomalous decision is a reason to look, never to act: persistence, harm and a
 // culprit are the policy's.
 //

@@ -65,13 +65,13 @@ func (p *pending) due(effective float64) *lesson {
 	if p.count == 0 || p.count < min(len(p.ring), int(patience*effective)) {
 		return nil
 	}
-	i := p.next - p.count
-	if i < 0 {
-		i += len(p.ring)
-	}
+	l := p.oldest()
 	p.count--
-	return &p.ring[i]
+	return l
 }
+
+// oldest is the lesson that has waited longest; there must be one.
+func (p *pending) oldest() *lesson { return &p.ring[(p.next-p.count+len(p.ring))%len(p.ring)] }
 
 // place returns where the next lesson goes.
 func (p *pending) place() *lesson { return &p.ring[p.next] }

@@ -125,3 +125,45 @@ func TestWhatLedUpToAnAlarmIsDropped(t *testing.T) {
 	}
 	assert.LessOrEqual(t, d.pending.count, 1)
 }
+
+func TestWhatWasPendingIsDroppedWithAPlateau(t *testing.T) {
+	f := settledFeed(1, Config{})
+	f.change = plateauChange()
+	for f.accepted == 0 {
+		f.run(1)
+		require.Less(t, f.now, int64(2e18))
+	}
+	assert.Zero(t, f.d.pending.count, "it is of the level before")
+}
+
+func TestALessonServesBaselinesThatPartLater(t *testing.T) {
+	d := New(Config{Dimensions: freeDimensions(4), Lean: true})
+	newFeed(d, newProcess(1, 4, 0, false)).run(1000)
+	require.False(t, d.apart)
+	require.Positive(t, d.pending.count)
+	for i := range d.pending.count {
+		l := &d.pending.ring[i]
+		assert.Positive(t, l.slow)
+		assert.InDelta(t, l.fast, l.slow, 0)
+		assert.Equal(t, l.charts[0], l.charts[1])
+		assert.Positive(t, l.charts[1][sudden])
+	}
+}
+
+func TestScalesReconsiderWheneverTheBeginningIsEstimatedAgain(t *testing.T) {
+	d := New(Config{Dimensions: freeDimensions(4), Lean: true, Warmup: 12 * time.Second})
+	f := newFeed(d, newProcess(1, 4, 0, false))
+	estimates, times := 0, 0
+	for range 140 {
+		f.run(1)
+		if d.fast.base.estimates > estimates {
+			estimates = d.fast.base.estimates
+			times++
+			assert.Zero(t, d.fast.charts.scale[sudden].since, "estimate %d", estimates)
+		}
+	}
+	assert.Nil(t, d.fast.base.primer, "the last is when judging begins")
+	assert.GreaterOrEqual(t, times, 3)
+	f.run(120)
+	assert.Positive(t, d.fast.charts.scale[sudden].since)
+}

@@ -67,6 +67,7 @@ func TestADailyPatternIsFound(t *testing.T) {
 		c.run(3 * 24)
 		assert.Equal(t, 24*time.Hour, c.season())
 		assert.True(t, c.d.season.active)
+		assert.Positive(t, c.d.pending.oldest().charts[2][sudden], "its charts are learned as well")
 		assert.Greater(t, c.d.season.autocorrelation(dayHours), 0.8)
 	}
 }
