@@ -132,6 +132,17 @@ int count_retransmit(u64 *ctx)
 	return 0;
 }
 
+/*
+ * A SYN-ACK sent again, by a listener whose peer does not answer, is a segment
+ * sent again for the kernel, too, but has no socket yet and another tracepoint.
+ */
+SEC("tp_btf/tcp_retransmit_synack")
+int count_synack(void *ctx)
+{
+	add(retransmits, 1);
+	return 0;
+}
+
 #define AF_INET6 10
 #define IPPROTO_TCP 6
 #define TCP_SYN_SENT 2

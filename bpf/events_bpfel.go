@@ -39,6 +39,7 @@ const (
 	eventsProgCountExit       = "count_exit"
 	eventsProgCountFork       = "count_fork"
 	eventsProgCountRetransmit = "count_retransmit"
+	eventsProgCountSynack     = "count_synack"
 	eventsProgEndReclaim      = "end_reclaim"
 	eventsVarSeed             = "seed"
 )
@@ -92,6 +93,7 @@ type eventsProgramSpecs struct {
 	CountExit       *ebpf.ProgramSpec `ebpf:"count_exit"`
 	CountFork       *ebpf.ProgramSpec `ebpf:"count_fork"`
 	CountRetransmit *ebpf.ProgramSpec `ebpf:"count_retransmit"`
+	CountSynack     *ebpf.ProgramSpec `ebpf:"count_synack"`
 	EndReclaim      *ebpf.ProgramSpec `ebpf:"end_reclaim"`
 }
 
@@ -162,6 +164,7 @@ type eventsPrograms struct {
 	CountExit       *ebpf.Program `ebpf:"count_exit"`
 	CountFork       *ebpf.Program `ebpf:"count_fork"`
 	CountRetransmit *ebpf.Program `ebpf:"count_retransmit"`
+	CountSynack     *ebpf.Program `ebpf:"count_synack"`
 	EndReclaim      *ebpf.Program `ebpf:"end_reclaim"`
 }
 
@@ -174,6 +177,7 @@ func (p *eventsPrograms) Close() error {
 		p.CountExit,
 		p.CountFork,
 		p.CountRetransmit,
+		p.CountSynack,
 		p.EndReclaim,
 	)
 }

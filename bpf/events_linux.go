@@ -64,7 +64,7 @@ var probes = [...]probe{
 		into[arc.NodeBlockTime] = seconds(c.events.BlockTime)
 		into[arc.NodeBlockBytes] = float64(c.events.BlockBytes)
 	}},
-	{[]string{"count_retransmit"}, func(c *counted, into *arc.Node) {
+	{[]string{"count_retransmit", "count_synack"}, func(c *counted, into *arc.Node) {
 		into[arc.NodeTCPRetransmits] = float64(c.events.Retransmits)
 	}},
 	{[]string{"count_connect"}, func(c *counted, into *arc.Node) {

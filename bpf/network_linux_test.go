@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -214,27 +215,35 @@ func TestNodeTellsWhereConnectionsGo(t *testing.T) {
 	}
 }
 
-// Retransmissions in a namespace of its own are those the kernel counts there.
+// Retransmissions in a namespace of its own are those the kernel counts there:
+// of segments, SYN being one, and of the SYN-ACK of a listener.
 func TestNodeAgreesWithTheKernelsRetransmissions(t *testing.T) {
-	n := openNode(t)
-	others, err := tcpCounter("RetransSegs")
-	require.NoError(t, err)
-	before := read(t, n, arc.NodeTCPRetransmits)
-	var own uint64
-	inOwnNetwork(t, func() error {
-		if err := refuseSilently(); err != nil {
-			return err
-		}
-		own, err = tcpCounter("RetransSegs")
-		return err
-	})
-	delta := read(t, n, arc.NodeTCPRetransmits) - before
-	now, err := tcpCounter("RetransSegs")
-	require.NoError(t, err)
-	t.Logf("counted %g segments sent again; RetransSegs: %d here, %d elsewhere", delta, own, now-others)
-	assert.Positive(t, own)
-	assert.GreaterOrEqual(t, delta, float64(own))
-	assert.LessOrEqual(t, delta, float64(own+now-others+20))
+	for name, provoke := range map[string]func() error{
+		"SYN":     unanswered,
+		"SYN-ACK": deferred,
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := openNode(t)
+			others, err := tcpCounter("RetransSegs")
+			require.NoError(t, err)
+			before := read(t, n, arc.NodeTCPRetransmits)
+			var own uint64
+			inOwnNetwork(t, func() error {
+				if err := provoke(); err != nil {
+					return err
+				}
+				own, err = tcpCounter("RetransSegs")
+				return err
+			})
+			delta := read(t, n, arc.NodeTCPRetransmits) - before
+			now, err := tcpCounter("RetransSegs")
+			require.NoError(t, err)
+			t.Logf("counted %g segments sent again; RetransSegs: %d here, %d elsewhere", delta, own, now-others)
+			assert.Positive(t, own)
+			assert.GreaterOrEqual(t, delta, float64(own))
+			assert.LessOrEqual(t, delta, float64(own+now-others+20))
+		})
+	}
 }
 
 // crowd begins more connections than a listener takes: the last of them get no
@@ -268,17 +277,49 @@ func crowd() (sockets []int, err error) {
 // crowded is how many connections a crowd begins.
 const crowded = 4
 
-// refuseSilently begins connections until one has been tried again.
-func refuseSilently() error {
+// unanswered begins connections that get no answer and waits until they have
+// been tried again.
+func unanswered() error {
 	sockets, err := crowd()
 	defer closeAll(sockets)
 	if err != nil {
 		return err
 	}
-	// The kernel tries again after a second.
-	last := []unix.PollFd{{Fd: int32(sockets[len(sockets)-1]), Events: unix.POLLOUT}}
-	_, err = unix.Poll(last, 1500)
-	return err
+	return untilSentAgain()
+}
+
+// deferred connects to a listener that wants data first, sends none, and waits
+// until the listener has repeated its SYN-ACK.
+func deferred() error {
+	l, err := listen()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(l.socket)
+	if err := unix.SetsockoptInt(l.socket, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1); err != nil {
+		return err
+	}
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	if err := unix.Connect(s, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: l.port}); err != nil {
+		return err
+	}
+	return untilSentAgain()
+}
+
+// untilSentAgain waits until the kernel has sent a segment again, which it first
+// does after a second.
+func untilSentAgain() error {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		n, err := tcpCounter("RetransSegs")
+		if err != nil || n > 0 {
+			return err
+		}
+	}
+	return errors.New("nothing was sent again within 10 s")
 }
 
 func closeAll(sockets []int) {

@@ -26,7 +26,7 @@ func TestObjectsHoldTheirPrograms(t *testing.T) {
 		"events": {loadEvents, map[string]ebpf.ProgramType{
 			"count_fork": ebpf.Tracing, "count_exec": ebpf.Tracing, "count_exit": ebpf.Tracing,
 			"count_block": ebpf.Tracing, "count_retransmit": ebpf.Tracing,
-			"count_connect": ebpf.Tracing,
+			"count_synack": ebpf.Tracing, "count_connect": ebpf.Tracing,
 			"begin_reclaim": ebpf.Tracing, "end_reclaim": ebpf.Tracing,
 		}, []string{"counts", "reclaiming", "destinations"}},
 		"sysenter": {loadSysenter, map[string]ebpf.ProgramType{

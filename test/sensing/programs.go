@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,8 @@ var events = map[string]string{
 	"count_exit":       "one exit",
 	"count_block":      "one block request",
 	"count_retransmit": "one TCP retransmission",
+	"count_synack":     "one SYN-ACK sent again",
+	"count_connect":    "one change of a TCP socket's state",
 	"begin_reclaim":    "the beginning of a direct reclaim; measured at exec, as memory is not short here",
 	"end_reclaim":      "its end; measured at exit",
 }
@@ -177,6 +180,11 @@ func (b *bench) batches(ctx context.Context, ids []ebpf.ProgramID, n int) ([]map
 		return nil, err
 	}
 	defer crowd.close()
+	silent, err := keepSilent(16)
+	if err != nil {
+		return nil, err
+	}
+	defer silent.close()
 	start := time.Now()
 	var seen []map[string]count
 	for i := range n {
@@ -216,6 +224,9 @@ func (b *bench) load() error {
 		}
 	}
 	if err := processes(60); err != nil {
+		return err
+	}
+	if err := connects(30); err != nil {
 		return err
 	}
 	return writes(30)
@@ -278,6 +289,29 @@ func writes(n int) error {
 	return nil
 }
 
+// connects makes n connections, one after another, each ended at once.
+func connects(n int) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	for range n {
+		c, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			return err
+		}
+		accepted, err := listener.Accept()
+		if err != nil {
+			return errors.Join(err, c.Close())
+		}
+		if err := errors.Join(accepted.Close(), c.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // sockets are those of a listener that nobody serves and of its callers.
 type sockets []int
 
@@ -290,12 +324,44 @@ func (s sockets) close() {
 // overrun lets n callers ask a listener whose queue is full: it drops what they
 // send, and the kernel sends it again after a second.
 func overrun(n int) (sockets, error) {
+	all, err := call(n, 0, nil)
+	if err != nil {
+		return nil, fmt.Errorf("overrun a listener: %w", err)
+	}
+	return all, nil
+}
+
+// keepSilent lets n callers ask a listener that wants data first, and say
+// nothing: after a second the kernel sends its answers again.
+func keepSilent(n int) (sockets, error) {
+	all, err := call(n, n, func(listener int) error {
+		return unix.SetsockoptInt(listener, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("call a listener that wants data: %w", err)
+	}
+	return all, nil
+}
+
+// call lets n callers ask a listener with a queue of the given length, prepared
+// if there is something to prepare.
+func call(n, queue int, prepare func(listener int) error) (all sockets, err error) {
 	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	all := sockets{listener}
-	bound, err := listen(listener)
+	all = sockets{listener}
+	defer func() {
+		if err != nil {
+			all.close()
+		}
+	}()
+	if prepare != nil {
+		if err := prepare(listener); err != nil {
+			return nil, err
+		}
+	}
+	bound, err := listen(listener, queue)
 	for i := 0; err == nil && i < n; i++ {
 		var s int
 		if s, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
@@ -306,19 +372,15 @@ func overrun(n int) (sockets, error) {
 			err = nil
 		}
 	}
-	if err != nil {
-		all.close()
-		return nil, fmt.Errorf("overrun a listener: %w", err)
-	}
-	return all, nil
+	return all, err
 }
 
-// listen binds to a free port of the loopback interface with no queue.
-func listen(fd int) (unix.Sockaddr, error) {
+// listen binds to a free port of the loopback interface.
+func listen(fd, queue int) (unix.Sockaddr, error) {
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		return nil, err
 	}
-	if err := unix.Listen(fd, 0); err != nil {
+	if err := unix.Listen(fd, queue); err != nil {
 		return nil, err
 	}
 	return unix.Getsockname(fd)
