@@ -110,7 +110,7 @@ func (o *recordOptions) check() error {
 }
 
 func record(c *cobra.Command, o *recordOptions, open openSources) error {
-	clock := sampler.SystemClock{}
+	clock := new(sampler.SystemClock)
 	src := open(sources.Settings{CgroupRoot: o.cgroupRoot, MaxCgroups: o.maxCgroups, NodeOnly: !o.cgroups}, clock)
 	defer closeSources(src)
 	if err := o.insist(src); err != nil {

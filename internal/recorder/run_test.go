@@ -75,7 +75,7 @@ func (k *kernel) sources() *sources.Sources {
 }
 
 func settings() Settings {
-	return Settings{Interval: sampler.FastestInterval, Clock: sampler.SystemClock{}}
+	return Settings{Interval: sampler.FastestInterval, Clock: new(sampler.SystemClock)}
 }
 
 // read reads a whole recording.

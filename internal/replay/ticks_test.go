@@ -151,7 +151,7 @@ func needBPF(t *testing.T) {
 func TestARecordingOfThisMachineIsJudgedAsTheArcDoes(t *testing.T) {
 	needBPF(t)
 	const warmup, ticks = 2 * time.Second, 100
-	src := sources.Open(sources.Settings{MaxCgroups: 1000}, sampler.SystemClock{})
+	src := sources.Open(sources.Settings{MaxCgroups: 1000}, new(sampler.SystemClock))
 	defer src.Close()
 	if src.Names != nil {
 		defer src.Names.Close()
@@ -159,9 +159,9 @@ func TestARecordingOfThisMachineIsJudgedAsTheArcDoes(t *testing.T) {
 	w := newWitness(t, warmup)
 	s := sampler.New(sampler.Settings{
 		Source: "ebpf", Interval: 100 * time.Millisecond, Node: src.Node, Cgroups: src.Cgroups,
-		Observer: w, Clock: sampler.SystemClock{}, Handover: sampler.NewHandover(), Recorder: w,
+		Observer: w, Clock: new(sampler.SystemClock), Handover: sampler.NewHandover(), Recorder: w,
 	})
-	clock := sampler.SystemClock{}
+	clock := new(sampler.SystemClock)
 	for range ticks {
 		clock.WaitUntil((clock.Now()/1e8+1)*1e8, nil)
 		s.Tick()

@@ -4,7 +4,6 @@
 package sampler
 
 import (
-	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,33 +16,33 @@ type Clock interface {
 	// WallTime is the time of day in ns since the Unix epoch.
 	WallTime() int64
 	// WaitUntil returns true at the instant, or false as soon as stop is
-	// closed.
+	// closed. One goroutine waits, and always with the same stop.
 	WaitUntil(instant int64, stop <-chan struct{}) bool
 }
 
-// longestSleep bounds how long a stop can go unnoticed.
-const longestSleep = int64(50 * time.Millisecond)
-
-// SystemClock is the kernel's clock. It waits with clock_nanosleep, which wakes
-// within the timer slack (50 µs); the runtime's timers are polled in whole
-// milliseconds, a tenth of the fastest interval.
-type SystemClock struct{}
+// SystemClock is the kernel's clock. What its first wait opens it closes when
+// the stop of that wait is closed.
+type SystemClock struct {
+	timer   *timer
+	stopped chan struct{} // closed when the stop has been passed on
+}
 
 // Now implements [Clock].
-func (SystemClock) Now() int64 {
+func (*SystemClock) Now() int64 {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail since 2.6.39
 	return ts.Nano()
 }
 
 // WallTime implements [Clock].
-func (SystemClock) WallTime() int64 { return time.Now().UnixNano() }
+func (*SystemClock) WallTime() int64 { return time.Now().UnixNano() }
 
 // WaitUntil implements [Clock].
-func (c SystemClock) WaitUntil(instant int64, stop <-chan struct{}) bool {
+func (c *SystemClock) WaitUntil(instant int64, stop <-chan struct{}) bool {
 	for {
 		select {
 		case <-stop:
+			c.close()
 			return false
 		default:
 		}
@@ -51,10 +50,39 @@ func (c SystemClock) WaitUntil(instant int64, stop <-chan struct{}) bool {
 		if now >= instant {
 			return true
 		}
-		ts := unix.NsecToTimespec(min(instant, now+longestSleep))
-		err := unix.ClockNanosleep(unix.CLOCK_BOOTTIME, unix.TIMER_ABSTIME, &ts, nil)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			time.Sleep(time.Duration(min(instant-now, longestSleep)))
+		if !c.wait(instant, stop) { // interrupted, or there is no timer
+			select {
+			case <-stop:
+			case <-time.After(time.Duration(instant - now)):
+			}
 		}
 	}
+}
+
+// wait waits with the timer, opening it if need be, and says whether it came to
+// its end.
+func (c *SystemClock) wait(instant int64, stop <-chan struct{}) bool {
+	if c.timer == nil {
+		t, err := newTimer()
+		if err != nil {
+			return false
+		}
+		c.timer, c.stopped = t, make(chan struct{})
+		go func(stopped chan struct{}) {
+			<-stop
+			t.interrupt()
+			close(stopped)
+		}(c.stopped)
+	}
+	return c.timer.wait(instant) == nil
+}
+
+// close frees the timer, once nobody interrupts it any more.
+func (c *SystemClock) close() {
+	if c.timer == nil {
+		return
+	}
+	<-c.stopped
+	c.timer.close()
+	c.timer = nil
 }

@@ -267,7 +267,7 @@ func TestWorksWithoutArcAndWithoutCgroups(t *testing.T) {
 
 func TestRunEndsWhenItIsStopped(t *testing.T) {
 	b := newBench(1)
-	b.set.Clock = SystemClock{}
+	b.set.Clock = new(SystemClock)
 	b.set.Interval, b.interval = 10*time.Second, 10*int64(time.Second)
 	b.next = following(b.set.Clock.Now(), b.interval)
 	stop, ended := make(chan struct{}), make(chan struct{})
@@ -293,6 +293,54 @@ func TestTheSystemClockWaitsForTheInstant(t *testing.T) {
 	close(stop)
 	assert.False(t, clock.WaitUntil(clock.Now()+int64(time.Hour), stop))
 	assert.InDelta(t, time.Now().UnixNano(), clock.WallTime(), float64(time.Minute))
+}
+
+func TestTheSystemClockStopsAtOnce(t *testing.T) {
+	for name, clock := range map[string]*SystemClock{
+		"timer":    {},
+		"no timer": withoutTimer(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			stop, stopped := make(chan struct{}), make(chan bool)
+			go func() { stopped <- clock.WaitUntil(clock.Now()+int64(time.Hour), stop) }()
+			time.Sleep(20 * time.Millisecond) // most likely it waits by now
+			close(stop)
+			select {
+			case waited := <-stopped:
+				assert.False(t, waited)
+			case <-time.After(5 * time.Second):
+				t.Fatal("the clock did not notice that it was stopped")
+			}
+			assert.Nil(t, clock.timer, "what was opened is closed")
+		})
+	}
+}
+
+func TestTheSystemClockDoesWithoutATimer(t *testing.T) {
+	clock := withoutTimer(t)
+	instant := clock.Now() + 3*ms
+	require.True(t, clock.WaitUntil(instant, nil))
+	assert.GreaterOrEqual(t, clock.Now(), instant)
+}
+
+func TestAWaitAllocatesNothing(t *testing.T) {
+	var clock SystemClock
+	stop := make(chan struct{})
+	defer func() { close(stop); clock.WaitUntil(0, stop) }()
+	wait := func() { clock.WaitUntil(clock.Now()+int64(100*time.Microsecond), stop) }
+	wait() // opens the timer
+	assert.Zero(t, testing.AllocsPerRun(100, wait))
+}
+
+// withoutTimer is a clock whose timer cannot be waited with.
+func withoutTimer(t *testing.T) *SystemClock {
+	t.Helper()
+	broken, err := newTimer()
+	require.NoError(t, err)
+	broken.close()
+	c := &SystemClock{timer: broken, stopped: make(chan struct{})}
+	close(c.stopped)
+	return c
 }
 
 func TestATickWith1000CgroupsAllocatesNothing(t *testing.T) {

@@ -38,13 +38,13 @@ func needBPF(t testing.TB) {
 // System calls are off unless asked for.
 func TestSystemCallsAreCountedWhenWanted(t *testing.T) {
 	needBPF(t)
-	off := Open(Settings{NodeOnly: true}, sampler.SystemClock{})
+	off := Open(Settings{NodeOnly: true}, new(sampler.SystemClock))
 	defer off.Close()
 	n := absent()
 	require.NoError(t, off.Node.Read(&n))
 	assert.True(t, math.IsNaN(n[arc.NodeSyscallRate]))
 
-	on := Open(Settings{NodeOnly: true, Syscalls: DutyCycle{Window: 20 * time.Millisecond, Period: time.Second}}, sampler.SystemClock{})
+	on := Open(Settings{NodeOnly: true, Syscalls: DutyCycle{Window: 20 * time.Millisecond, Period: time.Second}}, new(sampler.SystemClock))
 	defer on.Close()
 	for _, m := range on.Missing {
 		require.NotEqual(t, "tp_btf/sys_enter", m.Name, m.Cause)
@@ -88,7 +88,7 @@ func TestBPFAgreesWithProc(t *testing.T) {
 
 func BenchmarkTickOfThisKernel(b *testing.B) {
 	needBPF(b)
-	src := Open(Settings{MaxCgroups: bpf.DefaultMaxCgroups}, sampler.SystemClock{})
+	src := Open(Settings{MaxCgroups: bpf.DefaultMaxCgroups}, new(sampler.SystemClock))
 	defer src.Close()
 	var n arc.Node
 	var sweep arc.Sweep

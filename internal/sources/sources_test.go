@@ -69,7 +69,7 @@ func TestWithoutBPFEverythingInProcIsRead(t *testing.T) {
 func TestACgroupRootThatIsNotThereIsMissingAndNothingElse(t *testing.T) {
 	set := Settings{CgroupRoot: filepath.Join(t.TempDir(), "nowhere"), MaxCgroups: 64}
 	s := &Sources{}
-	s.openCgroups(set, sampler.SystemClock{})
+	s.openCgroups(set, new(sampler.SystemClock))
 	defer s.Close()
 	assert.Nil(t, s.Cgroups)
 	assert.Nil(t, s.Names)
@@ -80,7 +80,7 @@ func TestACgroupRootThatIsNotThereIsMissingAndNothingElse(t *testing.T) {
 }
 
 func TestCgroupsAreLeftOutWhenNobodyWantsThem(t *testing.T) {
-	s := Open(Settings{CgroupRoot: filepath.Join(t.TempDir(), "nowhere"), MaxCgroups: 64, NodeOnly: true}, sampler.SystemClock{})
+	s := Open(Settings{CgroupRoot: filepath.Join(t.TempDir(), "nowhere"), MaxCgroups: 64, NodeOnly: true}, new(sampler.SystemClock))
 	defer s.Close()
 	assert.NotNil(t, s.Node)
 	assert.Nil(t, s.Cgroups)
@@ -93,7 +93,7 @@ func TestCgroupsAreLeftOutWhenNobodyWantsThem(t *testing.T) {
 func TestWithoutTheIteratorCgroupsAreReadFromFiles(t *testing.T) {
 	set := Settings{CgroupRoot: t.TempDir(), MaxCgroups: 64} // no cgroup v2, so BPF refuses it
 	s := &Sources{}
-	s.openCgroups(set, sampler.SystemClock{})
+	s.openCgroups(set, new(sampler.SystemClock))
 	defer s.Close()
 	defer s.Names.Close()
 	var sweep arc.Sweep

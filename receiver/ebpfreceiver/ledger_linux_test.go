@@ -51,7 +51,7 @@ const (
 
 func newLedger() *ledger { return &ledger{lives: map[uint64]*life{}} }
 
-func now() int64 { return sampler.SystemClock{}.Now() }
+func now() int64 { return new(sampler.SystemClock).Now() }
 
 // fault notes what is wrong.
 func (l *ledger) fault(format string, args ...any) {

@@ -75,7 +75,7 @@ func newReceiver(set receiver.Settings, cfg *Config, next consumer.Metrics) (*eb
 		next:     next,
 		recorder: recorder,
 		report:   report,
-		clock:    sampler.SystemClock{},
+		clock:    new(sampler.SystemClock),
 		open:     sources.Open,
 	}, nil
 }

@@ -295,7 +295,7 @@ func connects(n int) error {
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer listener.Close() //nolint:errcheck // everybody has been answered
 	for range n {
 		c, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {

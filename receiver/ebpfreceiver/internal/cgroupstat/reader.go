@@ -67,22 +67,26 @@ func (r *Reader) Clear(s *arc.Sweep) {
 // What a cgroup does not have stays absent.
 func (r *Reader) Read(d *cgroupfs.Dir, s *arc.Sweep, row int) {
 	if r.memory {
-		if text, err := r.file(d, "memory.stat"); err == nil {
+		if text, ok := r.file(d, "memory.stat"); ok {
 			parseMemory(text, s, row)
 		}
 	}
 	if r.io {
-		if text, err := r.file(d, "io.stat"); err == nil {
+		if text, ok := r.file(d, "io.stat"); ok {
 			r.parseIO(text, s, row)
 		}
 	}
 }
 
-// file reads a file of the cgroup. The text is valid until the next call.
-func (r *Reader) file(d *cgroupfs.Dir, name string) ([]byte, error) {
+// file reads a file of the cgroup, if it can be read. The text is valid until
+// the next call.
+func (r *Reader) file(d *cgroupfs.Dir, name string) ([]byte, bool) {
+	if !d.Exists(name) { // usual without the controller; an error would name the cgroup, which takes longer than the reading
+		return nil, false
+	}
 	text, err := d.ReadFile(name, r.buf[:0])
 	if cap(text) > cap(r.buf) {
 		r.buf = text[:0]
 	}
-	return text, err
+	return text, err == nil
 }
