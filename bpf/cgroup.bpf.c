@@ -111,22 +111,15 @@ struct walk {
 	bool root;
 };
 
-/* bstat and last_bstat lie side by side. */
-#define RSTAT_BYTES 128
-
 /* The same struct under two names; type is the one the kernel has. */
 #define rstat_pending(type, address)                                                               \
 	({                                                                                         \
-		const u64 now_ = bpf_core_field_offset(type, bstat.cputime.sum_exec_runtime);      \
-		const u64 last_ =                                                                  \
-			bpf_core_field_offset(type, last_bstat.cputime.sum_exec_runtime);          \
-		char both_[RSTAT_BYTES] __attribute__((aligned(8)));                               \
-		s64 pending_ = 0;                                                                  \
-		if (last_ > now_ && last_ + 8 - now_ <= sizeof(both_) &&                           \
-		    !bpf_probe_read_kernel(both_, last_ + 8 - now_,                                \
-					   (const void *)((address) + now_)))                      \
-			pending_ = *(u64 *)both_ - *(u64 *)(both_ + (last_ - now_));               \
-		pending_ > 0 ? pending_ : 0;                                                       \
+		u64 now_ = 0, last_ = 0;                                                           \
+		read_kernel(&now_, (address) + bpf_core_field_offset(                              \
+						       type, bstat.cputime.sum_exec_runtime));     \
+		read_kernel(&last_, (address) + bpf_core_field_offset(                             \
+							type, last_bstat.cputime.sum_exec_runtime)); \
+		(s64)(now_ - last_) > 0 ? now_ - last_ : 0;                                        \
 	})
 
 #define cputime(name)                                                                              \
@@ -185,11 +178,13 @@ static long add_cpu(u32 cpu, struct walk *walk)
 	}
 
 	if (walk->psi) {
+		u64 address = walk->psi + walk->offset + distance;
 		struct psi_times times;
 		u64 weight;
 
-		if (!psi_read(walk->psi + walk->offset + distance,
-			      walk->section ? walk->section + distance : 0, walk->clock, &times))
+		if (psi_idle(address) ||
+		    !psi_read(address, walk->section ? walk->section + distance : 0, walk->clock,
+			      &times))
 			return 0;
 		/*
 		 * Up to 2^32 ns have gathered since the kernel's last flush; a
@@ -219,20 +214,9 @@ static long add_cpu(u32 cpu, struct walk *walk)
 		css_ ? css_ - bpf_core_field_offset(type, css) : 0;                                \
 	})
 
-/*
- * read_pair reads two numbers of the struct at address, into two that lie side by
- * side: in one copy where they do so there as well, as in every kernel so far.
- */
-#define read_pair(into_a, into_b, type, a, b, address)                                             \
-	({                                                                                         \
-		u64 at_a_ = (address) + bpf_core_field_offset(type, a);                            \
-		if (bpf_core_field_offset(type, b) == bpf_core_field_offset(type, a) + 8) {        \
-			bpf_probe_read_kernel((into_a), 16, (const void *)at_a_);                  \
-		} else {                                                                           \
-			read_kernel((into_a), at_a_);                                              \
-			read_kernel((into_b), (address) + bpf_core_field_offset(type, b));         \
-		}                                                                                  \
-	})
+/* read_field reads a number of the struct of the given type at address. */
+#define read_field(into, type, field, address)                                                     \
+	read_kernel((into), (address) + bpf_core_field_offset(type, field))
 
 static __always_inline void read_memory(struct cgroup *cgrp, struct cgroup_row *row)
 {
@@ -241,37 +225,29 @@ static __always_inline void read_memory(struct cgroup *cgrp, struct cgroup_row *
 	if (!memory)
 		return;
 	counter = memory + bpf_core_field_offset(struct mem_cgroup, memory);
-	read_kernel(&row->memory_usage, counter + bpf_core_field_offset(struct page_counter, usage));
-	read_pair(&row->memory_high, &row->memory_max, struct page_counter, high, max, counter);
+	read_field(&row->memory_usage, struct page_counter, usage, counter);
+	read_field(&row->memory_high, struct page_counter, high, counter);
+	read_field(&row->memory_max, struct page_counter, max, counter);
 	if (!bpf_core_field_exists(struct mem_cgroup, swap))
 		return;
 	counter = memory + bpf_core_field_offset(struct mem_cgroup, swap);
-	read_kernel(&row->swap_usage, counter + bpf_core_field_offset(struct page_counter, usage));
+	read_field(&row->swap_usage, struct page_counter, usage, counter);
 }
-
-/* The three counters of a quota lie side by side. */
-#define RUN_BYTES 32
 
 /* read_throttling reads what cpu.stat prints of the cgroup's quota. */
 static __always_inline void read_throttling(struct cgroup *cgrp, struct cgroup_row *row)
 {
-	u64 group = controller(cgrp, struct task_group, cpu_cgrp_id);
-	char run[RUN_BYTES] __attribute__((aligned(8)));
+	u64 group = controller(cgrp, struct task_group, cpu_cgrp_id), time = 0;
+	u32 periods = 0, throttled = 0;
 
-	if (!group || !bpf_core_field_exists(struct task_group, cfs_bandwidth))
+	if (!group || !bpf_core_field_exists(struct task_group, cfs_bandwidth) ||
+	    read_field(&periods, struct task_group, cfs_bandwidth.nr_periods, group) ||
+	    read_field(&throttled, struct task_group, cfs_bandwidth.nr_throttled, group) ||
+	    read_field(&time, struct task_group, cfs_bandwidth.throttled_time, group))
 		return;
-	const u64 first = bpf_core_field_offset(struct task_group, cfs_bandwidth.nr_periods);
-	const u64 throttled =
-		bpf_core_field_offset(struct task_group, cfs_bandwidth.nr_throttled) - first;
-	const u64 time =
-		bpf_core_field_offset(struct task_group, cfs_bandwidth.throttled_time) - first;
-
-	if (throttled > RUN_BYTES - 4 || time > RUN_BYTES - 8 || throttled > time ||
-	    bpf_probe_read_kernel(run, time + 8, (const void *)(group + first)))
-		return;
-	row->periods = *(u32 *)run;
-	row->throttled_periods = *(u32 *)(run + throttled);
-	row->throttled_time = *(u64 *)(run + time);
+	row->periods = periods;
+	row->throttled_periods = throttled;
+	row->throttled_time = time;
 }
 
 /* read_pids reads pids.current and pids.max. */
@@ -279,8 +255,10 @@ static __always_inline void read_pids(struct cgroup *cgrp, struct cgroup_row *ro
 {
 	u64 pids = controller(cgrp, struct pids_cgroup, pids_cgrp_id);
 
-	if (pids)
-		read_pair(&row->pids, &row->pids_max, struct pids_cgroup, counter, limit, pids);
+	if (!pids)
+		return;
+	read_field(&row->pids, struct pids_cgroup, counter, pids);
+	read_field(&row->pids_max, struct pids_cgroup, limit, pids);
 }
 
 /*

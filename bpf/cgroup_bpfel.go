@@ -43,6 +43,11 @@ type cgroupCgroupRow struct {
 	Pressure         [5]uint64
 }
 
+type cgroupPsiCopy struct {
+	_     structs.HostLayout
+	Bytes [128]int8
+}
+
 type cgroupSweepHead struct {
 	_         structs.HostLayout
 	Rows      uint32
@@ -57,6 +62,7 @@ const (
 	cgroupMapDistances       = "distances"
 	cgroupMapHead            = "head"
 	cgroupMapRows            = "rows"
+	cgroupMapScratch         = "scratch"
 	cgroupMapSlots           = "slots"
 	cgroupProgSweepCgroup    = "sweep_cgroup"
 	cgroupVarKernelCpustat   = "kernel_cpustat"
@@ -119,6 +125,7 @@ type cgroupMapSpecs struct {
 	Distances *ebpf.MapSpec `ebpf:"distances"`
 	Head      *ebpf.MapSpec `ebpf:"head"`
 	Rows      *ebpf.MapSpec `ebpf:"rows"`
+	Scratch   *ebpf.MapSpec `ebpf:"scratch"`
 	Slots     *ebpf.MapSpec `ebpf:"slots"`
 }
 
@@ -157,6 +164,7 @@ type cgroupMaps struct {
 	Distances *ebpf.Map `ebpf:"distances"`
 	Head      *ebpf.Map `ebpf:"head"`
 	Rows      *ebpf.Map `ebpf:"rows"`
+	Scratch   *ebpf.Map `ebpf:"scratch"`
 	Slots     *ebpf.Map `ebpf:"slots"`
 }
 
@@ -166,6 +174,7 @@ func (m *cgroupMaps) Close() error {
 		m.Distances,
 		m.Head,
 		m.Rows,
+		m.Scratch,
 		m.Slots,
 	)
 }

@@ -39,6 +39,11 @@ type nodeNodeSample struct {
 	Time             uint64
 }
 
+type nodePsiCopy struct {
+	_     structs.HostLayout
+	Bytes [128]int8
+}
+
 type nodeStallTimes struct {
 	_     structs.HostLayout
 	State [6]uint32
@@ -50,6 +55,7 @@ type nodeStallTimes struct {
 const (
 	nodeMapPrevious        = "previous"
 	nodeMapSample          = "sample"
+	nodeMapScratch         = "scratch"
 	nodeMapSlots           = "slots"
 	nodeProgSampleNode     = "sample_node"
 	nodeVarKernelCpustat   = "kernel_cpustat"
@@ -110,6 +116,7 @@ type nodeProgramSpecs struct {
 type nodeMapSpecs struct {
 	Previous *ebpf.MapSpec `ebpf:"previous"`
 	Sample   *ebpf.MapSpec `ebpf:"sample"`
+	Scratch  *ebpf.MapSpec `ebpf:"scratch"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
 }
 
@@ -146,6 +153,7 @@ func (o *nodeObjects) Close() error {
 type nodeMaps struct {
 	Previous *ebpf.Map `ebpf:"previous"`
 	Sample   *ebpf.Map `ebpf:"sample"`
+	Scratch  *ebpf.Map `ebpf:"scratch"`
 	Slots    *ebpf.Map `ebpf:"slots"`
 }
 
@@ -153,6 +161,7 @@ func (m *nodeMaps) Close() error {
 	return _NodeClose(
 		m.Previous,
 		m.Sample,
+		m.Scratch,
 		m.Slots,
 	)
 }

@@ -24,6 +24,8 @@ type timer struct {
 
 	instant int64 // CLOCK_BOOTTIME, ns
 	failed  error // of set
+
+	expirations [8]byte // of no use, but has to be read
 }
 
 func newTimer() (*timer, error) {
@@ -52,8 +54,7 @@ func (t *timer) wait(instant int64) error {
 	if t.failed != nil {
 		return fmt.Errorf("set a timer: %w", t.failed)
 	}
-	var expirations [8]byte
-	_, err := t.file.Read(expirations[:])
+	_, err := t.file.Read(t.expirations[:])
 	return err
 }
 
