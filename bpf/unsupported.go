@@ -42,6 +42,9 @@ func Probe() []Requirement {
 	}}
 }
 
+// Needs names the platform, without which there is nothing.
+func Needs() []Need { return []Need{{Requirement: "Linux"}} }
+
 // Read returns [ErrUnsupported].
 func (*Node) Read(*arc.Node) error { return errPlatform }
 
