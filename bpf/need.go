@@ -47,6 +47,9 @@ type Need struct {
 	// Program is the program that the requirement is; zero where it is something
 	// else.
 	Program Program
-	Node    []arc.NodeField
-	Cgroup  []arc.CgroupField
+	// Kept says that without it the kernel itself does not keep these dimensions
+	// of cgroups: no file has them either.
+	Kept   bool
+	Node   []arc.NodeField
+	Cgroup []arc.CgroupField
 }

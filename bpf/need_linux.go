@@ -44,7 +44,7 @@ func Needs() []Need {
 		needs = append(needs, n)
 	}
 	for name, fields := range columnsOf {
-		needs = append(needs, Need{Requirement: name, Cgroup: fields})
+		needs = append(needs, Need{Requirement: name, Kept: true, Cgroup: fields})
 	}
 	return needs
 }

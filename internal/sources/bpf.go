@@ -58,13 +58,14 @@ func (s *Sources) openSyscalls(cycle DutyCycle) {
 	}
 	s.closers = append(s.closers, syscalls)
 	s.Node = nodeReaders{s.Node, syscalls}
+	s.originsOfSyscalls(cycle)
 }
 
 // openBPFCgroups opens the BPF sweep, nil if it cannot be had.
 func (s *Sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
 	cgroups, err := bpf.OpenCgroups(root, maxCgroups)
 	if err != nil {
-		s.lack("iter/cgroup", oneLine(err), remedyBPF+"; until then cgroups are read from cgroupfs, at a hundred times the cost")
+		s.lack("iter/cgroup", oneLine(err), remedyBPF+"; until then cgroups are read from cgroupfs, at more than ten times the cost")
 		return nil
 	}
 	s.closers = append(s.closers, cgroups)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -55,9 +56,13 @@ type Sources struct {
 	// SinceBoot says which node counters count since boot; the others count
 	// since the sources were opened.
 	SinceBoot [arc.NumNodeFields]bool
-	// Missing is what the machine or the privilege lacks.
+	// Missing is what the machine or the privilege lacks; EffectOf tells what each
+	// costs.
 	Missing []arc.Requirement
-	closers []io.Closer
+	// NodeOrigins and CgroupOrigins say where each dimension is read.
+	NodeOrigins   [arc.NumNodeFields]Origin
+	CgroupOrigins [arc.NumCgroupFields]Origin
+	closers       []io.Closer
 }
 
 // lack notes what is missing, each thing once: two programs may need the same.
@@ -103,6 +108,9 @@ func (s *Sources) openNode() {
 	s.openNodeFrom(nil)
 }
 
+// procRoot is where /proc is.
+const procRoot = "/proc"
+
 // openNodeFrom settles which of BPF (nil without it) and /proc fills a
 // dimension, by a first reading of BPF. It does not change afterwards: two
 // sources count from different origins.
@@ -124,7 +132,8 @@ func (s *Sources) openNodeFrom(bpf sampler.NodeReader) {
 	for _, f := range eventCounters {
 		s.SinceBoot[f] = wanted[f] // by /proc
 	}
-	proc := procfs.Open("/proc", "/sys", wanted)
+	proc := procfs.Open(procRoot, "/sys", wanted)
+	s.originsOfNode(&first, proc.Files())
 	s.closers = append(s.closers, proc)
 	for _, m := range proc.Missing() {
 		s.lack(m.Path, m.Cause.Error(), m.Remedy)
@@ -161,6 +170,7 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 	s.lackControllers(root)
 	if bpf := s.openBPFCgroups(root, set.MaxCgroups); bpf != nil {
 		s.Cgroups = bpf
+		s.originsOfCgroups(true)
 		return
 	}
 	sweeper, err := cgroupsweep.Open(root, set.MaxCgroups, clock.Now)
@@ -174,10 +184,11 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 	}
 	s.Cgroups = sweeper
 	s.closers = append(s.closers, sweeper)
+	s.originsOfCgroups(false)
 }
 
-// lackControllers notes the controllers, memory excepted, that are not there,
-// and what is absent for it.
+// lackControllers notes the controllers, memory excepted, and the pressure files
+// that are not there, and what is absent for it.
 func (s *Sources) lackControllers(root string) {
 	for _, c := range [...]struct{ name, absent string }{
 		{"cpu", "how far cgroups use their CPU quota up"},
@@ -188,6 +199,9 @@ func (s *Sources) lackControllers(root string) {
 			s.lack(c.name+" controller", root+"/cgroup.controllers does not list "+c.name,
 				cgroupfs.ControllerRemedy(root, c.name)+"; without it "+c.absent+" is not known")
 		}
+	}
+	if _, err := os.Stat(root + "/cpu.pressure"); err != nil {
+		s.lack("PSI of cgroups", err.Error(), "boot with psi=1 on a kernel built with CONFIG_PSI=y; without it nobody knows which cgroups wait")
 	}
 }
 
