@@ -109,6 +109,9 @@ func (c *Cgroups) attach(root string, max int) (*btf.Spec, error) {
 	return kernel, nil
 }
 
+// errNotUnified is said of a directory of something else.
+var errNotUnified = errors.New("not in a cgroup v2 hierarchy")
+
 func openUnified(root string) (*os.File, error) {
 	directory, err := os.OpenFile(root, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -119,7 +122,7 @@ func openUnified(root string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("cgroup %s: %w", root, err), directory.Close())
 	}
 	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-		return nil, errors.Join(fmt.Errorf("%s is not in a cgroup v2 hierarchy", root), directory.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", root, errNotUnified), directory.Close())
 	}
 	return directory, nil
 }

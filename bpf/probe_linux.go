@@ -127,12 +127,18 @@ func unifiedMount() (string, error) {
 	return "", fmt.Errorf("look for cgroup v2: no cgroup2 mount in /proc/self/mountinfo: %w", ErrUnsupported)
 }
 
+// Lacking is the requirement called name, unmet for err: an error of this package,
+// in one line, and what would help.
+func Lacking(name string, err error) Requirement { return failed(name, err) }
+
 // failed is the requirement that err leaves unmet.
 func failed(name string, err error) Requirement { return failedAs(name, err, privileged()) }
 
 func failedAs(name string, err error, privileged bool) Requirement {
 	r := Requirement{Name: name, Cause: cause(err), Remedy: remedyReport}
 	switch {
+	case errors.Is(err, errNotUnified):
+		r.Remedy = remedyCgroup
 	case errors.Is(err, ErrUnsupported) && !errors.Is(err, os.ErrPermission):
 		r.Remedy = remedyKernel
 	case !privileged:

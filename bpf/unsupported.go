@@ -42,6 +42,11 @@ func Probe() []Requirement {
 	}}
 }
 
+// Lacking is the requirement called name, unmet for err.
+func Lacking(name string, err error) Requirement {
+	return Requirement{Name: name, Cause: err.Error(), Remedy: Probe()[0].Remedy}
+}
+
 // Needs names the platform, without which there is nothing.
 func Needs() []Need { return []Need{{Requirement: "Linux"}} }
 

@@ -18,18 +18,12 @@ import (
 	"github.com/otelcol-reflex/reflex/bpf"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 )
 
 // errMissing is what probe ends with when something is missing.
 var errMissing = errors.New("not everything is there")
-
-// requirement is one thing that Reflex needs from machine or privilege.
-type requirement struct {
-	Name    string `json:"name"`
-	Present bool   `json:"present"`
-	Cause   string `json:"cause,omitempty"`
-	Remedy  string `json:"remedy,omitempty"`
-}
 
 // group is what one mode needs.
 type group struct {
@@ -45,6 +39,9 @@ type report struct {
 	// besides.
 	Observe group `json:"observe"`
 	Enforce group `json:"enforce"`
+	// Dimensions are all there are, each with who reads it here.
+	Dimensions []dimension `json:"dimensions"`
+	Verdict    verdict     `json:"verdict"`
 }
 
 // cgroup is what this machine's cgroup v2 looks like.
@@ -59,6 +56,7 @@ type machine struct {
 	kernel  func() string
 	sensing func() []bpf.Requirement
 	acting  func() []guard.Requirement
+	open    func() *sources.Sources
 	root    func() (string, error)
 	psi     string
 }
@@ -74,8 +72,11 @@ func thisMachine() machine {
 		},
 		sensing: bpf.Probe,
 		acting:  guard.Requirements,
-		root:    cgroupfs.FindRoot,
-		psi:     "/proc/pressure/memory",
+		open: func() *sources.Sources {
+			return sources.Open(sources.Settings{MaxCgroups: bpf.DefaultMaxCgroups}, sampler.SystemClock{})
+		},
+		root: cgroupfs.FindRoot,
+		psi:  "/proc/pressure/memory",
 	}
 }
 
@@ -85,10 +86,14 @@ func probeCommandOn(m machine) *cobra.Command {
 	mode := "observe"
 	c := &cobra.Command{
 		Use:   "probe",
-		Short: "Say what this machine has and lacks for Reflex",
-		Long: `Say what this machine has and lacks for Reflex, why, and how to get it.
+		Short: "Say what this machine has and lacks for Reflex, and what that costs",
+		Long: `Say what this machine has and lacks for Reflex, why, what it costs to be without,
+and how to get it. For each program: who pays for it, how much, and for which
+dimensions; for what is missing: which dimensions are absent, which files take a
+program's place for the others, and how old their values may be.
 
-Programs are tried and left attached nowhere; nothing is written. What needs a
+It opens the sources that the ebpf receiver opens, looks at what fills each
+dimension, and closes them: nothing stays attached, nothing is written. What needs a
 privilege is tried with the privileges of reflexctl itself: run it the way the
 collector (for observe) or reflexguard (for enforce) runs. Reflex starts
 without most of what is listed and does without it.
@@ -126,21 +131,34 @@ Exit status: 0 everything that --mode needs is there, 3 something is missing,
 
 func (m machine) probe() report {
 	r := report{Kernel: m.kernel(), Cgroup: cgroup{Controllers: []string{}}}
+	src := m.open()
+	defer closeSources(src)
 	seen := map[string]bool{}
 	for _, q := range m.sensing() {
-		r.Observe.add(requirement(q))
+		r.Observe.add(requirement{Name: q.Name, Present: q.Present, Cause: q.Cause, Remedy: q.Remedy})
 		seen[q.Name] = true
 	}
 	for _, q := range m.facts(&r.Cgroup) {
 		if !seen[q.Name] {
 			r.Observe.add(q)
+			seen[q.Name] = true
 		}
 	}
+	for _, q := range src.Missing {
+		if !seen[q.Name] {
+			r.Observe.add(requirement{Name: q.Name, Cause: q.Cause, Remedy: q.Remedy})
+		}
+	}
+	for i := range r.Observe.Requirements {
+		r.Observe.Requirements[i].explain(src)
+	}
 	for _, q := range m.acting() {
-		r.Enforce.add(requirement(q))
+		r.Enforce.add(requirement{Name: q.Name, Present: q.Present, Cause: q.Cause, Remedy: q.Remedy, Without: withoutIt[q.Name]})
 	}
 	r.Observe.judge()
 	r.Enforce.judge()
+	r.Dimensions = dimensionsOf(src)
+	r.Verdict = r.decide()
 	return r
 }
 
@@ -206,46 +224,4 @@ func (r *report) json(to io.Writer) error {
 	e := json.NewEncoder(to)
 	e.SetIndent("", "  ")
 	return e.Encode(r)
-}
-
-func (r *report) table(to io.Writer) error {
-	w := newWriter(to)
-	w.line("kernel\t%s", r.Kernel)
-	if r.Cgroup.Root == "" {
-		w.line("cgroup v2\tnone")
-	} else {
-		w.line("cgroup v2\t%s (%d cgroups; %s)", r.Cgroup.Root, r.Cgroup.Cgroups, list(r.Cgroup.Controllers))
-	}
-	w.line("")
-	r.Observe.table(w, "observe (to sense and decide)")
-	w.line("")
-	r.Enforce.table(w, "enforce (what reflexguard needs besides)")
-	return w.flush()
-}
-
-func (g *group) table(w *writer, title string) {
-	state := "ready"
-	if !g.Ready {
-		state = "incomplete"
-	}
-	w.line("%s: %s", title, state)
-	said := map[string]bool{} // one privilege is often the remedy of many
-	for _, q := range g.Requirements {
-		if q.Present {
-			w.line("  ✓ %s", q.Name)
-			continue
-		}
-		w.line("  ✗ %s\t%s", q.Name, q.Cause)
-		if q.Remedy != "" && !said[q.Remedy] {
-			said[q.Remedy] = true
-			w.line("  \t→ %s", q.Remedy)
-		}
-	}
-}
-
-func list(words []string) string {
-	if len(words) == 0 {
-		return "no controllers"
-	}
-	return strings.Join(words, " ")
 }

@@ -121,7 +121,7 @@ func (s *Sources) openNodeFrom(bpf sampler.NodeReader) {
 	}
 	if bpf != nil {
 		if err := bpf.Read(&first); err != nil {
-			s.lack("eBPF", fmt.Sprintf("first reading: %v", err), remedyBPF)
+			s.lack("eBPF", fmt.Sprintf("first reading: %v", err), "report this, with the kernel's release, as a bug of Reflex")
 		}
 	}
 	var wanted [arc.NumNodeFields]bool
@@ -129,7 +129,7 @@ func (s *Sources) openNodeFrom(bpf sampler.NodeReader) {
 		wanted[i] = math.IsNaN(v)
 		s.SinceBoot[i] = true
 	}
-	for _, f := range eventCounters {
+	for _, f := range bpfNeed("tp_btf").Node { // BPF counts these itself, from now on
 		s.SinceBoot[f] = wanted[f] // by /proc
 	}
 	proc := procfs.Open(procRoot, "/sys", wanted)
