@@ -147,10 +147,27 @@ func (e *events) load(spec *ebpf.CollectionSpec, kernel *btf.Spec, programs []st
 	})
 }
 
+// errNoTracepoint is [ErrUnsupported] of one program only.
+var errNoTracepoint = fmt.Errorf("no such tracepoint: %w", ErrUnsupported)
+
+// tracepoints says which tracepoint of some programs the kernel does not have.
+// All are the kernel's own, none a module's.
+func tracepoints(spec *ebpf.CollectionSpec, kernel *btf.Spec, programs []string) error {
+	for _, name := range programs {
+		if _, err := kernel.AnyTypeByName("btf_trace_" + spec.Programs[name].AttachTo); err != nil {
+			return fmt.Errorf("load %s at %s: %w", name, spec.Programs[name].AttachTo, errNoTracepoint)
+		}
+	}
+	return nil
+}
+
 // openProbe attaches the programs of one probe, or none of them; from loaded,
 // unless that is nil.
 func (e *events) openProbe(spec *ebpf.CollectionSpec, kernel *btf.Spec, loaded *ebpf.Collection, p probe) error {
 	if loaded == nil {
+		if err := tracepoints(spec, kernel, p.programs); err != nil {
+			return err
+		}
 		own, err := e.load(spec, kernel, p.programs)
 		if err != nil {
 			return fmt.Errorf("load %v: %w", p.programs, classify(err))

@@ -21,6 +21,7 @@ import (
 const (
 	remedyBTF        = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
 	remedyKernel     = "boot a newer kernel: the node needs 5.19, the sweep of cgroups 6.1"
+	remedyTracepoint = "boot a kernel that has this tracepoint; nothing else depends on it"
 	remedyCapability = "run with CAP_BPF and CAP_PERFMON: setcap cap_bpf,cap_perfmon+ep on the binary, AmbientCapabilities=CAP_BPF CAP_PERFMON in the unit, or securityContext.capabilities.add: [BPF, PERFMON]"
 	remedyForbidden  = "the capabilities are there: allow the bpf system call in the seccomp or AppArmor profile, and boot without lockdown=confidentiality"
 	remedyPSI        = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
@@ -139,6 +140,8 @@ func failedAs(name string, err error, privileged bool) Requirement {
 	switch {
 	case errors.Is(err, errNotUnified):
 		r.Remedy = remedyCgroup
+	case errors.Is(err, errNoTracepoint):
+		r.Remedy = remedyTracepoint
 	case errors.Is(err, ErrUnsupported) && !errors.Is(err, os.ErrPermission):
 		r.Remedy = remedyKernel
 	case !privileged:

@@ -22,6 +22,7 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/guard"
 	"github.com/otelcol-reflex/reflex/internal/sources"
+	"github.com/otelcol-reflex/reflex/internal/testmachine"
 )
 
 // fakeMachine has everything, on a cgroup tree of its own.
@@ -299,6 +300,41 @@ func TestProbeTellsAnEffectOnce(t *testing.T) {
 	assert.Contains(t, text, "refused …", "the second of a kind is told in one line")
 	flat := strings.Join(strings.Fields(text), " ")
 	assert.Contains(t, flat, "do first for CAP_BPF: setcap")
+}
+
+// The whole road: a real kernel refuses a real program, and the table says what
+// is read instead.
+func TestProbeOfAMachineWhoseVerifierRefusesAProgram(t *testing.T) {
+	if !testmachine.Run(t, testmachine.WithBTF(testmachine.WithOtherTracepoint("block_rq_complete"))) {
+		return
+	}
+	m := thisMachine()
+	if node, err := bpf.OpenNode(); err != nil {
+		t.Skip(err)
+	} else {
+		require.NoError(t, node.Close())
+	}
+	text, code := probeText(t, m)
+	assert.Equal(t, exitMissing, code)
+	assert.Regexp(t, `(?m)^  ✗ tp_btf/block_rq_complete +110 ns a block request`, text)
+	assert.Contains(t, strings.Join(strings.Fields(text), " "), "why load [count_block]: refused by the verifier")
+	assert.Contains(t, text, "instead  /proc/diskstats, as fresh: system.disk.block.operations")
+	assert.Regexp(t, `(?m)^  ✓ tp_btf/sched_process_fork`, text)
+}
+
+// Without privilege it still works, and says what needs which capability.
+func TestProbeWithoutPrivilege(t *testing.T) {
+	if !testmachine.Run(t, testmachine.WithoutPrivilege()) {
+		return
+	}
+	text, code := probeText(t, thisMachine(), "--mode", "enforce")
+	assert.Equal(t, exitMissing, code)
+	for _, name := range []string{"CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH"} {
+		assert.Regexp(t, `(?m)^  ✗ `+name+`\b`, text)
+	}
+	assert.Contains(t, text, "/proc/stat, as fresh: ")
+	assert.Contains(t, text, "system.process.execs")
+	assert.Contains(t, strings.Join(strings.Fields(text), " "), "do first for ")
 }
 
 func TestWhatAGuardCannotDoIsSaid(t *testing.T) {
