@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -61,6 +62,11 @@ func allByBPF() *sources.Sources {
 		}
 	}
 	return s
+}
+
+func probed(m machine) report {
+	r, _ := m.probe(context.Background(), 0)
+	return r
 }
 
 // probeText returns what probe prints and its exit status.
@@ -168,7 +174,7 @@ func TestProbeNamesEachThingOnce(t *testing.T) {
 		return []bpf.Requirement{{Name: "cgroup v2", Present: true}, {Name: "PSI", Present: true}}
 	}
 	seen := map[string]bool{}
-	for _, q := range m.probe().Observe.Requirements {
+	for _, q := range probed(m).Observe.Requirements {
 		assert.False(t, seen[q.Name], q.Name)
 		seen[q.Name] = true
 	}
@@ -185,7 +191,7 @@ func TestProbeSaysARemedyOnce(t *testing.T) {
 }
 
 func TestProbeOfThisMachineSaysSomething(t *testing.T) {
-	r := thisMachine().probe()
+	r := probed(thisMachine())
 	assert.NotEmpty(t, r.Kernel)
 	assert.NotEmpty(t, r.Observe.Requirements)
 	assert.NotEmpty(t, r.Enforce.Requirements)

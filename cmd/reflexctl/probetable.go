@@ -33,6 +33,9 @@ func (r *report) table(to io.Writer) error {
 	}
 	t.group("observe (to sense and decide)", &r.Observe)
 	t.group("enforce (what reflexguard needs besides)", &r.Enforce)
+	if r.Measured != nil {
+		t.measured(r.Measured)
+	}
 	t.line("")
 	if slices.ContainsFunc(r.Observe.Requirements, func(q requirement) bool { return q.Program != nil }) {
 		t.field("costs", "of one run, as published for Linux 6.18 (docs/benchmarks.md, docs/sensing.md), the statistics' own part included")
