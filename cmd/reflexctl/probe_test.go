@@ -292,6 +292,13 @@ func TestTheTableIsPlainAndOfBoundedWidth(t *testing.T) {
 	}
 }
 
+func TestWrapKeepsToItsWidth(t *testing.T) {
+	assert.Equal(t, []string{"ab cd", "ef"}, wrap(" ab  cd\nef ", 5))
+	assert.Equal(t, []string{"ab", "µd", "ef"}, wrap("ab µd ef", 4), "one short")
+	assert.Equal(t, []string{"ab", "a-long-word", "ef"}, wrap("ab a-long-word ef", 4), "which is not cut")
+	assert.Equal(t, []string{""}, wrap("", 5))
+}
+
 // One cause has many symptoms; what it costs is told once.
 func TestProbeTellsAnEffectOnce(t *testing.T) {
 	m := withoutExec(t)
