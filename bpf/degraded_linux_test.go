@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/testmachine"
 )
 
@@ -91,7 +92,7 @@ func TestTheProgramOfTheNodeIsRefusedAlone(t *testing.T) {
 	assert.Positive(t, into[arc.NodeForks])
 	assert.True(t, math.IsNaN(into[arc.NodeContextSwitches]))
 
-	root, err := unifiedMount()
+	root, err := cgroupfs.FindRoot()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -107,7 +108,7 @@ func TestTheSweepIsRefusedAlone(t *testing.T) {
 	if !testmachine.Run(t, testmachine.WithBTF(testmachine.WithoutMember("cgroup", "kn"))) {
 		return
 	}
-	root, err := unifiedMount()
+	root, err := cgroupfs.FindRoot()
 	if err != nil {
 		t.Skip(err)
 	}

@@ -4,8 +4,12 @@
 package sources
 
 import (
+	"strings"
+
 	"github.com/otelcol-reflex/reflex/bpf"
 )
+
+const remedyBPF = "run on Linux 6.1 or later with BTF (CONFIG_DEBUG_INFO_BTF), with CAP_BPF and CAP_PERFMON"
 
 // openBPFNode opens what BPF can tell of the node, nil if nothing.
 func (s *Sources) openBPFNode() *bpf.Node {
@@ -56,6 +60,8 @@ func (s *Sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
 	s.lackAll(cgroups.Missing())
 	return cgroups
 }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func (s *Sources) lackAll(all []bpf.Requirement) {
 	for _, r := range all {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -121,7 +122,7 @@ func (s *Sources) openNodeFrom(bpf sampler.NodeReader) {
 	}
 	if bpf != nil {
 		if err := bpf.Read(&first); err != nil {
-			s.lack("eBPF", fmt.Sprintf("first reading: %v", err), "report this, with the kernel's release, as a bug of Reflex")
+			s.lack("eBPF", "first reading: "+oneLine(err), remedyBPF)
 		}
 	}
 	var wanted [arc.NumNodeFields]bool
@@ -184,11 +185,20 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 	}
 	s.Cgroups = sweeper
 	s.closers = append(s.closers, sweeper)
+	s.lackPressure(root)
 	s.originsOfCgroups(false)
 }
 
-// lackControllers notes the controllers, memory excepted, and the pressure files
-// that are not there, and what is absent for it.
+// lackPressure notes it where the kernel does not count stalls. Before 5.13 it
+// shows the files all the same and refuses to read them.
+func (s *Sources) lackPressure(root string) {
+	if _, err := os.ReadFile(filepath.Join(root, "cpu.pressure")); err != nil {
+		s.lack("PSI of cgroups", err.Error(), "boot with psi=1 on a kernel built with CONFIG_PSI=y")
+	}
+}
+
+// lackControllers notes the controllers, memory excepted, that are not there,
+// and what is absent for it.
 func (s *Sources) lackControllers(root string) {
 	for _, c := range [...]struct{ name, absent string }{
 		{"cpu", "how far cgroups use their CPU quota up"},
@@ -199,9 +209,6 @@ func (s *Sources) lackControllers(root string) {
 			s.lack(c.name+" controller", root+"/cgroup.controllers does not list "+c.name,
 				cgroupfs.ControllerRemedy(root, c.name)+"; without it "+c.absent+" is not known")
 		}
-	}
-	if _, err := os.Stat(root + "/cpu.pressure"); err != nil {
-		s.lack("PSI of cgroups", err.Error(), "boot with psi=1 on a kernel built with CONFIG_PSI=y; without it nobody knows which cgroups wait")
 	}
 }
 
