@@ -72,7 +72,7 @@ func TestADimensionHasOneProgram(t *testing.T) {
 		if n.Program.Name == "" || n.Program.Name == "begin_reclaim" { // of one probe with end_reclaim
 			continue
 		}
-		assert.NotEmpty(t, len(n.Node)+len(n.Cgroup), "%s fills nothing", n.Requirement)
+		assert.Positive(t, len(n.Node)+len(n.Cgroup), "%s fills nothing", n.Requirement)
 		for _, f := range n.Node {
 			assert.Empty(t, programs[arc.NodeFields[f].Name], "%s and another fill %s", n.Requirement, arc.NodeFields[f].Name)
 			programs[arc.NodeFields[f].Name] = n.Requirement
@@ -137,7 +137,7 @@ func TestEveryRequirementHasItsNeed(t *testing.T) {
 	for _, n := range Needs() {
 		assert.False(t, needs[n.Requirement], "%s is listed twice", n.Requirement)
 		needs[n.Requirement] = true
-		assert.NotEmpty(t, len(n.Node)+len(n.Cgroup), n.Requirement)
+		assert.Positive(t, len(n.Node)+len(n.Cgroup), n.Requirement)
 	}
 	for _, r := range Probe() {
 		assert.True(t, needs[r.Name], "%s: nobody knows what it is for", r.Name)

@@ -4,6 +4,7 @@
 package testmachine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -82,12 +83,9 @@ func Run(t *testing.T, m Machine) bool {
 		}
 		return true
 	}
-	root := os.Geteuid() == 0
-	if m.enter != nil {
-		_, err := os.Stat(btfKernel)
-		if must := os.Getenv("REFLEX_REQUIRE_BPF") == "1"; !must && (!root || err != nil) {
-			t.Skip("needs root, and a kernel with BTF")
-		}
+	root, must := os.Geteuid() == 0, os.Getenv("REFLEX_REQUIRE_BPF") == "1"
+	if _, err := os.Stat(btfKernel); m.enter != nil && !must && (!root || err != nil) {
+		t.Skip("needs root, and a kernel with BTF")
 	}
 	command := exec.Command("/proc/self/exe", "-test.run="+pattern(t.Name()), "-test.v", "-test.count=1")
 	command.Env = append(os.Environ(), inside+"="+t.TempDir())
@@ -100,6 +98,8 @@ func Run(t *testing.T, m Machine) bool {
 	}
 	out, err := command.CombinedOutput()
 	switch text := string(out); {
+	case errors.Is(err, os.ErrPermission) && !must: // root of a container
+		t.Skipf("needs CAP_SYS_ADMIN: %v", err)
 	case err != nil:
 		t.Fatalf("on the other machine: %v\n%s", err, text)
 	case strings.Contains(text, "--- SKIP: "+t.Name()):
