@@ -109,6 +109,9 @@ func (c *Cgroups) attach(root string, max int) (*btf.Spec, error) {
 	return kernel, nil
 }
 
+// errNotUnified is said of a directory of something else.
+var errNotUnified = errors.New("not in a cgroup v2 hierarchy")
+
 func openUnified(root string) (*os.File, error) {
 	directory, err := os.OpenFile(root, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -119,7 +122,7 @@ func openUnified(root string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("cgroup %s: %w", root, err), directory.Close())
 	}
 	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-		return nil, errors.Join(fmt.Errorf("%s is not in a cgroup v2 hierarchy", root), directory.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", root, errNotUnified), directory.Close())
 	}
 	return directory, nil
 }
@@ -134,7 +137,7 @@ func probeController(root, name string) Requirement {
 
 // probeThrottling looks for what counts how quotas are used up.
 func probeThrottling(kernel *btf.Spec) Requirement {
-	r := Requirement{Name: "CPU throttling of cgroups", Present: hasMember(kernel, "task_group", "cfs_bandwidth")}
+	r := Requirement{Name: throttlingOfCgroups, Present: hasMember(kernel, "task_group", "cfs_bandwidth")}
 	if !r.Present {
 		r.Cause, r.Remedy = "the kernel's task_group has no cfs_bandwidth", remedyBandwidth
 	}
@@ -155,9 +158,9 @@ func hasMember(kernel *btf.Spec, name, member string) bool {
 
 func probePressure(root string) Requirement {
 	if _, err := os.Stat(filepath.Join(root, "cpu.pressure")); err != nil {
-		return Requirement{"PSI of cgroups", false, err.Error(), remedyPSI}
+		return Requirement{pressureOfCgroups, false, err.Error(), remedyPSI}
 	}
-	return Requirement{Name: "PSI of cgroups", Present: true}
+	return Requirement{Name: pressureOfCgroups, Present: true}
 }
 
 // Sweep resets into and gives it one row a cgroup, parents first. Parent is 0
@@ -206,6 +209,21 @@ var pressureColumns = [5]arc.CgroupField{
 	arc.CgroupPressureMemoryFull,
 	arc.CgroupPressureIOSome,
 	arc.CgroupPressureIOFull,
+}
+
+// What the columns of a sweep need besides the iterator. CPU time needs nothing:
+// the kernel keeps it for every cgroup.
+const (
+	throttlingOfCgroups = "CPU throttling of cgroups"
+	pressureOfCgroups   = "PSI of cgroups"
+)
+
+var columnsOf = map[string][]arc.CgroupField{
+	"memory controller": {arc.CgroupMemoryUsage, arc.CgroupMemoryHigh, arc.CgroupMemoryMax, arc.CgroupMemorySwap},
+	"cpu controller":    {arc.CgroupCPUPeriods, arc.CgroupCPUThrottledPeriods, arc.CgroupCPUThrottledTime},
+	throttlingOfCgroups: {arc.CgroupCPUPeriods, arc.CgroupCPUThrottledPeriods, arc.CgroupCPUThrottledTime},
+	"pids controller":   {arc.CgroupPids, arc.CgroupPidsMax},
+	pressureOfCgroups:   pressureColumns[:],
 }
 
 // columns are the columns that a sweep fills; the others stay empty.

@@ -41,38 +41,39 @@ type counted struct {
 	connections connections
 }
 
-// probe is a group of programs that make sense only together, and the fields
-// they fill.
+// probe is a group of programs that make sense only together, the fields they
+// fill, and how: fill writes just those.
 type probe struct {
 	programs []string
+	fields   []arc.NodeField
 	fill     func(c *counted, into *arc.Node)
 }
 
 // probes are independent of each other.
 var probes = [...]probe{
-	{[]string{"count_fork"}, func(c *counted, into *arc.Node) {
+	{[]string{"count_fork"}, []arc.NodeField{arc.NodeForks}, func(c *counted, into *arc.Node) {
 		into[arc.NodeForks] = float64(c.events.Forks)
 	}},
-	{[]string{"count_exec"}, func(c *counted, into *arc.Node) {
+	{[]string{"count_exec"}, []arc.NodeField{arc.NodeExecs}, func(c *counted, into *arc.Node) {
 		into[arc.NodeExecs] = float64(c.events.Execs)
 	}},
-	{[]string{"count_exit"}, func(c *counted, into *arc.Node) {
+	{[]string{"count_exit"}, []arc.NodeField{arc.NodeExits}, func(c *counted, into *arc.Node) {
 		into[arc.NodeExits] = float64(c.events.Exits)
 	}},
-	{[]string{"count_block"}, func(c *counted, into *arc.Node) {
+	{[]string{"count_block"}, []arc.NodeField{arc.NodeBlockOperations, arc.NodeBlockTime, arc.NodeBlockBytes}, func(c *counted, into *arc.Node) {
 		into[arc.NodeBlockOperations] = float64(c.events.BlockOperations)
 		into[arc.NodeBlockTime] = seconds(c.events.BlockTime)
 		into[arc.NodeBlockBytes] = float64(c.events.BlockBytes)
 	}},
-	{[]string{"count_retransmit", "count_synack"}, func(c *counted, into *arc.Node) {
+	{[]string{"count_retransmit", "count_synack"}, []arc.NodeField{arc.NodeTCPRetransmits}, func(c *counted, into *arc.Node) {
 		into[arc.NodeTCPRetransmits] = float64(c.events.Retransmits)
 	}},
-	{[]string{"count_connect"}, func(c *counted, into *arc.Node) {
+	{[]string{"count_connect"}, []arc.NodeField{arc.NodeTCPOpens, arc.NodeTCPDestinationEntropy}, func(c *counted, into *arc.Node) {
 		into[arc.NodeTCPOpens] = float64(c.connections.opened)
 		into[arc.NodeTCPDestinationEntropy] = c.connections.entropy
 	}},
 	// The end before the beginning: an end without a beginning is ignored.
-	{[]string{"end_reclaim", "begin_reclaim"}, func(c *counted, into *arc.Node) {
+	{[]string{"end_reclaim", "begin_reclaim"}, []arc.NodeField{arc.NodeDirectReclaimTime}, func(c *counted, into *arc.Node) {
 		into[arc.NodeDirectReclaimTime] = seconds(c.events.ReclaimTime)
 	}},
 }
@@ -146,10 +147,27 @@ func (e *events) load(spec *ebpf.CollectionSpec, kernel *btf.Spec, programs []st
 	})
 }
 
+// errNoTracepoint is [ErrUnsupported] of one program only.
+var errNoTracepoint = fmt.Errorf("no such tracepoint: %w", ErrUnsupported)
+
+// tracepoints says which tracepoint of some programs the kernel does not have.
+// All are the kernel's own, none a module's.
+func tracepoints(spec *ebpf.CollectionSpec, kernel *btf.Spec, programs []string) error {
+	for _, name := range programs {
+		if _, err := kernel.AnyTypeByName("btf_trace_" + spec.Programs[name].AttachTo); err != nil {
+			return fmt.Errorf("load %s at %s: %w", name, spec.Programs[name].AttachTo, errNoTracepoint)
+		}
+	}
+	return nil
+}
+
 // openProbe attaches the programs of one probe, or none of them; from loaded,
 // unless that is nil.
 func (e *events) openProbe(spec *ebpf.CollectionSpec, kernel *btf.Spec, loaded *ebpf.Collection, p probe) error {
 	if loaded == nil {
+		if err := tracepoints(spec, kernel, p.programs); err != nil {
+			return err
+		}
 		own, err := e.load(spec, kernel, p.programs)
 		if err != nil {
 			return fmt.Errorf("load %v: %w", p.programs, classify(err))

@@ -39,7 +39,7 @@ func TestEventsStandAlone(t *testing.T) {
 		switch r.Name {
 		case "tp_btf/sched_process_exec", "tp_btf/mm_vmscan_direct_reclaim_begin", "tp_btf/mm_vmscan_direct_reclaim_end":
 			assert.False(t, r.Present, r.Name)
-			assert.Equal(t, remedyKernel, r.Remedy)
+			assert.Equal(t, remedyTracepoint, r.Remedy)
 		default:
 			assert.True(t, r.Present, "%+v", r)
 		}

@@ -28,6 +28,28 @@ const (
 	partCompaction
 )
 
+// parts are what a sample consists of, pressure excepted: the requirement behind
+// each part, and the fields that fill writes for it.
+var parts = [...]struct {
+	bit          uint32
+	name, remedy string
+	fields       []arc.NodeField
+}{
+	{partSwitches, "percpu/runqueues", remedyBTF, []arc.NodeField{arc.NodeContextSwitches}},
+	{partRunDelay, "SCHEDSTATS", remedySchedstats, []arc.NodeField{arc.NodeRunQueueDelay}},
+	{partCPU, "percpu/kernel_cpustat", remedyBTF, []arc.NodeField{
+		arc.NodeCPUBusy, arc.NodeCPUSystem, arc.NodeCPUSoftIRQ, arc.NodeCPUIRQ,
+	}},
+	{partEvents, "percpu/vm_event_states", remedyBTF, []arc.NodeField{
+		arc.NodePageFaults, arc.NodeMajorFaults, arc.NodeDirectReclaims, arc.NodeOOMKills,
+	}},
+	{partTasks, "tasks of struct rq", remedyBTF, []arc.NodeField{
+		arc.NodeTasksRunnable, arc.NodeTasksBlocked, arc.NodeTasksUninterruptible,
+	}},
+	{partSwap, "SWAP", remedySwap, []arc.NodeField{arc.NodeSwapIn, arc.NodeSwapOut}},
+	{partCompaction, "COMPACTION", remedyCompaction, []arc.NodeField{arc.NodeCompactionStalls}},
+}
+
 // noRunQueue is what the program returns on a kernel whose run queues it cannot
 // find (built without CONFIG_FAIR_GROUP_SCHED).
 const noRunQueue = 2
@@ -129,18 +151,7 @@ func (n *Node) openSampler(kernel *btf.Spec) error {
 // requireParts says which parts of a sample this kernel does not fill.
 func (n *Node) requireParts() {
 	wrong, err := n.verify()
-	for _, p := range []struct {
-		bit          uint32
-		name, remedy string
-	}{
-		{partSwitches, "percpu/runqueues", remedyBTF},
-		{partRunDelay, "SCHEDSTATS", remedySchedstats},
-		{partCPU, "percpu/kernel_cpustat", remedyBTF},
-		{partEvents, "percpu/vm_event_states", remedyBTF},
-		{partTasks, "tasks of struct rq", remedyBTF},
-		{partSwap, "SWAP", remedySwap},
-		{partCompaction, "COMPACTION", remedyCompaction},
-	} {
+	for _, p := range parts {
 		r := Requirement{Name: p.name}
 		switch doubt := errors.Join(err, wrong[p.bit]); {
 		case n.parts&p.bit == 0:

@@ -361,6 +361,7 @@ func TestFailureNamesItsRemedy(t *testing.T) {
 		"forbidden":                      {fs.ErrPermission, true, remedyForbidden, "permission denied"},
 		"not in kernel":                  {ErrUnsupported, true, remedyKernel, ErrUnsupported.Error()},
 		"privileged and program refused": {verifier, true, remedyReport, verifier.Error()},
+		"not cgroup v2":                  {errNotUnified, false, remedyRoot, errNotUnified.Error()},
 		"something else":                 {net.ErrClosed, true, remedyReport, net.ErrClosed.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {

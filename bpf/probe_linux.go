@@ -21,6 +21,8 @@ import (
 const (
 	remedyBTF        = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
 	remedyKernel     = "boot a newer kernel: the node needs 5.19, the sweep of cgroups 6.1"
+	remedyRoot       = "name a directory of a cgroup v2 hierarchy as the root"
+	remedyTracepoint = "boot a kernel that has this tracepoint; nothing else depends on it"
 	remedyCapability = "run with CAP_BPF and CAP_PERFMON: setcap cap_bpf,cap_perfmon+ep on the binary, AmbientCapabilities=CAP_BPF CAP_PERFMON in the unit, or securityContext.capabilities.add: [BPF, PERFMON]"
 	remedyForbidden  = "the capabilities are there: allow the bpf system call in the seccomp or AppArmor profile, and boot without lockdown=confidentiality"
 	remedyPSI        = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
@@ -127,12 +129,26 @@ func unifiedMount() (string, error) {
 	return "", fmt.Errorf("look for cgroup v2: no cgroup2 mount in /proc/self/mountinfo: %w", ErrUnsupported)
 }
 
+// Lacking is the requirement called name, unmet for err: an error of this package,
+// in one line, and what would help.
+func Lacking(name string, err error) Requirement { return failed(name, err) }
+
 // failed is the requirement that err leaves unmet.
-func failed(name string, err error) Requirement { return failedAs(name, err, privileged()) }
+func failed(name string, err error) Requirement {
+	r := failedAs(name, err, privileged())
+	if types := probeBTF(); r.Remedy == remedyKernel && !types.Present {
+		r.Remedy = types.Remedy // a newer kernel without would not help
+	}
+	return r
+}
 
 func failedAs(name string, err error, privileged bool) Requirement {
 	r := Requirement{Name: name, Cause: cause(err), Remedy: remedyReport}
 	switch {
+	case errors.Is(err, errNotUnified):
+		r.Remedy = remedyRoot
+	case errors.Is(err, errNoTracepoint):
+		r.Remedy = remedyTracepoint
 	case errors.Is(err, ErrUnsupported) && !errors.Is(err, os.ErrPermission):
 		r.Remedy = remedyKernel
 	case !privileged:

@@ -19,6 +19,9 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/entropy"
 )
 
+// syscallFields are the fields that Syscalls fills.
+var syscallFields = []arc.NodeField{arc.NodeSyscallRate, arc.NodeSyscallEntropy}
+
 // callNumbers is how many system calls are told apart (NUMBERS in
 // sysenter.bpf.c). Calls of a 32-bit process are counted under the number they
 // have there.

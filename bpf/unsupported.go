@@ -33,6 +33,28 @@ func OpenCgroups(string, int) (*Cgroups, error) { return nil, errPlatform }
 // OpenSyscalls returns [ErrUnsupported].
 func OpenSyscalls(_, _ time.Duration) (*Syscalls, error) { return nil, errPlatform }
 
+// Usage is what a program has used of the machine.
+type Usage struct {
+	Name string
+	Runs uint64
+	Time time.Duration
+}
+
+// Meter measures programs. It cannot be opened on this platform.
+type Meter struct{}
+
+// OpenMeter returns [ErrUnsupported].
+func OpenMeter() (*Meter, error) { return nil, errPlatform }
+
+// Usage returns [ErrUnsupported].
+func (*Meter) Usage() ([]Usage, error) { return nil, errPlatform }
+
+// Own returns 0.
+func (*Meter) Own() time.Duration { return 0 }
+
+// Close does nothing.
+func (*Meter) Close() error { return nil }
+
 // Probe names the platform as the one thing that is missing.
 func Probe() []Requirement {
 	return []Requirement{{
@@ -41,6 +63,14 @@ func Probe() []Requirement {
 		Remedy: "run on Linux on amd64 or arm64",
 	}}
 }
+
+// Lacking is the requirement called name, unmet for err.
+func Lacking(name string, err error) Requirement {
+	return Requirement{Name: name, Cause: err.Error(), Remedy: Probe()[0].Remedy}
+}
+
+// Needs names the platform, without which there is nothing.
+func Needs() []Need { return []Need{{Requirement: "Linux"}} }
 
 // Read returns [ErrUnsupported].
 func (*Node) Read(*arc.Node) error { return errPlatform }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -18,18 +20,12 @@ import (
 	"github.com/otelcol-reflex/reflex/bpf"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 )
 
 // errMissing is what probe ends with when something is missing.
 var errMissing = errors.New("not everything is there")
-
-// requirement is one thing that Reflex needs from machine or privilege.
-type requirement struct {
-	Name    string `json:"name"`
-	Present bool   `json:"present"`
-	Cause   string `json:"cause,omitempty"`
-	Remedy  string `json:"remedy,omitempty"`
-}
 
 // group is what one mode needs.
 type group struct {
@@ -45,6 +41,11 @@ type report struct {
 	// besides.
 	Observe group `json:"observe"`
 	Enforce group `json:"enforce"`
+	// Dimensions are all there are, each with who reads it here.
+	Dimensions []dimension `json:"dimensions"`
+	// Measured is there where --measure asked for it.
+	Measured *measurement `json:"measured,omitempty"`
+	Verdict  verdict      `json:"verdict"`
 }
 
 // cgroup is what this machine's cgroup v2 looks like.
@@ -59,6 +60,8 @@ type machine struct {
 	kernel  func() string
 	sensing func() []bpf.Requirement
 	acting  func() []guard.Requirement
+	open    func() *sources.Sources
+	measure func(context.Context, *sources.Sources, time.Duration) (*measurement, error)
 	root    func() (string, error)
 	psi     string
 }
@@ -74,6 +77,10 @@ func thisMachine() machine {
 		},
 		sensing: bpf.Probe,
 		acting:  guard.Requirements,
+		open: func() *sources.Sources {
+			return sources.Open(sources.Settings{MaxCgroups: bpf.DefaultMaxCgroups}, sampler.SystemClock{})
+		},
+		measure: measureSources,
 		root:    cgroupfs.FindRoot,
 		psi:     "/proc/pressure/memory",
 	}
@@ -83,35 +90,52 @@ func probeCommand() *cobra.Command { return probeCommandOn(thisMachine()) }
 
 func probeCommandOn(m machine) *cobra.Command {
 	mode := "observe"
+	var span time.Duration
 	c := &cobra.Command{
 		Use:   "probe",
-		Short: "Say what this machine has and lacks for Reflex",
-		Long: `Say what this machine has and lacks for Reflex, why, and how to get it.
+		Short: "Say what this machine has and lacks for Reflex, and what that costs",
+		Long: `Say what this machine has and lacks for Reflex, why, what it costs to be without,
+and how to get it. For each program: who pays for it, how much, and for which
+dimensions; for what is missing: which dimensions are absent, which files take a
+program's place for the others, and how old their values may be.
 
-Programs are tried and left attached nowhere; nothing is written. What needs a
+It opens the sources that the ebpf receiver opens, looks at what fills each
+dimension, and closes them: nothing stays attached, nothing is written. What needs a
 privilege is tried with the privileges of reflexctl itself: run it the way the
 collector (for observe) or reflexguard (for enforce) runs. Reflex starts
 without most of what is listed and does without it.
 
+--measure attaches the receiver's default programs for that long, reads them every
+100 ms as the receiver does, and tells from the kernel's own statistics how often
+each ran, how long it took, and what share of a core that is. While it lasts, every
+BPF program of the machine, other people's included, costs a look at the clock
+more a run. An interrupt (SIGINT, SIGTERM) ends it early; everything is detached in
+each case. It takes CAP_SYS_ADMIN and Linux 5.8.
+
 Exit status: 0 everything that --mode needs is there, 3 something is missing,
 1 the probe itself failed.`,
 		Example: `  sudo reflexctl probe
+  sudo reflexctl probe --measure 5s
   sudo reflexctl probe --mode enforce --output json`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(c)
 	c.Flags().StringVar(&mode, "mode", mode, "what the exit status is about: observe, or enforce, which needs both")
+	c.Flags().DurationVar(&span, "measure", 0, "also measure for this long what each program costs on this machine, e.g. 5s")
 	complete(c, "mode", "observe", "enforce")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if mode != "observe" && mode != "enforce" {
 			return fmt.Errorf(`invalid argument %q for "--mode" flag: must be one of observe, enforce`, mode)
 		}
-		r := m.probe()
+		if span != 0 && (span < shortestMeasure || span > longestMeasure) {
+			return fmt.Errorf(`invalid argument %q for "--measure" flag: must be between %v and %v`, span, shortestMeasure, longestMeasure)
+		}
+		r, err := m.probe(c.Context(), span)
 		write := r.table
 		if *output == asJSON {
 			write = r.json
 		}
-		if err := write(c.OutOrStdout()); err != nil {
+		if err := errors.Join(err, write(c.OutOrStdout())); err != nil {
 			return err
 		}
 		if !r.Observe.Ready || mode == "enforce" && !r.Enforce.Ready {
@@ -124,24 +148,42 @@ Exit status: 0 everything that --mode needs is there, 3 something is missing,
 	return c
 }
 
-func (m machine) probe() report {
-	r := report{Kernel: m.kernel(), Cgroup: cgroup{Controllers: []string{}}}
+// probe looks at the machine, and measures for span unless that is 0; the error is
+// that of measuring, and the report is whole but for it.
+func (m machine) probe(ctx context.Context, span time.Duration) (r report, err error) {
+	r = report{Kernel: m.kernel(), Cgroup: cgroup{Controllers: []string{}}}
+	src := m.open()
+	defer closeSources(src)
 	seen := map[string]bool{}
 	for _, q := range m.sensing() {
-		r.Observe.add(requirement(q))
+		r.Observe.add(requirement{Name: q.Name, Present: q.Present, Cause: q.Cause, Remedy: q.Remedy})
 		seen[q.Name] = true
 	}
 	for _, q := range m.facts(&r.Cgroup) {
 		if !seen[q.Name] {
 			r.Observe.add(q)
+			seen[q.Name] = true
 		}
 	}
+	for _, q := range src.Missing {
+		if !seen[q.Name] {
+			r.Observe.add(requirement{Name: q.Name, Cause: q.Cause, Remedy: q.Remedy})
+		}
+	}
+	for i := range r.Observe.Requirements {
+		r.Observe.Requirements[i].explain(src)
+	}
 	for _, q := range m.acting() {
-		r.Enforce.add(requirement(q))
+		r.Enforce.add(requirement{Name: q.Name, Present: q.Present, Cause: q.Cause, Remedy: q.Remedy, Without: withoutIt[q.Name]})
 	}
 	r.Observe.judge()
 	r.Enforce.judge()
-	return r
+	r.Dimensions = dimensionsOf(src)
+	r.Verdict = r.decide()
+	if span > 0 {
+		r.Measured, err = m.measure(ctx, src, span)
+	}
+	return r, err
 }
 
 func (g *group) add(q requirement) { g.Requirements = append(g.Requirements, q) }
@@ -206,46 +248,4 @@ func (r *report) json(to io.Writer) error {
 	e := json.NewEncoder(to)
 	e.SetIndent("", "  ")
 	return e.Encode(r)
-}
-
-func (r *report) table(to io.Writer) error {
-	w := newWriter(to)
-	w.line("kernel\t%s", r.Kernel)
-	if r.Cgroup.Root == "" {
-		w.line("cgroup v2\tnone")
-	} else {
-		w.line("cgroup v2\t%s (%d cgroups; %s)", r.Cgroup.Root, r.Cgroup.Cgroups, list(r.Cgroup.Controllers))
-	}
-	w.line("")
-	r.Observe.table(w, "observe (to sense and decide)")
-	w.line("")
-	r.Enforce.table(w, "enforce (what reflexguard needs besides)")
-	return w.flush()
-}
-
-func (g *group) table(w *writer, title string) {
-	state := "ready"
-	if !g.Ready {
-		state = "incomplete"
-	}
-	w.line("%s: %s", title, state)
-	said := map[string]bool{} // one privilege is often the remedy of many
-	for _, q := range g.Requirements {
-		if q.Present {
-			w.line("  ✓ %s", q.Name)
-			continue
-		}
-		w.line("  ✗ %s\t%s", q.Name, q.Cause)
-		if q.Remedy != "" && !said[q.Remedy] {
-			said[q.Remedy] = true
-			w.line("  \t→ %s", q.Remedy)
-		}
-	}
-}
-
-func list(words []string) string {
-	if len(words) == 0 {
-		return "no controllers"
-	}
-	return strings.Join(words, " ")
 }

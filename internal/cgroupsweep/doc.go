@@ -4,7 +4,7 @@
 // Package cgroupsweep sweeps all cgroups by reading the files of cgroup v2, for
 // machines on which the BPF iterator is not to be had.
 //
-// It is the expensive road (a hundred times that of the iterator), and spends
+// It is the expensive road (more than ten times that of the iterator), and spends
 // its reads where they matter: memory.current of every cgroup ten times a
 // second, the other columns of every cgroup once a second, spread evenly; the
 // kernel itself refreshes those only every two seconds. The tree is

@@ -110,6 +110,30 @@ func TestARowHoldsWhatTheFilesSay(t *testing.T) {
 	}
 }
 
+// File names, for every column, the one file without which it is absent.
+func TestAColumnIsReadFromTheFileThatIsNamed(t *testing.T) {
+	f := newTree(t)
+	f.service("whole", "4096")
+	for _, file := range fileNames {
+		f.service("without-"+file, "4096")
+		require.NoError(t, os.Remove(filepath.Join(f.root, "without-"+file, file)))
+	}
+	var into arc.Sweep
+	rows := f.sweep(f.open(100), &into)
+	for field := range arc.NumCgroupFields {
+		name, age := File(field)
+		if name == "" {
+			assert.Equal(t, arc.Absent, into.Value(field, rows[f.id("whole")]), arc.CgroupFields[field].Name)
+			continue
+		}
+		assert.Positive(t, age)
+		for _, file := range fileNames {
+			got := into.Value(field, rows[f.id("without-"+file)])
+			assert.Equal(t, file == name, got == arc.Absent, "%s without %s", arc.CgroupFields[field].Name, file)
+		}
+	}
+}
+
 func TestMemoryIsReadTenTimesASecondAndTheRestOnce(t *testing.T) {
 	f := newTree(t)
 	f.service("a", "1")

@@ -24,6 +24,36 @@ const (
 	maxBuffer = 4 << 20
 )
 
+// File is a file that is read.
+type File struct {
+	// Path is where it is.
+	Path string
+	// Fields are the dimensions that it fills.
+	Fields []arc.NodeField
+	// Age is how old they are at a reading, at most; 0 as fresh as the reading.
+	Age time.Duration
+}
+
+// Paths returns the files that a reader knows, relative to its root.
+func Paths() []string {
+	paths := make([]string, 0, len(sources))
+	for i := range sources {
+		paths = append(paths, sources[i].path)
+	}
+	return paths
+}
+
+// FieldsOf returns the dimensions that the file at path, relative to the root of
+// a reader, can fill at best.
+func FieldsOf(path string) []arc.NodeField {
+	for i := range sources {
+		if sources[i].path == path {
+			return sources[i].fields
+		}
+	}
+	return nil
+}
+
 // Missing is a file that cannot be read although a dimension was wanted of it.
 type Missing struct {
 	// Path is the file.
@@ -56,6 +86,8 @@ type source struct {
 	// every is the least time between two readings, in ns; readings in between
 	// repeat the values of the last one. 0 where every reading is a fresh one.
 	every int64
+	// late is how far the kernel itself may be behind in what it writes, in ns.
+	late int64
 }
 
 type openFile struct {
@@ -63,10 +95,15 @@ type openFile struct {
 	fd     int
 	due    int64     // when to read again
 	last   []float64 // what the last reading said of source.fields
+	fills  []arc.NodeField
 }
 
-// aSecond is a second, with room for a tick that comes early.
-const aSecond = 950_000_000
+const (
+	// aSecond is a second, with room for a tick that comes early.
+	aSecond = 950_000_000
+	// psiPeriod is how often the kernel adds up its stall times (PSI_FREQ).
+	psiPeriod = 2_000_000_000
+)
 
 var sources = []source{
 	{
@@ -107,6 +144,7 @@ var sources = []source{
 			r.parsePressure(text, into, arc.NodePressureCPUSome, arc.NumNodeFields)
 		},
 		remedy: "use a kernel with CONFIG_PSI and boot it with psi=1",
+		late:   psiPeriod,
 	},
 	{
 		path:   "pressure/memory",
@@ -115,6 +153,7 @@ var sources = []source{
 			r.parsePressure(text, into, arc.NodePressureMemorySome, arc.NodePressureMemoryFull)
 		},
 		remedy: "use a kernel with CONFIG_PSI and boot it with psi=1",
+		late:   psiPeriod,
 	},
 	{
 		path:   "pressure/io",
@@ -123,6 +162,7 @@ var sources = []source{
 			r.parsePressure(text, into, arc.NodePressureIOSome, arc.NodePressureIOFull)
 		},
 		remedy: "use a kernel with CONFIG_PSI and boot it with psi=1",
+		late:   psiPeriod,
 	},
 	{
 		path:   "schedstat",
@@ -219,16 +259,31 @@ func (r *Reader) try(f *openFile) error {
 		first[i] = math.NaN()
 	}
 	f.source.parse(r, text, &first)
-	for _, v := range first {
+	for field, v := range first {
 		if !math.IsNaN(v) {
-			return nil
+			f.fills = append(f.fills, arc.NodeField(field))
 		}
 	}
-	return errNothing
+	if len(f.fills) == 0 {
+		return errNothing
+	}
+	return nil
 }
 
 // Missing returns the files that could not be read when the reader was opened.
 func (r *Reader) Missing() []Missing { return r.missing }
+
+// Files returns the files that are read, and what each fills as seen when the
+// reader was opened.
+func (r *Reader) Files() []File {
+	files := make([]File, 0, len(r.open))
+	for i := range r.open {
+		f := &r.open[i]
+		age := time.Duration(max(f.source.every, f.source.late)).Round(time.Second)
+		files = append(files, File{filepath.Join(r.root, f.source.path), f.fills, age})
+	}
+	return files
+}
 
 // Read fills the wanted dimensions and leaves all others alone. A file that
 // fails leaves its dimensions as they are, and the first such failure is

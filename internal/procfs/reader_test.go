@@ -97,6 +97,35 @@ func TestReadsEveryDimensionThatProcKnows(t *testing.T) {
 	}
 }
 
+func TestFilesTellWhatTheyFillAndHowOldItIs(t *testing.T) {
+	r := openRecorded(t, everything())
+	seen := map[arc.NodeField]bool{}
+	for _, file := range r.Files() {
+		assert.FileExists(t, file.Path)
+		age := time.Duration(0)
+		switch {
+		case strings.Contains(file.Path, "pressure"):
+			age = 2 * time.Second
+		case strings.HasSuffix(file.Path, "buddyinfo"):
+			age = time.Second
+		}
+		assert.Equal(t, age, file.Age, file.Path)
+		for _, f := range file.Fields {
+			assert.False(t, seen[f], arc.NodeFields[f].Name)
+			seen[f] = true
+			assert.Contains(t, recorded, f)
+		}
+	}
+	assert.Len(t, seen, len(recorded))
+
+	// A file fills no more than is wanted of it.
+	var wanted [arc.NumNodeFields]bool
+	wanted[arc.NodeForks] = true
+	files := openRecorded(t, wanted).Files()
+	require.Len(t, files, 1)
+	assert.Equal(t, []arc.NodeField{arc.NodeForks}, files[0].Fields)
+}
+
 func TestTouchesOnlyWhatItWasOpenedFor(t *testing.T) {
 	var wanted [arc.NumNodeFields]bool
 	wanted[arc.NodeForks] = true

@@ -7,30 +7,16 @@ import (
 	"strings"
 
 	"github.com/otelcol-reflex/reflex/bpf"
-	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
 const remedyBPF = "run on Linux 6.1 or later with BTF (CONFIG_DEBUG_INFO_BTF), with CAP_BPF and CAP_PERFMON"
-
-// eventCounters are the counters that BPF keeps itself, from when it is opened;
-// what else it reads, the kernel has counted since boot.
-var eventCounters = []arc.NodeField{
-	arc.NodeDirectReclaimTime,
-	arc.NodeForks,
-	arc.NodeExecs,
-	arc.NodeExits,
-	arc.NodeBlockOperations,
-	arc.NodeBlockTime,
-	arc.NodeBlockBytes,
-	arc.NodeTCPRetransmits,
-	arc.NodeTCPOpens,
-}
 
 // openBPFNode opens what BPF can tell of the node, nil if nothing.
 func (s *Sources) openBPFNode() *bpf.Node {
 	node, err := bpf.OpenNode()
 	if err != nil {
-		s.lack("eBPF", oneLine(err), remedyBPF)
+		r := bpf.Lacking("eBPF", err)
+		s.lack("eBPF", r.Cause, r.Remedy)
 		// One thing is usually behind all that failed: it is worth a line, the
 		// programs that failed for it are not.
 		for _, r := range bpf.Probe() {
@@ -53,18 +39,21 @@ func (s *Sources) openSyscalls(cycle DutyCycle) {
 	}
 	syscalls, err := bpf.OpenSyscalls(cycle.Window, cycle.Period)
 	if err != nil {
-		s.lack("tp_btf/sys_enter", oneLine(err), remedyBPF+"; until then system calls are not counted")
+		r := bpf.Lacking("tp_btf/sys_enter", err)
+		s.lack("tp_btf/sys_enter", r.Cause, r.Remedy+"; until then system calls are not counted")
 		return
 	}
 	s.closers = append(s.closers, syscalls)
 	s.Node = nodeReaders{s.Node, syscalls}
+	s.originsOfSyscalls(cycle)
 }
 
 // openBPFCgroups opens the BPF sweep, nil if it cannot be had.
 func (s *Sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
 	cgroups, err := bpf.OpenCgroups(root, maxCgroups)
 	if err != nil {
-		s.lack("iter/cgroup", oneLine(err), remedyBPF+"; until then cgroups are read from cgroupfs, at a hundred times the cost")
+		r := bpf.Lacking("iter/cgroup", err)
+		s.lack("iter/cgroup", r.Cause, r.Remedy+"; until then cgroups are read from cgroupfs, at more than ten times the cost")
 		return nil
 	}
 	s.closers = append(s.closers, cgroups)

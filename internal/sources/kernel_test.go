@@ -16,6 +16,7 @@ import (
 	"github.com/otelcol-reflex/reflex/bpf"
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/testmachine"
 )
 
 // needBPF skips where BPF cannot be had, unless the environment forbids it.
@@ -83,6 +84,63 @@ func TestBPFAgreesWithProc(t *testing.T) {
 			continue // true of one instant only; package bpf compares them
 		}
 		assert.InDelta(t, want, fromBoth[f], max(0.05*want, 0.02), arc.NodeFields[f].Name)
+	}
+}
+
+// What a program that cannot be had costs is seen in what reads instead.
+func TestTheEffectOfAProgramThatIsRefused(t *testing.T) {
+	if !testmachine.Inside() {
+		needBPF(t)
+	}
+	for name, tc := range map[string]struct {
+		change      testmachine.Change
+		requirement string
+		file        string
+		dimension   string // read from file instead
+		absent      string // read by nobody
+	}{
+		"an event": {
+			testmachine.WithOtherTracepoint("block_rq_complete"),
+			"tp_btf/block_rq_complete", "/proc/diskstats", "system.disk.block.io", "",
+		},
+		"no tracepoint": {
+			testmachine.WithoutTracepoint("sched_process_exec"),
+			"tp_btf/sched_process_exec", "", "", "system.process.execs",
+		},
+		"the node": {
+			testmachine.WithoutMember("rq", "nr_switches"),
+			"syscall/sample_node", "/proc/stat", "system.cpu.context_switches", "system.process.uninterruptible",
+		},
+		"the sweep": {
+			testmachine.WithoutMember("cgroup", "kn"),
+			"iter/cgroup", "cpu.stat", "cgroup.cpu.time", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !testmachine.Run(t, testmachine.WithBTF(tc.change)) {
+				return
+			}
+			s := Open(Settings{MaxCgroups: 64}, sampler.SystemClock{})
+			defer s.Close()
+			require.NotNil(t, s.Names)
+			defer s.Names.Close()
+			effect := s.EffectOf(tc.requirement)
+			instead := map[string]string{}
+			for _, file := range effect.Instead {
+				for _, d := range file.Dimensions {
+					instead[d] = file.File
+				}
+			}
+			assert.Equal(t, tc.file, instead[tc.dimension])
+			if tc.absent != "" {
+				assert.Contains(t, effect.Absent, tc.absent)
+			}
+			n := absent()
+			require.NoError(t, s.Node.Read(&n))
+			for f, o := range s.NodeOrigins {
+				assert.Equal(t, o.Absent(), math.IsNaN(n[f]), "%s: read by %q, is %v", arc.NodeFields[f].Name, o, n[f])
+			}
+		})
 	}
 }
 

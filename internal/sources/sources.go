@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -55,9 +57,13 @@ type Sources struct {
 	// SinceBoot says which node counters count since boot; the others count
 	// since the sources were opened.
 	SinceBoot [arc.NumNodeFields]bool
-	// Missing is what the machine or the privilege lacks.
+	// Missing is what the machine or the privilege lacks; EffectOf tells what each
+	// costs.
 	Missing []arc.Requirement
-	closers []io.Closer
+	// NodeOrigins and CgroupOrigins say where each dimension is read.
+	NodeOrigins   [arc.NumNodeFields]Origin
+	CgroupOrigins [arc.NumCgroupFields]Origin
+	closers       []io.Closer
 }
 
 // lack notes what is missing, each thing once: two programs may need the same.
@@ -103,6 +109,9 @@ func (s *Sources) openNode() {
 	s.openNodeFrom(nil)
 }
 
+// procRoot is where /proc is.
+const procRoot = "/proc"
+
 // openNodeFrom settles which of BPF (nil without it) and /proc fills a
 // dimension, by a first reading of BPF. It does not change afterwards: two
 // sources count from different origins.
@@ -113,7 +122,7 @@ func (s *Sources) openNodeFrom(bpf sampler.NodeReader) {
 	}
 	if bpf != nil {
 		if err := bpf.Read(&first); err != nil {
-			s.lack("eBPF", fmt.Sprintf("first reading: %v", err), remedyBPF)
+			s.lack("eBPF", "first reading: "+oneLine(err), remedyBPF)
 		}
 	}
 	var wanted [arc.NumNodeFields]bool
@@ -121,10 +130,11 @@ func (s *Sources) openNodeFrom(bpf sampler.NodeReader) {
 		wanted[i] = math.IsNaN(v)
 		s.SinceBoot[i] = true
 	}
-	for _, f := range eventCounters {
+	for _, f := range bpfNeed("tp_btf").Node { // BPF counts these itself, from now on
 		s.SinceBoot[f] = wanted[f] // by /proc
 	}
-	proc := procfs.Open("/proc", "/sys", wanted)
+	proc := procfs.Open(procRoot, "/sys", wanted)
+	s.originsOfNode(&first, proc.Files())
 	s.closers = append(s.closers, proc)
 	for _, m := range proc.Missing() {
 		s.lack(m.Path, m.Cause.Error(), m.Remedy)
@@ -161,6 +171,7 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 	s.lackControllers(root)
 	if bpf := s.openBPFCgroups(root, set.MaxCgroups); bpf != nil {
 		s.Cgroups = bpf
+		s.originsOfCgroups(true)
 		return
 	}
 	sweeper, err := cgroupsweep.Open(root, set.MaxCgroups, clock.Now)
@@ -174,6 +185,16 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 	}
 	s.Cgroups = sweeper
 	s.closers = append(s.closers, sweeper)
+	s.lackPressure(root)
+	s.originsOfCgroups(false)
+}
+
+// lackPressure notes it where the kernel does not count stalls. Before 5.13 it
+// shows the files all the same and refuses to read them.
+func (s *Sources) lackPressure(root string) {
+	if _, err := os.ReadFile(filepath.Join(root, "cpu.pressure")); err != nil {
+		s.lack("PSI of cgroups", err.Error(), "boot with psi=1 on a kernel built with CONFIG_PSI=y")
+	}
 }
 
 // lackControllers notes the controllers, memory excepted, that are not there,

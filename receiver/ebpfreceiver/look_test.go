@@ -6,6 +6,7 @@ package ebpfreceiver
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+	"github.com/otelcol-reflex/reflex/internal/sources"
+	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/cgroupstat"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
 )
 
@@ -126,4 +129,24 @@ func TestWhatIsOffIsNotLookedFor(t *testing.T) {
 	w := newWriter("1.2.3", enabled, starts, newIdentities(l.root, 100))
 	w.write(l.sample, l.rows, sweepFull)
 	assert.Equal(t, arc.Absent, l.sample.Cgroups.Value(arc.CgroupMemoryAnon, 1))
+}
+
+// What `reflexctl probe` says is looked at is what is.
+func TestTheColumnsLookedAtAreThoseOfTheSources(t *testing.T) {
+	for file, fields := range sources.LookedAt {
+		for _, f := range fields {
+			var wanted [arc.NumCgroupFields]bool
+			wanted[f] = true
+			assert.True(t, cgroupstat.New("/sys", wanted).Wanted(), "%s of %s", arc.CgroupFields[f].Name, file)
+		}
+	}
+	cleared := arc.Sweep{ID: []uint64{1}, Parent: []uint64{0}} // and no columns
+	cgroupstat.New("/sys", [arc.NumCgroupFields]bool{}).Clear(&cleared)
+	var columns []arc.CgroupField
+	for f, column := range cleared.Columns {
+		if len(column) > 0 {
+			columns = append(columns, arc.CgroupField(f))
+		}
+	}
+	assert.ElementsMatch(t, slices.Concat(sources.LookedAt["memory.stat"], sources.LookedAt["io.stat"]), columns)
 }

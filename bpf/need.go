@@ -1,0 +1,56 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// Program is one program of this package, and what it costs.
+type Program struct {
+	// Name is that of its function, by which the kernel lists it.
+	Name string
+	// Section says where it is attached, and is the name of its [Requirement].
+	Section string
+	// Event is what one run is paid for, with its article: "a fork".
+	Event string
+	// Cost is what one run takes as measured (docs/benchmarks.md says on what;
+	// the kernel's statistics themselves are about 90 ns of it, except where
+	// noted). It is a magnitude: other machines, other nanoseconds.
+	Cost time.Duration
+}
+
+// Programs are all programs of this package. A new one gets its line here.
+var Programs = [...]Program{
+	{"sample_node", "syscall/sample_node", "a tick", 1400 * time.Nanosecond},
+	{"sweep_cgroup", "iter/cgroup", "a cgroup and tick", 410 * time.Nanosecond},
+	{"count_fork", "tp_btf/sched_process_fork", "a fork", 100 * time.Nanosecond},
+	{"count_exec", "tp_btf/sched_process_exec", "an exec", 92 * time.Nanosecond},
+	{"count_exit", "tp_btf/sched_process_exit", "an exit", 120 * time.Nanosecond},
+	{"count_block", "tp_btf/block_rq_complete", "a block request", 110 * time.Nanosecond},
+	{"count_retransmit", "tp_btf/tcp_retransmit_skb", "a retransmission", 110 * time.Nanosecond},
+	{"count_synack", "tp_btf/tcp_retransmit_synack", "a SYN-ACK sent again", 100 * time.Nanosecond},
+	{"count_connect", "tp_btf/inet_sock_set_state", "a TCP state", 67 * time.Nanosecond}, // docs/sensing.md
+	{"begin_reclaim", "tp_btf/mm_vmscan_direct_reclaim_begin", "a direct reclaim", 790 * time.Nanosecond},
+	{"end_reclaim", "tp_btf/mm_vmscan_direct_reclaim_end", "a direct reclaim", 510 * time.Nanosecond},
+	{"count_syscall", "tp_btf/sys_enter", "a system call", 81 * time.Nanosecond}, // BenchmarkGetppid, docs/sensing.md
+}
+
+// Need says what a [Requirement] is for: the dimensions that this package does
+// not fill without it. Dimensions have several requirements; a program that
+// fills them is one of them.
+type Need struct {
+	// Requirement is the name of the requirement.
+	Requirement string
+	// Program is the program that the requirement is; zero where it is something
+	// else.
+	Program Program
+	// Kept says that without it the kernel itself does not keep these dimensions
+	// of cgroups: no file has them either.
+	Kept   bool
+	Node   []arc.NodeField
+	Cgroup []arc.CgroupField
+}
