@@ -59,6 +59,7 @@ type status struct {
 		Interval  float64 `json:"interval"`
 		Cgroups   int     `json:"cgroups"`
 		Truncated uint32  `json:"truncated"`
+		Missed    uint64  `json:"missed"`
 		Stale     bool    `json:"stale"`
 	} `json:"input"`
 	Judgement *struct {
@@ -179,6 +180,9 @@ func (s *status) tableOfInput(w *writer) {
 	}
 	if in.Truncated > 0 {
 		state += fmt.Sprintf(", %d cgroups left out", in.Truncated)
+	}
+	if in.Missed > 0 {
+		state += fmt.Sprintf(", %d ticks missed", in.Missed)
 	}
 	w.line("input\t%s every %s, %d cgroups, last %s ago%s", in.Source, duration(in.Interval), in.Cgroups, duration(in.Age), state)
 	if in.Judge == "" {

@@ -69,6 +69,7 @@ type reflex struct {
 	episodes  atomic.Int64
 	observed  atomic.Int64 // when Observe last ran (boottime), 0 for never
 	interval  atomic.Int64 // of the last sample
+	missed    atomic.Uint64
 	stale     atomic.Bool
 	durations durations
 

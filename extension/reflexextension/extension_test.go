@@ -312,6 +312,9 @@ func TestStatusPage(t *testing.T) {
 	for range 50 {
 		b.tick()
 	}
+	for _, b.sample.Missed = range []uint32{3, 4, 0} {
+		b.tick()
+	}
 	b.rate = 50 * mb
 	b.alarm.on.Store(true)
 	eventually(t, "a lease is granted", func() bool {
@@ -332,6 +335,7 @@ func TestStatusPage(t *testing.T) {
 	assert.Equal(t, "granted", s.Leases[0].Verdict)
 	assert.NotNil(t, s.Episode)
 	assert.Equal(t, "mahalanobis", s.Input.Judge)
+	assert.Equal(t, uint64(7), s.Input.Missed)
 	require.NotNil(t, s.Judgement)
 	assert.Equal(t, uint64(3), s.Journal.Newest-1)
 

@@ -34,6 +34,9 @@ func (r *reflex) Observe(s *arc.Sample, j *arc.Judgement) {
 		return
 	}
 	r.interval.Store(s.Interval)
+	if s.Missed > 0 {
+		r.missed.Add(uint64(s.Missed))
+	}
 	for a, ok := r.answers.take(); ok; a, ok = r.answers.take() {
 		r.policy.Answer(a.order, a.outcome)
 	}

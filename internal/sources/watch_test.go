@@ -1,0 +1,192 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sources
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/wake"
+)
+
+// TestMain lets the test binary take memory until the kernel kills it.
+func TestMain(m *testing.M) {
+	if os.Getenv("REFLEX_TEST_EXHAUST") == "child" {
+		_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
+		for held := [][]byte(nil); ; {
+			memory := make([]byte, 16<<20)
+			for i := 0; i < len(memory); i += 4096 {
+				memory[i] = 1
+			}
+			held = append(held, memory)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// everyStall reads the stalls and nothing else.
+type everyStall struct{}
+
+func (everyStall) Read(into *arc.Node) error {
+	into[arc.NodePressureCPUSome], into[arc.NodePressureMemorySome], into[arc.NodePressureIOFull] = 1, 1, 1
+	return nil
+}
+
+func requirementsOf(s *Sources) map[string]arc.Requirement {
+	all := map[string]arc.Requirement{}
+	for _, m := range s.Missing {
+		all[m.Name] = m
+	}
+	return all
+}
+
+func TestWhatCannotWakeIsNamedWithItsRemedy(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "pressure")
+
+	s := &Sources{}
+	s.openWatch(nowhere)
+	assert.Nil(t, s.Watch, "nothing to look at")
+	missing := requirementsOf(s)
+	assert.Contains(t, missing["PSI triggers"].Cause, nowhere)
+	assert.Contains(t, missing["PSI triggers"].Remedy, "psi=1")
+	assert.Contains(t, missing["early wake"].Cause, "oom_kill, direct_reclaim, fork_surge")
+	assert.Contains(t, missing["early wake"].Remedy, "CAP_BPF")
+
+	s = &Sources{bpf: everyStall{}}
+	s.openWatch(nowhere)
+	assert.NotNil(t, s.Watch)
+	missing = requirementsOf(s)
+	assert.NotContains(t, missing, "PSI triggers", "BPF reads stalls: none is needed")
+	assert.Contains(t, missing, "early wake")
+
+	// Files that are there and take no trigger.
+	for _, file := range []string{"cpu", "memory", "io"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(nowhere, file), 0o755))
+	}
+	s = &Sources{}
+	s.openWatch(nowhere)
+	assert.Contains(t, requirementsOf(s)["PSI triggers"].Remedy, "CAP_SYS_RESOURCE")
+}
+
+// Where BPF reads no stalls the kernel's triggers tell of them.
+func TestWithoutBPFStallsAreSeenByTriggers(t *testing.T) {
+	if err := unix.Access("/proc/pressure/cpu", unix.W_OK); err != nil || os.Geteuid() != 0 {
+		t.Skip("needs to write to /proc/pressure")
+	}
+	before := descriptors(t)
+	s := &Sources{}
+	s.openWatch("/proc/pressure")
+	require.NotNil(t, s.Watch, "%v", s.Missing)
+	sees := s.Watch.(*wake.Watch).Sees()
+	for _, c := range []wake.Cause{wake.CPUStall, wake.MemoryStall, wake.IOStall} {
+		assert.True(t, sees.Has(c), c)
+	}
+	assert.Equal(t, before+3, descriptors(t))
+	require.NoError(t, s.Close())
+	assert.Equal(t, before, descriptors(t))
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(open)
+}
+
+func TestNothingIsWatchedForUnlessAsked(t *testing.T) {
+	s := Open(Settings{NodeOnly: true}, sampler.SystemClock{})
+	defer s.Close()
+	assert.Nil(t, s.Watch)
+	assert.NotContains(t, requirementsOf(s), "early wake")
+}
+
+// Where BPF reads all that can wake, no trigger is set and nothing is missing.
+func TestBPFSeesEveryCause(t *testing.T) {
+	needBPF(t)
+	s := Open(Settings{NodeOnly: true, EarlyWake: true}, sampler.SystemClock{})
+	defer s.Close()
+	require.NotNil(t, s.Watch)
+	assert.Equal(t, wake.Causes(1<<wake.NumCauses-1), s.Watch.(*wake.Watch).Sees())
+	missing := requirementsOf(s)
+	assert.NotContains(t, missing, "early wake")
+	assert.NotContains(t, missing, "PSI triggers")
+}
+
+// burst makes n threads live at the same time, and end.
+func burst(n int) {
+	var born, gone sync.WaitGroup
+	end := make(chan struct{})
+	for range n {
+		born.Add(1)
+		gone.Add(1)
+		go func() {
+			defer gone.Done()
+			runtime.LockOSThread() // not unlocked: the thread ends, too
+			born.Done()
+			<-end
+		}()
+	}
+	born.Wait()
+	close(end)
+	gone.Wait()
+}
+
+// look looks until something of what is wanted begins, or time is up.
+func look(w sampler.Watcher, wanted wake.Cause, patience time.Duration, meanwhile func()) (begun wake.Causes) {
+	for end := time.Now().Add(patience); !begun.Has(wanted) && time.Now().Before(end); {
+		begun |= w.Look(sampler.SystemClock{}.Now())
+		if meanwhile != nil {
+			meanwhile()
+			continue
+		}
+		time.Sleep(wake.Every)
+	}
+	return begun
+}
+
+func TestASurgeOfForksIsSeen(t *testing.T) {
+	needBPF(t)
+	if runtime.NumCPU() > 3 {
+		t.Skip("a surge of this machine takes more than a thousand tasks")
+	}
+	s := Open(Settings{NodeOnly: true, EarlyWake: true}, sampler.SystemClock{})
+	defer s.Close()
+	bursts := 0
+	begun := look(s.Watch, wake.ForkSurge, time.Minute, func() {
+		if bursts++; bursts <= 3 { // a machine that is busy enough makes no surge
+			burst(320)
+			return
+		}
+		time.Sleep(wake.Every)
+	})
+	assert.True(t, begun.Has(wake.ForkSurge), "%b", begun)
+}
+
+func TestAnOOMKillIsSeen(t *testing.T) {
+	if os.Getenv("REFLEX_TEST_EXHAUST") == "" {
+		t.Skip("REFLEX_TEST_EXHAUST is not set: this takes all memory of the machine")
+	}
+	needBPF(t)
+	s := Open(Settings{NodeOnly: true, EarlyWake: true}, sampler.SystemClock{})
+	defer s.Close()
+	command := exec.Command("/proc/self/exe")
+	command.Env = append(os.Environ(), "REFLEX_TEST_EXHAUST=child")
+	require.NoError(t, command.Start())
+	begun := look(s.Watch, wake.OOMKill, 2*time.Minute, nil)
+	require.ErrorContains(t, command.Wait(), "killed")
+	assert.True(t, begun.Has(wake.OOMKill), "%b", begun)
+	assert.True(t, begun.Has(wake.DirectReclaim), "%b", begun)
+	t.Logf("begun: %b", begun)
+}
