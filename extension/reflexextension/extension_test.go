@@ -254,6 +254,18 @@ func TestStaleInputIsNoticed(t *testing.T) {
 	assert.Equal(t, componentstatus.StatusOK, b.host.last())
 }
 
+// A slow source that was sampled fast goes back to its own interval.
+func TestASlowSourceThatWasHurriedIsNotStale(t *testing.T) {
+	b := newBench(t, nil)
+	b.assemble()
+	b.sample.Period = int64(2 * time.Second)
+	b.run(time.Second)
+	b.now.Add(int64(2 * time.Second))
+	assert.False(t, b.r.isStale())
+	b.now.Add(int64(5 * time.Second))
+	assert.True(t, b.r.isStale())
+}
+
 func TestShutdownReleasesWhatIsHeld(t *testing.T) {
 	b := newBench(t, enforce)
 	b.start()

@@ -33,7 +33,7 @@ func (r *reflex) Observe(s *arc.Sample, j *arc.Judgement) {
 	if r.closing || r.policy == nil {
 		return
 	}
-	r.interval.Store(s.Interval)
+	r.interval.Store(max(s.Interval, s.Period)) // the next sample may take as long
 	if s.Missed > 0 {
 		r.missed.Add(uint64(s.Missed))
 	}

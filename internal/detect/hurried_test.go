@@ -29,7 +29,7 @@ func TestASlowInputThatIsHurriedIsDecidedAsBefore(t *testing.T) {
 			m := newMachine(5)
 			calm, hurried := NewEngine(Config{}), NewEngine(Config{})
 			var jc, jh arc.Judgement
-			trends := 0
+			trends, interval := 0, int64(second*step)
 			judge := func(e arc.Engine, interval int64, j *arc.Judgement) {
 				s := m.read(interval)
 				s.Taken, s.Period = s.Scheduled, second*step
@@ -39,22 +39,27 @@ func TestASlowInputThatIsHurriedIsDecidedAsBefore(t *testing.T) {
 				if k == 880 {
 					m.leak = 50e6
 				}
+				// It begins in the middle of a second, now earlier, now later.
 				hurry := k >= 400 && k%20 < 6 || k > 800
-				for i := range second {
+				begins := 0
+				if k%20 == 0 {
+					begins = 34 + k%63
+				}
+				for i := 1; i < second; i++ {
 					m.advance()
-					// It begins in the middle of the second.
-					if hurry && i+1 < second && (i+1)%tt.steps == 0 && (k%20 > 0 || i > 33) {
-						judge(hurried, int64(tt.steps)*step, &jh)
+					if hurry && i >= begins && i%tt.steps == 0 {
+						judge(hurried, interval, &jh)
 						assert.False(t, jh.Fresh, "second %d, step %d", k, i)
+						interval = int64(tt.steps) * step
 						trends++
 					}
 				}
+				m.advance()
 				judge(calm, second*step, &jc)
-				interval := int64(second * step)
-				if hurry {
-					interval = int64(tt.steps) * step
-				}
 				judge(hurried, interval, &jh)
+				if !hurry {
+					interval = second * step
+				}
 				require.Equal(t, jc.Fresh, jh.Fresh, "second %d", k)
 				require.InDelta(t, jc.Distance, jh.Distance, 1e-6*(1+jc.Distance), "second %d", k)
 				require.InDelta(t, jc.Limit, jh.Limit, 1e-6*(1+jc.Limit), "second %d", k)

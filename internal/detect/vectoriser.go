@@ -125,7 +125,7 @@ func (v *Vectoriser) Push(due, taken, interval int64, raw []float64) Tick {
 		return TickNone
 	}
 	tolerance := min(interval/2, period/8)
-	if v.hurried() && interval < v.own {
+	if v.hurried() {
 		tolerance = 0 // the grid of its own interval is kept, and known exactly
 	}
 	base := v.before(due - period + tolerance)

@@ -91,6 +91,6 @@ func (s *Sampler) look() {
 		instant = w.next
 	}
 	if instant < s.next {
-		s.next, s.interval, w.early = instant, int64(WakeInterval), true
+		s.next, w.early = instant, true // the interval in force was the long one until now
 	}
 }
