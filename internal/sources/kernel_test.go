@@ -16,6 +16,7 @@ import (
 	"github.com/otelcol-reflex/reflex/bpf"
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/wake"
 )
 
 // needBPF skips where BPF cannot be had, unless the environment forbids it.
@@ -83,6 +84,32 @@ func TestBPFAgreesWithProc(t *testing.T) {
 			continue // true of one instant only; package bpf compares them
 		}
 		assert.InDelta(t, want, fromBoth[f], max(0.05*want, 0.02), arc.NodeFields[f].Name)
+	}
+}
+
+// BenchmarkLook is what a slow sampler does ten times a second.
+func BenchmarkLook(b *testing.B) {
+	needBPF(b)
+	src := Open(Settings{NodeOnly: true, EarlyWake: true}, sampler.SystemClock{})
+	defer src.Close()
+	require.NotNil(b, src.Watch)
+	b.ReportAllocs()
+	for now := int64(0); b.Loop(); now += int64(wake.Every) {
+		_ = src.Watch.Look(now)
+	}
+}
+
+// BenchmarkLookAtTriggers is the same without BPF.
+func BenchmarkLookAtTriggers(b *testing.B) {
+	src := &Sources{}
+	src.openWatch("/proc/pressure")
+	defer src.Close()
+	if src.Watch == nil {
+		b.Skip(src.Missing)
+	}
+	b.ReportAllocs()
+	for now := int64(0); b.Loop(); now += int64(wake.Every) {
+		_ = src.Watch.Look(now)
 	}
 }
 

@@ -6,6 +6,7 @@ package sources
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"runtime"
 	"strings"
 
@@ -21,7 +22,8 @@ const (
 // openWatch opens what a slow sampler is woken by: what BPF reads of the node,
 // and PSI triggers for stalls that it does not.
 func (s *Sources) openWatch(pressure string) {
-	watch := wake.New(s.bpf, nil, runtime.NumCPU())
+	cpus := onlineCPUs()
+	watch := wake.New(s.bpf, nil, cpus)
 	if sees := watch.Sees(); !sees.Has(wake.CPUStall) || !sees.Has(wake.MemoryStall) || !sees.Has(wake.IOStall) {
 		triggers, err := wake.OpenTriggers(pressure)
 		if err != nil {
@@ -33,7 +35,7 @@ func (s *Sources) openWatch(pressure string) {
 		}
 		if triggers != nil {
 			s.closers = append(s.closers, triggers)
-			watch = wake.New(s.bpf, triggers, runtime.NumCPU())
+			watch = wake.New(s.bpf, triggers, cpus)
 		}
 	}
 	s.lackCauses(watch.Sees())
@@ -55,4 +57,20 @@ func (s *Sources) lackCauses(sees wake.Causes) {
 		s.lack("early wake", "nothing tells of "+strings.Join(blind, ", ")+" between two ticks",
 			remedyBPF+"; until then these do not wake the sampler before its interval is over")
 	}
+}
+
+// onlineCPUs counts the CPUs of the machine, and not only those that this
+// process may use.
+func onlineCPUs() int {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return runtime.NumCPU()
+	}
+	n := 0
+	for line := range strings.Lines(string(stat)) {
+		if len(line) > 3 && strings.HasPrefix(line, "cpu") && line[3] != ' ' {
+			n++
+		}
+	}
+	return n
 }

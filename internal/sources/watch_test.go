@@ -105,6 +105,13 @@ func descriptors(t *testing.T) int {
 	return len(open)
 }
 
+func TestCPUsAreThoseOfTheMachine(t *testing.T) {
+	assert.GreaterOrEqual(t, onlineCPUs(), runtime.NumCPU())
+	entries, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*")
+	require.NoError(t, err)
+	assert.LessOrEqual(t, onlineCPUs(), len(entries), "some may be offline")
+}
+
 func TestNothingIsWatchedForUnlessAsked(t *testing.T) {
 	s := Open(Settings{NodeOnly: true}, sampler.SystemClock{})
 	defer s.Close()
@@ -158,7 +165,7 @@ func look(w sampler.Watcher, wanted wake.Cause, patience time.Duration, meanwhil
 
 func TestASurgeOfForksIsSeen(t *testing.T) {
 	needBPF(t)
-	if runtime.NumCPU() > 3 {
+	if onlineCPUs() > 3 {
 		t.Skip("a surge of this machine takes more than a thousand tasks")
 	}
 	s := Open(Settings{NodeOnly: true, EarlyWake: true}, sampler.SystemClock{})

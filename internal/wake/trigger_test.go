@@ -101,9 +101,27 @@ func TestWhatKeepsTriggersOutIsSaid(t *testing.T) {
 
 	// A directory takes no trigger, and leaves no file open.
 	require.NoError(t, os.MkdirAll(filepath.Join(nowhere, "cpu"), 0o755))
+	require.NoError(t, os.Symlink("/dev/full", filepath.Join(nowhere, "memory")))
 	_, err = OpenTriggers(nowhere)
 	require.ErrorIs(t, err, unix.EISDIR)
+	require.ErrorIs(t, err, unix.ENOSPC)
 	assert.Equal(t, before, descriptors(t))
+}
+
+func TestWhoIsPrivilegedIsGrantedTheShortWindow(t *testing.T) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	require.NoError(t, unix.Capget(&header, &data[0]))
+	if data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0 {
+		t.Skip("takes CAP_SYS_RESOURCE")
+	}
+	openTriggers(t)
+	for _, one := range triggers {
+		fd, err := unix.Open(filepath.Join("/proc/pressure", one.file), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		require.NoError(t, err)
+		assert.NoError(t, one.write(fd, window), one.file)
+		require.NoError(t, unix.Close(fd))
+	}
 }
 
 // What nobody may do who is not privileged, anybody may do with a longer window.
@@ -113,8 +131,7 @@ func TestAnybodyIsGrantedALongerWindow(t *testing.T) {
 		return
 	}
 	openTriggers(t)
-	var header unix.CapUserHeader
-	header.Version = unix.LINUX_CAPABILITY_VERSION_3
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	runtime.LockOSThread() // and never unlocked: the thread ends with the test's goroutine
 	var data [2]unix.CapUserData
 	require.NoError(t, unix.Capget(&header, &data[0]))

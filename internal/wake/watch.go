@@ -133,9 +133,7 @@ func (w *Watch) read(now int64) (r reading) {
 	for _, s := range signals {
 		w.scratch[s.field] = math.NaN()
 	}
-	if err := w.node.Read(&w.scratch); err != nil {
-		return r // whoever takes the tick reads the same, and says so
-	}
+	_ = w.node.Read(&w.scratch) // whoever takes the tick reads the same, and says so
 	for c, s := range signals {
 		r.values[c] = w.scratch[s.field]
 	}
