@@ -131,36 +131,24 @@ func TestBPFSeesEveryCause(t *testing.T) {
 	assert.NotContains(t, missing, "PSI triggers")
 }
 
-// burst makes n threads live at the same time, and end.
-func burst(n int) {
+// burst makes n threads live at the same time, and end. It returns how long that
+// took.
+func burst(n int) time.Duration {
+	began := time.Now()
 	var born, gone sync.WaitGroup
 	end := make(chan struct{})
 	for range n {
 		born.Add(1)
-		gone.Add(1)
-		go func() {
-			defer gone.Done()
+		gone.Go(func() {
 			runtime.LockOSThread() // not unlocked: the thread ends, too
 			born.Done()
 			<-end
-		}()
+		})
 	}
 	born.Wait()
 	close(end)
 	gone.Wait()
-}
-
-// look looks until something of what is wanted begins, or time is up.
-func look(w sampler.Watcher, wanted wake.Cause, patience time.Duration, meanwhile func()) (begun wake.Causes) {
-	for end := time.Now().Add(patience); !begun.Has(wanted) && time.Now().Before(end); {
-		begun |= w.Look(sampler.SystemClock{}.Now())
-		if meanwhile != nil {
-			meanwhile()
-			continue
-		}
-		time.Sleep(wake.Every)
-	}
-	return begun
+	return time.Since(began)
 }
 
 func TestASurgeOfForksIsSeen(t *testing.T) {
@@ -170,15 +158,15 @@ func TestASurgeOfForksIsSeen(t *testing.T) {
 	}
 	s := Open(Settings{NodeOnly: true, EarlyWake: true}, sampler.SystemClock{})
 	defer s.Close()
-	bursts := 0
-	begun := look(s.Watch, wake.ForkSurge, time.Minute, func() {
-		if bursts++; bursts <= 3 { // a machine that is busy enough makes no surge
-			burst(320)
+	for range 3 {
+		before := s.Watch.Look(sampler.SystemClock{}.Now())
+		took := burst(320)
+		if begun := before | s.Watch.Look(sampler.SystemClock{}.Now()); begun.Has(wake.ForkSurge) {
 			return
 		}
-		time.Sleep(wake.Every)
-	})
-	assert.True(t, begun.Has(wake.ForkSurge), "%b", begun)
+		assert.Greater(t, took, wake.Every/2, "as many in so short a time are a surge")
+	}
+	t.Skip("this machine is too busy for a surge")
 }
 
 func TestAnOOMKillIsSeen(t *testing.T) {
@@ -191,7 +179,10 @@ func TestAnOOMKillIsSeen(t *testing.T) {
 	command := exec.Command("/proc/self/exe")
 	command.Env = append(os.Environ(), "REFLEX_TEST_EXHAUST=child")
 	require.NoError(t, command.Start())
-	begun := look(s.Watch, wake.OOMKill, 2*time.Minute, nil)
+	var begun wake.Causes
+	for end := time.Now().Add(2 * time.Minute); !begun.Has(wake.OOMKill) && time.Now().Before(end); time.Sleep(wake.Every) {
+		begun |= s.Watch.Look(sampler.SystemClock{}.Now())
+	}
 	require.ErrorContains(t, command.Wait(), "killed")
 	assert.True(t, begun.Has(wake.OOMKill), "%b", begun)
 	assert.True(t, begun.Has(wake.DirectReclaim), "%b", begun)
