@@ -32,7 +32,7 @@ var Programs = [...]Program{
 	{"count_exit", "tp_btf/sched_process_exit", "an exit", 120 * time.Nanosecond},
 	{"count_block", "tp_btf/block_rq_complete", "a block request", 110 * time.Nanosecond},
 	{"count_retransmit", "tp_btf/tcp_retransmit_skb", "a retransmission", 110 * time.Nanosecond},
-	{"count_synack", "tp_btf/tcp_retransmit_synack", "a SYN-ACK sent again", 100 * time.Nanosecond},
+	{"count_synack", "tp_btf/tcp_retransmit_synack", "a SYN-ACK again", 100 * time.Nanosecond},
 	{"count_connect", "tp_btf/inet_sock_set_state", "a TCP state", 67 * time.Nanosecond}, // docs/sensing.md
 	{"begin_reclaim", "tp_btf/mm_vmscan_direct_reclaim_begin", "a direct reclaim", 790 * time.Nanosecond},
 	{"end_reclaim", "tp_btf/mm_vmscan_direct_reclaim_end", "a direct reclaim", 510 * time.Nanosecond},

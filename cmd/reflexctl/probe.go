@@ -78,7 +78,7 @@ func thisMachine() machine {
 		sensing: bpf.Probe,
 		acting:  guard.Requirements,
 		open: func() *sources.Sources {
-			return sources.Open(sources.Settings{MaxCgroups: bpf.DefaultMaxCgroups}, sampler.SystemClock{})
+			return sources.Open(sources.Settings{MaxCgroups: bpf.DefaultMaxCgroups}, new(sampler.SystemClock))
 		},
 		measure: measureSources,
 		root:    cgroupfs.FindRoot,

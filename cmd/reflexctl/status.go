@@ -59,6 +59,7 @@ type status struct {
 		Interval  float64 `json:"interval"`
 		Cgroups   int     `json:"cgroups"`
 		Truncated uint32  `json:"truncated"`
+		Missed    uint64  `json:"missed"`
 		Stale     bool    `json:"stale"`
 	} `json:"input"`
 	Judgement *struct {
@@ -79,7 +80,11 @@ type status struct {
 			Usual     *float64 `json:"usual"`
 		} `json:"contributions"`
 	} `json:"judgement"`
-	Missing []requirement `json:"missing"`
+	Missing []struct {
+		Name   string `json:"name"`
+		Cause  string `json:"cause"`
+		Remedy string `json:"remedy"`
+	} `json:"missing"`
 	Journal episode.Stats `json:"journal"`
 }
 
@@ -179,6 +184,9 @@ func (s *status) tableOfInput(w *writer) {
 	}
 	if in.Truncated > 0 {
 		state += fmt.Sprintf(", %d cgroups left out", in.Truncated)
+	}
+	if in.Missed > 0 {
+		state += fmt.Sprintf(", %d ticks missed", in.Missed)
 	}
 	w.line("input\t%s every %s, %d cgroups, last %s ago%s", in.Source, duration(in.Interval), in.Cgroups, duration(in.Age), state)
 	if in.Judge == "" {

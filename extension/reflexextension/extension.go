@@ -68,7 +68,8 @@ type reflex struct {
 	level     atomic.Int64
 	episodes  atomic.Int64
 	observed  atomic.Int64 // when Observe last ran (boottime), 0 for never
-	interval  atomic.Int64 // of the last sample
+	interval  atomic.Int64 // the longest that the next sample may take
+	missed    atomic.Uint64
 	stale     atomic.Bool
 	durations durations
 

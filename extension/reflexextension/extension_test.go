@@ -254,6 +254,18 @@ func TestStaleInputIsNoticed(t *testing.T) {
 	assert.Equal(t, componentstatus.StatusOK, b.host.last())
 }
 
+// A slow source that was sampled fast goes back to its own interval.
+func TestASlowSourceThatWasHurriedIsNotStale(t *testing.T) {
+	b := newBench(t, nil)
+	b.assemble()
+	b.sample.Period = int64(2 * time.Second)
+	b.run(time.Second)
+	b.now.Add(int64(2 * time.Second))
+	assert.False(t, b.r.isStale())
+	b.now.Add(int64(5 * time.Second))
+	assert.True(t, b.r.isStale())
+}
+
 func TestShutdownReleasesWhatIsHeld(t *testing.T) {
 	b := newBench(t, enforce)
 	b.start()
@@ -312,6 +324,9 @@ func TestStatusPage(t *testing.T) {
 	for range 50 {
 		b.tick()
 	}
+	for _, b.sample.Missed = range []uint32{3, 4, 0} {
+		b.tick()
+	}
 	b.rate = 50 * mb
 	b.alarm.on.Store(true)
 	eventually(t, "a lease is granted", func() bool {
@@ -332,6 +347,7 @@ func TestStatusPage(t *testing.T) {
 	assert.Equal(t, "granted", s.Leases[0].Verdict)
 	assert.NotNil(t, s.Episode)
 	assert.Equal(t, "mahalanobis", s.Input.Judge)
+	assert.Equal(t, uint64(7), s.Input.Missed)
 	require.NotNil(t, s.Judgement)
 	assert.Equal(t, uint64(3), s.Journal.Newest-1)
 

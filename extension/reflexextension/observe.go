@@ -33,7 +33,10 @@ func (r *reflex) Observe(s *arc.Sample, j *arc.Judgement) {
 	if r.closing || r.policy == nil {
 		return
 	}
-	r.interval.Store(s.Interval)
+	r.interval.Store(max(s.Interval, s.Period)) // the next sample may take as long
+	if s.Missed > 0 {
+		r.missed.Add(uint64(s.Missed))
+	}
 	for a, ok := r.answers.take(); ok; a, ok = r.answers.take() {
 		r.policy.Answer(a.order, a.outcome)
 	}

@@ -94,7 +94,9 @@ type InputStatus struct {
 	Interval  float64 `json:"interval"`
 	Cgroups   int     `json:"cgroups"`
 	Truncated uint32  `json:"truncated,omitempty"`
-	Stale     bool    `json:"stale"`
+	// Missed counts the ticks that the sampler has skipped since the start.
+	Missed uint64 `json:"missed,omitempty"`
+	Stale  bool   `json:"stale"`
 }
 
 // JudgementStatus is the last judgement. Numbers that are not finite are null.
@@ -133,7 +135,7 @@ func (r *reflex) status() Status {
 		Level:     s.Level,
 		LevelName: episode.LevelName(s.Level),
 		Leases:    []LeaseStatus{},
-		Input:     InputStatus{Source: s.Source, Sequence: s.Sequence, Interval: seconds(s.Interval), Cgroups: s.Cgroups, Truncated: s.Truncated, Stale: r.isStale()},
+		Input:     InputStatus{Source: s.Source, Sequence: s.Sequence, Interval: seconds(s.Interval), Cgroups: s.Cgroups, Truncated: s.Truncated, Missed: r.missed.Load(), Stale: r.isStale()},
 		Missing:   r.missing(),
 		Journal:   r.journal.Stats(),
 	}

@@ -31,8 +31,11 @@ type Sample struct {
 	// (CLOCK_BOOTTIME, ns). Their difference is the sampler's lateness.
 	Scheduled int64
 	Taken     int64
-	// Interval is the sampling interval in force, in ns.
+	// Interval is the sampling interval in force, Period the one that the source
+	// has when nothing hurries it, both in ns. What is usual is known of Period
+	// only: an engine decides no more often than that. A Period of 0 is Interval.
 	Interval int64
+	Period   int64
 	// Missed counts the ticks skipped since the previous sample.
 	Missed uint32
 

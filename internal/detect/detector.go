@@ -25,6 +25,9 @@ type Instant struct {
 	Due, Taken int64
 	// Interval is the sampling interval; 0: unknown, inferred from Due.
 	Interval int64
+	// Period is the input's own interval where it is sampled faster for a while
+	// ([arc.Sample]); 0: Interval is its own.
+	Period int64
 	// Wall is the time of day, since the Unix epoch; 0: unknown, and then
 	// nothing is learned about times of the week.
 	Wall int64
@@ -99,6 +102,7 @@ func New(config Config) *Detector {
 // Step takes in the raw values of one sample, one a dimension, NaN where
 // missing, and fills j except for its Sequence. c is what the policy asks.
 func (d *Detector) Step(at Instant, raw []float64, c arc.Control, j *arc.Judgement) {
+	d.vector.own = at.Period
 	tick := d.vector.Push(at.Due, at.Taken, at.Interval, raw)
 	if tick == TickNone {
 		d.repeat(j)

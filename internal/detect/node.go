@@ -88,7 +88,7 @@ func (e *Engine) Judge(s *arc.Sample, c arc.Control, j *arc.Judgement) {
 	if due == 0 {
 		due = s.Taken
 	}
-	e.detector.Step(Instant{Due: due, Taken: s.Taken, Interval: s.Interval, Wall: s.WallTime}, e.raw, c, j)
+	e.detector.Step(Instant{Due: due, Taken: s.Taken, Interval: s.Interval, Period: s.Period, Wall: s.WallTime}, e.raw, c, j)
 	j.Sequence = s.Sequence
 }
 

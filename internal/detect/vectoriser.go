@@ -52,6 +52,7 @@ type Vectoriser struct {
 
 	dims   []Dimension
 	period int64 // ns, configured
+	own    int64 // ns, the input's own interval where it is faster at the moment; 0: none
 	pace   int64 // ns, inferred interval of an input that does not say its own
 
 	ring     []float64 // history × len(dims)
@@ -85,8 +86,16 @@ func (v *Vectoriser) Period(interval int64) int64 {
 	if interval <= 0 {
 		interval = v.pace
 	}
-	return max(v.period, interval)
+	return max(v.least(), interval)
 }
+
+// least is the shortest decision period: also an input that is sampled faster
+// for a while is judged by what is usual over its own interval.
+func (v *Vectoriser) least() int64 { return max(v.period, v.own) }
+
+// hurried says that the input may come faster than it is judged, for its own
+// interval is longer than the configured period.
+func (v *Vectoriser) hurried() bool { return v.own > v.period }
 
 // Push takes the raw values of one sample: one entry a dimension, NaN where
 // missing. due is the sample's place on the sampling grid, taken the instant its
@@ -109,13 +118,16 @@ func (v *Vectoriser) Push(due, taken, interval int64, raw []float64) Tick {
 	if interval <= 0 {
 		interval = v.follow(step)
 	}
-	period := max(v.period, interval)
+	period := max(v.least(), interval)
 	if step > outage*period {
 		v.n, v.decision = 0, math.MinInt64/2
 		v.append(due, taken, raw)
 		return TickNone
 	}
 	tolerance := min(interval/2, period/8)
+	if v.hurried() {
+		tolerance = 0 // the grid of its own interval is kept, and known exactly
+	}
 	base := v.before(due - period + tolerance)
 	if base < 0 {
 		v.append(due, taken, raw)
@@ -151,10 +163,12 @@ func (v *Vectoriser) follow(step int64) int64 {
 
 // append stores raw as the newest entry. Input faster than a twelfth of the
 // period replaces the newest entry instead, so that the history always spans a
-// decision period.
+// decision period; but not, of an input that is hurried, the entry from which
+// the next decision counts.
 func (v *Vectoriser) append(due, taken int64, raw []float64) {
 	previous := (v.head + history - 1) % history
-	if v.n < 2 || due-v.due[previous] >= v.period/12 {
+	base := v.hurried() && v.due[v.head] == v.decision
+	if v.n < 2 || base || due-v.due[previous] >= v.least()/12 {
 		v.head = (v.head + 1) % history
 		v.n = min(v.n+1, history)
 	}

@@ -9,6 +9,11 @@
 // late tick does not move those after it. Ticks that fall due while an earlier
 // one is being taken are skipped and counted in the next sample.
 //
+// A sampler whose interval is longer than [WakeInterval] may be given a
+// [Watcher]. It then looks every WakeInterval whether something has begun, takes
+// a tick at once if so, and is as fast as that for a while. Its own interval
+// stays the period of decisions and of deliveries ([arc.Sample]'s Period).
+//
 // Samples rotate between three places: one is being filled, one waits for
 // delivery or is spare, one is being delivered. Leaving a sample for delivery is
 // a swap of pointers under a mutex that nobody holds for longer than that; the

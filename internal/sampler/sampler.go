@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/wake"
 )
 
 // FastestInterval is the shortest sampling interval, whoever asks for one.
@@ -47,6 +48,10 @@ type Tick struct {
 	// fit.
 	Cgroups   int
 	Truncated uint32
+	// Early says that the tick was taken before the interval was over, and Woken
+	// what has woken the sampler since the previous tick.
+	Early bool
+	Woken wake.Causes
 	// Replaced says that the previous sample was not delivered.
 	Replaced bool
 	// NodeError and CgroupsError are what the sources answered.
@@ -62,6 +67,7 @@ type Settings struct {
 	Interval time.Duration
 	Node     NodeReader
 	Cgroups  CgroupReader // nil where cgroups cannot be read
+	Watch    Watcher      // nil where nothing wakes the sampler; see wake.go
 	Observer Observer     // nil where there is no arc
 	Clock    Clock
 	Handover *Handover
@@ -73,24 +79,28 @@ type Sampler struct {
 	set       Settings
 	interval  int64 // in force
 	next      int64 // when the next tick is due
+	taken     int64 // when the last one was
 	missed    uint32
 	deliver   int64 // when the next delivery is due
 	sequence  uint64
 	sample    *arc.Sample
 	judgement arc.Judgement
 	tick      Tick
+	watch     watch
 }
 
 // New returns a sampler whose first tick is the next instant of the grid.
 func New(set Settings) *Sampler {
 	s := &Sampler{set: set, interval: int64(set.Interval), sample: &arc.Sample{}}
-	s.next = following(set.Clock.Now(), s.interval)
+	now := set.Clock.Now()
+	s.next = following(now, s.interval)
+	s.watch.begin(&set, now)
 	return s
 }
 
 // Run takes ticks until stop is closed.
 func (s *Sampler) Run(stop <-chan struct{}) {
-	for s.set.Clock.WaitUntil(s.next, stop) {
+	for s.wait(stop) {
 		s.Tick()
 	}
 }
@@ -100,10 +110,11 @@ func (s *Sampler) Tick() {
 	scheduled, sample := s.next, s.sample
 	s.sequence++
 	sample.Source, sample.Sequence = s.set.Source, s.sequence
-	sample.Scheduled, sample.Interval = scheduled, s.interval
+	sample.Scheduled, sample.Interval, sample.Period = scheduled, s.interval, int64(s.set.Interval)
 	sample.Missed, s.missed = s.missed, 0
 	sample.WallTime, sample.Taken = s.set.Clock.WallTime(), s.set.Clock.Now()
 	s.tick = Tick{Lateness: sample.Taken - scheduled, Missed: sample.Missed}
+	s.tick.Early, s.tick.Woken = s.watch.take()
 
 	s.read(sample)
 	if s.set.Observer != nil {
@@ -111,11 +122,12 @@ func (s *Sampler) Tick() {
 	}
 	s.tick.Duration = s.set.Clock.Now() - sample.Taken
 
-	if scheduled >= s.deliver {
+	if scheduled >= s.deliver || s.tick.Early {
 		s.deliver = following(scheduled, int64(s.set.Interval))
 		s.sample, s.tick.Replaced = s.set.Handover.Put(sample)
 	}
 	s.set.Recorder.Record(&s.tick)
+	s.taken = scheduled
 	s.schedule(scheduled)
 }
 
@@ -136,25 +148,36 @@ func (s *Sampler) read(sample *arc.Sample) {
 // schedule finds the next instant of the grid, skipping those for which it is
 // too late: an instant is missed when the one after it has come as well.
 func (s *Sampler) schedule(scheduled int64) {
-	s.interval = s.wanted()
-	s.next = following(scheduled, s.interval)
+	s.interval = s.wanted(scheduled)
+	s.next = s.after(scheduled)
 	if late := s.set.Clock.Now() - s.next; late >= s.interval {
 		skipped := late / s.interval
-		s.next += skipped * s.interval
+		s.next = s.after(s.next + skipped*s.interval - 1)
 		s.missed = uint32(min(skipped, math.MaxUint32))
 	}
 }
 
-// wanted is the configured interval, or the one the arc asks for if it is
-// shorter.
-func (s *Sampler) wanted() int64 {
-	configured := int64(s.set.Interval)
+// after is the first instant of the grid after one. While a slow sampler is
+// fast, the instants of its own interval are among them: deliveries and
+// decisions fall due then.
+func (s *Sampler) after(instant int64) int64 {
+	next := following(instant, s.interval)
+	if s.set.Interval > WakeInterval {
+		next = min(next, following(instant, int64(s.set.Interval)))
+	}
+	return next
+}
+
+// wanted is the configured interval, or the one the arc or the watch asks for
+// if it is shorter.
+func (s *Sampler) wanted(scheduled int64) int64 {
+	interval := s.watch.wanted(scheduled, int64(s.set.Interval))
 	if s.set.Observer == nil {
-		return configured
+		return interval
 	}
 	asked := s.set.Observer.Control().Interval
-	if asked <= 0 || asked >= configured {
-		return configured
+	if asked <= 0 || asked >= interval {
+		return interval
 	}
 	return max(asked, int64(FastestInterval))
 }

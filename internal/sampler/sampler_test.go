@@ -76,7 +76,7 @@ func (a *fakeArc) Observe(s *arc.Sample, j *arc.Judgement) {
 	if a.seen != nil {
 		a.seen = append(a.seen, arc.Sample{
 			Source: s.Source, Sequence: s.Sequence, Scheduled: s.Scheduled, Taken: s.Taken, WallTime: s.WallTime,
-			Interval: s.Interval, Missed: s.Missed, Node: s.Node,
+			Interval: s.Interval, Period: s.Period, Missed: s.Missed, Node: s.Node,
 		})
 	}
 	if interval, ok := a.asks[s.Sequence]; ok {

@@ -8,6 +8,7 @@
 //
 //	sources.go  what is opened, in which order, and what fills a dimension
 //	bpf.go      the BPF half, and why it could not be had
+//	watch.go    what a slow sampler is woken by
 //
 // The package promises that opening never fails: what is not there is missing,
 // named once with its cause and its remedy; and that a dimension keeps its

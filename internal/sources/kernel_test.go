@@ -17,6 +17,7 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
 	"github.com/otelcol-reflex/reflex/internal/testmachine"
+	"github.com/otelcol-reflex/reflex/internal/wake"
 )
 
 // needBPF skips where BPF cannot be had, unless the environment forbids it.
@@ -120,7 +121,7 @@ func TestTheEffectOfAProgramThatIsRefused(t *testing.T) {
 			if !testmachine.Run(t, testmachine.WithBTF(tc.change)) {
 				return
 			}
-			s := Open(Settings{MaxCgroups: 64}, sampler.SystemClock{})
+			s := Open(Settings{MaxCgroups: 64}, new(sampler.SystemClock))
 			defer s.Close()
 			require.NotNil(t, s.Names)
 			defer s.Names.Close()
@@ -141,6 +142,32 @@ func TestTheEffectOfAProgramThatIsRefused(t *testing.T) {
 				assert.Equal(t, o.Absent(), math.IsNaN(n[f]), "%s: read by %q, is %v", arc.NodeFields[f].Name, o, n[f])
 			}
 		})
+	}
+}
+
+// BenchmarkLook is what a slow sampler does ten times a second.
+func BenchmarkLook(b *testing.B) {
+	needBPF(b)
+	src := Open(Settings{NodeOnly: true, EarlyWake: true}, new(sampler.SystemClock))
+	defer src.Close()
+	require.NotNil(b, src.Watch)
+	b.ReportAllocs()
+	for now := int64(0); b.Loop(); now += int64(wake.Every) {
+		_ = src.Watch.Look(now)
+	}
+}
+
+// BenchmarkLookAtTriggers is the same without BPF.
+func BenchmarkLookAtTriggers(b *testing.B) {
+	src := &Sources{}
+	src.openWatch("/proc/pressure")
+	defer src.Close()
+	if src.Watch == nil {
+		b.Skip(src.Missing)
+	}
+	b.ReportAllocs()
+	for now := int64(0); b.Loop(); now += int64(wake.Every) {
+		_ = src.Watch.Look(now)
 	}
 }
 

@@ -34,6 +34,8 @@ var own = map[string]bpf.Need{
 	"cgroupfs":          {Kept: true, Cgroup: allColumns()},
 	"memory controller": {Kept: true, Cgroup: LookedAt["memory.stat"]},
 	"io controller":     {Kept: true, Cgroup: LookedAt["io.stat"]},
+	"PSI triggers":      {}, // no dimension, but when a slow sampler looks
+	"early wake":        {}, // as above
 	"file descriptors":  {}, // no dimension, but all of those cgroups that they do not suffice for
 }
 

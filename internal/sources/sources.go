@@ -30,6 +30,8 @@ type Settings struct {
 	NodeOnly bool
 	// Syscalls says when system calls are counted.
 	Syscalls DutyCycle
+	// EarlyWake opens what a slow sampler is woken by.
+	EarlyWake bool
 }
 
 // DutyCycle is a Window in every Period in which a costly program is attached; a
@@ -51,6 +53,7 @@ type Names interface {
 type Sources struct {
 	Node    sampler.NodeReader
 	Cgroups sampler.CgroupReader // nil where there are none
+	Watch   sampler.Watcher      // nil where nothing wakes the sampler
 	// Names is nil where there is none. Who names cgroups closes it: Close does
 	// not.
 	Names Names
@@ -64,6 +67,7 @@ type Sources struct {
 	NodeOrigins   [arc.NumNodeFields]Origin
 	CgroupOrigins [arc.NumCgroupFields]Origin
 	closers       []io.Closer
+	bpf           sampler.NodeReader // what BPF reads of the node, nil without it
 }
 
 // lack notes what is missing, each thing once: two programs may need the same.
@@ -93,6 +97,9 @@ func (s *Sources) Close() error {
 func Open(set Settings, clock sampler.Clock) *Sources {
 	s := &Sources{}
 	s.openNode()
+	if set.EarlyWake {
+		s.openWatch("/proc/pressure")
+	}
 	s.openSyscalls(set.Syscalls)
 	if !set.NodeOnly {
 		s.openCgroups(set, clock)
@@ -103,6 +110,7 @@ func Open(set Settings, clock sampler.Clock) *Sources {
 // openNode lets BPF fill what it can and /proc the rest.
 func (s *Sources) openNode() {
 	if node := s.openBPFNode(); node != nil {
+		s.bpf = node
 		s.openNodeFrom(node)
 		return
 	}

@@ -82,6 +82,6 @@ func (e *engine) Judge(s *arc.Sample, c arc.Control, j *arc.Judgement) {
 	if due == 0 {
 		due = s.Taken
 	}
-	e.Step(detect.Instant{Due: due, Taken: s.Taken, Interval: s.Interval, Wall: s.WallTime}, e.raw, c, j)
+	e.Step(detect.Instant{Due: due, Taken: s.Taken, Interval: s.Interval, Period: s.Period, Wall: s.WallTime}, e.raw, c, j)
 	j.Sequence = s.Sequence
 }

@@ -6,6 +6,7 @@ package mahalanobisprocessor
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -102,6 +103,15 @@ func TestAddedDimensionsAreJudgedOnTheArc(t *testing.T) {
 	e.Judge(src.next(), arc.Control{}, &j)
 	assert.Equal(t, "system.process.execs", j.Contributions[0].Dimension)
 	assert.True(t, j.Anomalous)
+
+	src.sample.Period = int64(time.Second) // of a slow source that is hurried
+	fresh := 0
+	for range 40 {
+		if e.Judge(src.next(), arc.Control{}, &j); j.Fresh {
+			fresh++
+		}
+	}
+	assert.InDelta(t, 4, fresh, 1, "decisions keep the source's own pace")
 
 	cfg.Dimensions[0].Metric = "http.server.requests"
 	_, err = newEngine(cfg)

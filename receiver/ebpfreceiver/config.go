@@ -40,6 +40,10 @@ type Config struct {
 	// pipeline, 10 ms to 10 s; 100 ms by default. While the reflex extension is
 	// watchful, ticks come every 10 ms; deliveries do not.
 	Interval time.Duration `mapstructure:"interval"`
+	// EarlyWake lets stalls (PSI), OOM kills, direct reclaim and surges of forks
+	// wake a sampler whose Interval is longer than 100 ms: a tick and a delivery
+	// at once, and ticks every 100 ms for 5 s; on by default.
+	EarlyWake bool `mapstructure:"early_wake"`
 	// FullSweepInterval is the time between two deliveries that carry every
 	// cgroup, at least Interval and at most 1 h; 10 s by default.
 	FullSweepInterval time.Duration `mapstructure:"full_sweep_interval"`
@@ -77,6 +81,7 @@ type SyscallsConfig struct {
 func createDefaultConfig() component.Config {
 	return &Config{
 		Interval:          defaultInterval,
+		EarlyWake:         true,
 		FullSweepInterval: defaultFullSweepInterval,
 		TopN:              defaultTopN,
 		MaxCgroups:        defaultMaxCgroups,
@@ -87,7 +92,10 @@ func createDefaultConfig() component.Config {
 
 // sources says what is opened.
 func (c *Config) sources() sources.Settings {
-	set := sources.Settings{CgroupRoot: c.CgroupRoot, MaxCgroups: c.MaxCgroups}
+	set := sources.Settings{
+		CgroupRoot: c.CgroupRoot, MaxCgroups: c.MaxCgroups,
+		EarlyWake: c.EarlyWake && c.Interval > sampler.WakeInterval,
+	}
 	if c.Syscalls.Enabled {
 		set.Syscalls = sources.DutyCycle{Window: c.Syscalls.Window, Period: c.Syscalls.Period}
 	}

@@ -33,6 +33,7 @@ func TestConfigDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, createDefaultConfig(), cfg)
 	assert.Equal(t, 100*time.Millisecond, cfg.Interval)
+	assert.True(t, cfg.EarlyWake)
 	assert.Equal(t, 10*time.Second, cfg.FullSweepInterval)
 	assert.Equal(t, 20, cfg.TopN)
 	assert.Equal(t, 4096, cfg.MaxCgroups)
@@ -48,6 +49,7 @@ func TestConfigTakesEveryKey(t *testing.T) {
 	require.NoError(t, err)
 	second := component.MustNewIDWithName("reflex", "second")
 	assert.Equal(t, 250*time.Millisecond, cfg.Interval)
+	assert.False(t, cfg.EarlyWake)
 	assert.Equal(t, time.Minute, cfg.FullSweepInterval)
 	assert.Equal(t, 5, cfg.TopN)
 	assert.Equal(t, 100, cfg.MaxCgroups)
@@ -56,6 +58,15 @@ func TestConfigTakesEveryKey(t *testing.T) {
 	assert.Equal(t, &second, cfg.Reflex)
 	assert.False(t, enabledMetrics(cfg.Metrics)["system.process.exits"])
 	assert.True(t, enabledMetrics(cfg.Metrics)["system.process.forks"])
+}
+
+func TestOnlyASlowReceiverIsWoken(t *testing.T) {
+	cfg := createDefaultConfig().(*Config)
+	assert.False(t, cfg.sources().EarlyWake, "it looks every 100 ms anyway")
+	cfg.Interval = time.Second
+	assert.True(t, cfg.sources().EarlyWake)
+	cfg.EarlyWake = false
+	assert.False(t, cfg.sources().EarlyWake)
 }
 
 func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {

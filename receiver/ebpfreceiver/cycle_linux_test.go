@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -36,7 +37,7 @@ func setting(t *testing.T, name string, otherwise int) int {
 
 // cycle starts a receiver as a collector does, waits for its first delivery, and
 // shuts it down. It returns what was held in between.
-func cycle(t *testing.T) held {
+func cycle(t *testing.T, interval time.Duration) held {
 	t.Helper()
 	delivered := make(chan struct{}, 1)
 	next := consume(func(context.Context, pmetric.Metrics) error {
@@ -47,7 +48,7 @@ func cycle(t *testing.T) held {
 		return nil
 	})
 	cfg := createDefaultConfig().(*Config)
-	cfg.Interval = sampler.FastestInterval
+	cfg.Interval = interval
 	ctx := context.Background()
 	r, err := NewFactory().CreateMetrics(ctx, receivertest.NewNopSettings(metadata.Type), cfg, next)
 	require.NoError(t, err)
@@ -62,14 +63,18 @@ func cycle(t *testing.T) held {
 func TestStartAndShutdownLeakNothing(t *testing.T) {
 	needBPF(t)
 	n := setting(t, "REFLEX_CYCLES", 24)
-	requireGone(t, cycle(t).objects) // what is made once for the process is made now
+	// One that nothing wakes, and one that looks for what might.
+	intervals := [...]time.Duration{sampler.FastestInterval, sampler.WakeInterval + 10*time.Millisecond}
+	for _, interval := range intervals {
+		requireGone(t, cycle(t, interval).objects) // what is made once for the process is made now
+	}
 	before := holding(t)
 	objects := map[string]bool{}
 	kinds := map[string]int{}
 	for i := range n {
 		// What is not closed would be by the garbage collector, sooner or later.
 		percent := debug.SetGCPercent(-1)
-		during := cycle(t)
+		during := cycle(t, intervals[i%len(intervals)])
 		requireAsBefore(t, before)
 		debug.SetGCPercent(percent)
 		for object := range during.objects {

@@ -38,6 +38,8 @@ type delivery struct {
 	rows              []int
 	refusalComplained int64 // CLOCK_BOOTTIME, ns
 	sourceComplained  int64
+	missedComplained  int64
+	missed            int64 // ticks that have been complained of
 }
 
 // run delivers until ctx is done and the consumer has answered.
@@ -61,6 +63,7 @@ func (d *delivery) run(ctx context.Context) {
 
 func (d *delivery) deliver(ctx context.Context, s *arc.Sample) {
 	d.complainOfSources(s)
+	d.complainOfMissed(s)
 	rows, sweep := d.choose(s)
 	md := d.writer.write(s, rows, sweep)
 
@@ -101,6 +104,15 @@ func (d *delivery) complainOfSources(s *arc.Sample) {
 	if failed != nil && due(s.Taken, &d.sourceComplained) {
 		d.logger.Warn("a source could not be read; what it fills is absent",
 			zap.String("source", failed.source), zap.Error(failed.err))
+	}
+}
+
+// complainOfMissed logs ticks that were skipped.
+func (d *delivery) complainOfMissed(s *arc.Sample) {
+	if missed := d.recorder.missed.Load(); missed > d.missed && due(s.Taken, &d.missedComplained) {
+		d.logger.Warn("ticks were missed, because one took too long or the machine did not run; they are not made up for",
+			zap.Int64("missed", missed-d.missed), zap.Duration("interval", time.Duration(s.Interval)))
+		d.missed = missed
 	}
 }
 

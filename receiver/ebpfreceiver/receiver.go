@@ -105,7 +105,7 @@ func (r *ebpfReceiver) Start(_ context.Context, host component.Host) error {
 	}
 	report(meeting, r.id.String(), src.Missing)
 	r.logger.Info("sampling", zap.String("source", r.id.String()), zap.Duration("interval", r.cfg.Interval),
-		zap.Bool("cgroups", src.Cgroups != nil), zap.Bool("arc", meeting != nil))
+		zap.Bool("cgroups", src.Cgroups != nil), zap.Bool("early_wake", src.Watch != nil), zap.Bool("arc", meeting != nil))
 	r.started = true
 	r.run(src, meeting) //nolint:contextcheck // Start's context ends with Start; what runs on has its own
 	return nil
@@ -125,6 +125,7 @@ func (r *ebpfReceiver) run(src *sources.Sources, meeting arc.Meeting) {
 		Interval: r.cfg.Interval,
 		Node:     src.Node,
 		Cgroups:  src.Cgroups,
+		Watch:    src.Watch,
 		Clock:    r.clock,
 		Handover: handover,
 		Recorder: r.recorder,

@@ -27,6 +27,7 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
 	"github.com/otelcol-reflex/reflex/internal/sources"
+	"github.com/otelcol-reflex/reflex/internal/wake"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadatatest"
 )
 
@@ -181,7 +182,7 @@ func TestSelfTelemetryOfATick(t *testing.T) {
 		set.TelemetrySettings = tel.NewTelemetrySettings()
 	})
 	require.NoError(t, r.recorder.observe(nil))
-	r.recorder.Record(&sampler.Tick{Lateness: 2e6, Duration: 3e6, Missed: 4, Cgroups: 5, Truncated: 6, Replaced: true})
+	r.recorder.Record(&sampler.Tick{Lateness: 2e6, Duration: 3e6, Missed: 4, Cgroups: 5, Truncated: 6, Replaced: true, Early: true, Woken: wake.Causes(0).With(wake.OOMKill)})
 	labels := attribute.NewSet(attribute.String("receiver", "ebpf"))
 	count := func(v int64) []metricdata.DataPoint[int64] {
 		return []metricdata.DataPoint[int64]{{Value: v, Attributes: labels}}
@@ -189,6 +190,10 @@ func TestSelfTelemetryOfATick(t *testing.T) {
 	ignore := metricdatatest.IgnoreTimestamp()
 	metadatatest.AssertEqualReceiverEbpfTicks(t, tel, count(1), ignore)
 	metadatatest.AssertEqualReceiverEbpfMissedTicks(t, tel, count(4), ignore)
+	metadatatest.AssertEqualReceiverEbpfEarlyWakes(t, tel, []metricdata.DataPoint[int64]{{
+		Value:      1,
+		Attributes: attribute.NewSet(attribute.String("receiver", "ebpf"), attribute.String("cause", "oom_kill")),
+	}}, ignore)
 	metadatatest.AssertEqualReceiverEbpfSweepCgroups(t, tel, count(5), ignore)
 	metadatatest.AssertEqualReceiverEbpfSweepTruncatedCgroups(t, tel, count(6), ignore)
 	metadatatest.AssertEqualReceiverEbpfReplacedDeliveries(t, tel, count(1), ignore)
@@ -213,12 +218,69 @@ func TestTheArcsWishForFasterTicksIsMet(t *testing.T) {
 	assert.LessOrEqual(t, len(sink.AllMetrics()), 5, "deliveries keep their pace")
 }
 
+func TestMissedTicksAreLoggedOnceAMinute(t *testing.T) {
+	core, logs := observer.New(zapcore.WarnLevel)
+	k := &fakeKernel{}
+	r := newFake(t, k, consumertest.NewNop(), func(_ *Config, set *receiver.Settings) { set.Logger = zap.New(core) })
+	d := deliveryOf(r, k)
+	for second := range 130 {
+		if second >= 5 {
+			r.recorder.Record(&sampler.Tick{Missed: 2})
+		}
+		s := fakeSample(t, k, uint64(second+1))
+		s.Taken = int64(time.Hour) + int64(second)*int64(time.Second)
+		d.complainOfMissed(s)
+	}
+	var missed []int64
+	for _, line := range logs.FilterMessageSnippet("ticks were missed").All() {
+		missed = append(missed, line.ContextMap()["missed"].(int64))
+	}
+	assert.Equal(t, []int64{2, 120, 120}, missed, "at once, and then what came since")
+}
+
+// fakeWatch says once that a process was killed.
+type fakeWatch struct{ said bool }
+
+func (w *fakeWatch) Look(int64) (begun wake.Causes) {
+	if !w.said {
+		w.said, begun = true, begun.With(wake.OOMKill)
+	}
+	return begun
+}
+
+func TestASlowReceiverIsWoken(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	sink := &consumertest.MetricsSink{}
+	m := &meeting{}
+	k := &fakeKernel{}
+	r := newFake(t, k, sink, func(cfg *Config, set *receiver.Settings) {
+		cfg.Interval = 10 * time.Second
+		set.TelemetrySettings = tel.NewTelemetrySettings()
+	})
+	r.open = func(set sources.Settings, clock sampler.Clock) *sources.Sources {
+		assert.True(t, set.EarlyWake)
+		s := k.open()(set, clock)
+		s.Watch = &fakeWatch{}
+		return s
+	}
+	began := time.Now()
+	require.NoError(t, r.Start(context.Background(), host{component.MustNewID("reflex"): m}))
+	require.Eventually(t, func() bool { return m.observed.Load() >= 10 && len(sink.AllMetrics()) > 0 }, deadline, time.Millisecond)
+	assert.Less(t, time.Since(began), deadline, "ten ticks at 10 s take ten times as long")
+	require.NoError(t, r.Shutdown(context.Background()))
+	metadatatest.AssertEqualReceiverEbpfEarlyWakes(t, tel, []metricdata.DataPoint[int64]{{
+		Value:      1,
+		Attributes: attribute.NewSet(attribute.String("receiver", "ebpf"), attribute.String("cause", "oom_kill")),
+	}}, metricdatatest.IgnoreTimestamp())
+	require.NoError(t, tel.Shutdown(context.Background()))
+}
+
 func TestRecordingATickAllocatesNothing(t *testing.T) {
 	tel := componenttest.NewTelemetry()
 	r := newFake(t, &fakeKernel{}, consumertest.NewNop(), func(_ *Config, set *receiver.Settings) {
 		set.TelemetrySettings = tel.NewTelemetrySettings()
 	})
-	tick := &sampler.Tick{Lateness: 1, Duration: 1, Missed: 1, Replaced: true}
+	tick := &sampler.Tick{Lateness: 1, Duration: 1, Missed: 1, Replaced: true, Woken: 1<<wake.NumCauses - 1}
 	assert.Zero(t, testing.AllocsPerRun(100, func() { r.recorder.Record(tick) }))
 	require.NoError(t, tel.Shutdown(context.Background()))
 }

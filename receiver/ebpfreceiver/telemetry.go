@@ -13,6 +13,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/internal/wake"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
 )
 
@@ -25,6 +26,9 @@ type recorder struct {
 	receiver  attribute.KeyValue
 	cgroups   atomic.Int64
 	truncated atomic.Int64
+	wakes     [wake.NumCauses][]metric.AddOption
+	// missed counts the ticks skipped so far, for the delivery goroutine to log.
+	missed atomic.Int64
 	// failed is the latest error of a source, for the delivery goroutine to log:
 	// writing a log line may block, and the sampler may not.
 	failed atomic.Pointer[sourceError]
@@ -42,12 +46,17 @@ func newRecorder(set component.TelemetrySettings, id component.ID) (*recorder, e
 	}
 	receiver := attribute.String("receiver", id.String())
 	labels := metric.WithAttributeSet(attribute.NewSet(receiver))
-	return &recorder{
+	r := &recorder{
 		builder:  builder,
 		add:      []metric.AddOption{labels},
 		record:   []metric.RecordOption{labels},
 		receiver: receiver,
-	}, nil
+	}
+	for c := range wake.NumCauses {
+		labels := attribute.NewSet(receiver, attribute.String("cause", c.String()))
+		r.wakes[c] = []metric.AddOption{metric.WithAttributeSet(labels)}
+	}
+	return r, nil
 }
 
 // observe registers what is read when somebody asks.
@@ -81,6 +90,12 @@ func (r *recorder) Record(t *sampler.Tick) {
 	r.builder.ReceiverEbpfTickDuration.Record(ctx, float64(t.Duration)/1e9, r.record...)
 	if t.Missed > 0 {
 		r.builder.ReceiverEbpfMissedTicks.Add(ctx, int64(t.Missed), r.add...)
+		r.missed.Add(int64(t.Missed))
+	}
+	for c := range wake.NumCauses {
+		if t.Woken.Has(c) {
+			r.builder.ReceiverEbpfEarlyWakes.Add(ctx, 1, r.wakes[c]...)
+		}
 	}
 	if t.Replaced {
 		r.builder.ReceiverEbpfReplacedDeliveries.Add(ctx, 1, r.add...)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,41 @@ func TestBPFProgramsOnDebianKernels(t *testing.T) {
 			}
 			t.Log(output.String())
 		})
+	}
+}
+
+// TestEarlyWakeOnDebianKernels has a process killed for want of memory, and PSI
+// triggers set by whoever may and may not have a short window.
+func TestEarlyWakeOnDebianKernels(t *testing.T) {
+	for _, of := range []struct {
+		pkg    string
+		passes []string
+	}{
+		{"./internal/sources", []string{"TestBPFSeesEveryCause", "TestAnOOMKillIsSeen", "TestWithoutBPFStallsAreSeenByTriggers"}},
+		{"./internal/wake", []string{"TestAStallTriggers", "TestWhoIsPrivilegedIsGrantedTheShortWindow"}},
+	} {
+		binary := compileTests(t, "../..", of.pkg)
+		run := "-test.run=^(" + strings.Join(of.passes, "|") + "|TestAnybodyIsGrantedALongerWindow)$"
+		for _, name := range kernels {
+			t.Run(name+"/"+filepath.Base(of.pkg), func(t *testing.T) {
+				var output bytes.Buffer
+				m := &Machine{
+					Kernel:  fetch(t, name),
+					Files:   []File{{Guest: "/bin/tests", Host: binary}},
+					Command: []string{"/bin/tests", "-test.v", run, "-test.timeout=170s"},
+					// The machine is the test's own: its memory may run out.
+					Env:    []string{"REFLEX_REQUIRE_BPF=1", "REFLEX_TEST_EXHAUST=1"},
+					Output: &output, Timeout: 3 * time.Minute,
+				}
+				exit, err := m.Run(context.Background(), "")
+				require.NoError(t, err, "%s", output.String())
+				assert.Zero(t, exit, "%s", output.String())
+				for _, test := range of.passes {
+					assert.Contains(t, output.String(), "--- PASS: "+test, "%s", output.String())
+				}
+				t.Log(output.String())
+			})
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type TelemetryBuilder struct {
 	meter                             metric.Meter
 	mu                                sync.Mutex
 	registrations                     []metric.Registration
+	ReceiverEbpfEarlyWakes            metric.Int64Counter
 	ReceiverEbpfMissedTicks           metric.Int64Counter
 	ReceiverEbpfMissing               metric.Int64ObservableGauge
 	ReceiverEbpfReadErrors            metric.Int64Counter
@@ -124,6 +125,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.ReceiverEbpfEarlyWakes, err = builder.meter.Int64Counter(
+		"otelcol_receiver_ebpf_early_wakes",
+		metric.WithDescription("Times that something made a sampler whose interval is longer than 100 ms look at once, and ten times a second for a while. [Development]"),
+		metric.WithUnit("{wake}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ReceiverEbpfMissedTicks, err = builder.meter.Int64Counter(
 		"otelcol_receiver_ebpf_missed_ticks",
 		metric.WithDescription("Ticks that were due while an earlier one was still being taken, and were skipped. [Development]"),

@@ -32,6 +32,7 @@ func TestSetupTelemetry(t *testing.T) {
 		observer.Observe(1)
 		return nil
 	}))
+	tb.ReceiverEbpfEarlyWakes.Add(context.Background(), 1)
 	tb.ReceiverEbpfMissedTicks.Add(context.Background(), 1)
 	tb.ReceiverEbpfReadErrors.Add(context.Background(), 1)
 	tb.ReceiverEbpfRefusedDeliveries.Add(context.Background(), 1)
@@ -39,6 +40,9 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverEbpfTickDuration.Record(context.Background(), 1)
 	tb.ReceiverEbpfTickLateness.Record(context.Background(), 1)
 	tb.ReceiverEbpfTicks.Add(context.Background(), 1)
+	AssertEqualReceiverEbpfEarlyWakes(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverEbpfMissedTicks(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
