@@ -9,6 +9,7 @@
  */
 #include "headers/percpu.h"
 #include "headers/psi.h"
+#include "headers/traffic.h"
 
 struct cgroup_row {
 	u64 id;
@@ -26,6 +27,7 @@ struct cgroup_row {
 	u64 cpu_pending;        /* ns of its own tasks not yet in cpu */
 	u64 cpu_unpropagated;   /* ns in cpu, not yet in the parent's */
 	u64 pressure[STALLS];   /* ns, or ABSENT */
+	u64 traffic[TRAFFIC];   /* of its own sockets, or ABSENT */
 };
 
 struct sweep_head {
@@ -40,6 +42,9 @@ struct {
 	__type(key, u32);
 	__type(value, struct cgroup_row);
 } rows SEC(".maps");
+
+/* Whether somebody counts traffic; set by the loader. */
+const volatile bool count_traffic = false;
 
 /* User space zeroes it before a sweep. */
 struct {
@@ -57,6 +62,7 @@ struct anchors {
 	u64 offset;  /* from any per-CPU address to CPU 0's copy, 0 for unknown */
 	u64 section; /* CPU 0's, 0 for unknown */
 	u64 clock;   /* the latest of any CPU's scheduler, ns */
+	u64 traffic; /* CPU 0's counts of the cgroup at hand, 0 for none */
 	u32 cpus;
 };
 
@@ -104,10 +110,12 @@ struct walk {
 	u64 clock;
 	u64 rstat; /* per-CPU address of the base statistics, 0 for none */
 	u64 psi;   /* per-CPU address of the stall times, 0 for none */
+	u64 traffic; /* CPU 0's counts, 0 for none */
 	u64 cpu_pending;
 	u64 root_cpu;
 	u64 weighted[STALLS];
 	u64 weight;
+	struct traffic_counts counted;
 	bool root;
 };
 
@@ -182,6 +190,14 @@ static long add_cpu(u32 cpu, struct walk *walk)
 			walk->cpu_pending += rstat_pending(struct cgroup_rstat_base_cpu, address);
 		else
 			walk->cpu_pending += rstat_pending(struct cgroup_rstat_cpu, address);
+	}
+
+	if (count_traffic && walk->traffic) {
+		struct traffic_counts counts = {};
+
+		read_kernel(&counts, walk->traffic + distance);
+		for (int i = 0; i < TRAFFIC; i++)
+			walk->counted.count[i] += counts.count[i];
 	}
 
 	if (walk->psi) {
@@ -384,6 +400,12 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 	else
 		read_kernel(&walk.rstat, &((struct cgroup___rstat *)cgrp)->rstat_cpu);
 
+	if (count_traffic) {
+		a->traffic = (u64)bpf_map_lookup_percpu_elem(&traffic, &row->id, 0);
+		barrier(); /* the detour of find_anchors() */
+		walk.traffic = a->traffic;
+	}
+
 	if (!walk.offset)
 		walk.rstat = walk.psi = 0;
 	bpf_loop(a->cpus, add_cpu, &walk, 0);
@@ -397,6 +419,8 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 		for (int i = 0; i < STALLS; i++)
 			if (row->pressure[i] != ABSENT)
 				row->pressure[i] += walk.weighted[i] / walk.weight;
+	for (int i = 0; i < TRAFFIC; i++)
+		row->traffic[i] = walk.traffic ? walk.counted.count[i] : ABSENT;
 	h->rows = index + 1;
 	return 0;
 }

@@ -20,6 +20,7 @@ type cgroupAnchors struct {
 	Offset  uint64
 	Section uint64
 	Clock   uint64
+	Traffic uint64
 	Cpus    uint32
 	_       [4]byte
 }
@@ -41,12 +42,18 @@ type cgroupCgroupRow struct {
 	CpuPending       uint64
 	CpuUnpropagated  uint64
 	Pressure         [5]uint64
+	Traffic          [5]uint64
 }
 
 type cgroupSweepHead struct {
 	_         structs.HostLayout
 	Rows      uint32
 	Truncated uint32
+}
+
+type cgroupTrafficCounts struct {
+	_     structs.HostLayout
+	Count [5]uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -58,7 +65,9 @@ const (
 	cgroupMapHead            = "head"
 	cgroupMapRows            = "rows"
 	cgroupMapSlots           = "slots"
+	cgroupMapTraffic         = "traffic"
 	cgroupProgSweepCgroup    = "sweep_cgroup"
+	cgroupVarCountTraffic    = "count_traffic"
 	cgroupVarKernelCpustat   = "kernel_cpustat"
 	cgroupVarPsiSeq          = "psi_seq"
 	cgroupVarRunqueues       = "runqueues"
@@ -120,12 +129,14 @@ type cgroupMapSpecs struct {
 	Head      *ebpf.MapSpec `ebpf:"head"`
 	Rows      *ebpf.MapSpec `ebpf:"rows"`
 	Slots     *ebpf.MapSpec `ebpf:"slots"`
+	Traffic   *ebpf.MapSpec `ebpf:"traffic"`
 }
 
 // cgroupVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type cgroupVariableSpecs struct {
+	CountTraffic    *ebpf.VariableSpec `ebpf:"count_traffic"`
 	KernelCpustat   *ebpf.VariableSpec `ebpf:"kernel_cpustat"`
 	PsiSeq          *ebpf.VariableSpec `ebpf:"psi_seq"`
 	Runqueues       *ebpf.VariableSpec `ebpf:"runqueues"`
@@ -158,6 +169,7 @@ type cgroupMaps struct {
 	Head      *ebpf.Map `ebpf:"head"`
 	Rows      *ebpf.Map `ebpf:"rows"`
 	Slots     *ebpf.Map `ebpf:"slots"`
+	Traffic   *ebpf.Map `ebpf:"traffic"`
 }
 
 func (m *cgroupMaps) Close() error {
@@ -167,6 +179,7 @@ func (m *cgroupMaps) Close() error {
 		m.Head,
 		m.Rows,
 		m.Slots,
+		m.Traffic,
 	)
 }
 
@@ -174,6 +187,7 @@ func (m *cgroupMaps) Close() error {
 //
 // It can be passed to loadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type cgroupVariables struct {
+	CountTraffic    *ebpf.Variable `ebpf:"count_traffic"`
 	KernelCpustat   *ebpf.Variable `ebpf:"kernel_cpustat"`
 	PsiSeq          *ebpf.Variable `ebpf:"psi_seq"`
 	Runqueues       *ebpf.Variable `ebpf:"runqueues"`

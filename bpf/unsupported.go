@@ -30,6 +30,9 @@ func OpenNode() (*Node, error) { return nil, errPlatform }
 // OpenCgroups returns [ErrUnsupported].
 func OpenCgroups(string, int) (*Cgroups, error) { return nil, errPlatform }
 
+// OpenCgroupsAndTraffic returns [ErrUnsupported].
+func OpenCgroupsAndTraffic(string, int) (*Cgroups, error) { return nil, errPlatform }
+
 // OpenSyscalls returns [ErrUnsupported].
 func OpenSyscalls(_, _ time.Duration) (*Syscalls, error) { return nil, errPlatform }
 
