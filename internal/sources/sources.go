@@ -26,6 +26,8 @@ type Settings struct {
 	MaxCgroups int
 	// NodeOnly leaves the cgroups out.
 	NodeOnly bool
+	// CgroupNetwork counts what cgroups send and receive.
+	CgroupNetwork bool
 	// Syscalls says when system calls are counted.
 	Syscalls DutyCycle
 }
@@ -159,7 +161,7 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 			cgroupfs.MemoryRemedy(root)+"; without it no memory of a cgroup is known and nobody can be contained")
 	}
 	s.lackControllers(root)
-	if bpf := s.openBPFCgroups(root, set.MaxCgroups); bpf != nil {
+	if bpf := s.openBPFCgroups(root, set); bpf != nil {
 		s.Cgroups = bpf
 		return
 	}
