@@ -290,8 +290,9 @@ func netAdmin() bool {
 	return err == nil && effective&(1<<unix.CAP_NET_ADMIN) != 0
 }
 
-// probeTraffic says whether packets could be counted by cgroup, without doing so.
-func probeTraffic() Requirement {
+// ProbeTraffic says whether [OpenCgroupsAndTraffic] could count packets, without
+// doing so. It is not part of [Probe]: who does not count them lacks nothing.
+func ProbeTraffic() Requirement {
 	t := &traffic{}
 	defer func() { _ = t.close() }()
 	spec, err := loadTraffic()

@@ -186,6 +186,72 @@ func TestTrafficOfASocketWithoutACgroup(t *testing.T) {
 	assert.Zero(t, trafficOf(t, c, other))
 }
 
+// A cgroup for which a sweep has no room is not gone: it keeps its counts, and its
+// parent does not fall behind what it was.
+func TestTrafficWhileSweepsAreTruncated(t *testing.T) {
+	root := newTree(t)
+	first, last := newCgroup(t, root, "first"), newCgroup(t, root, "last")
+	c, err := OpenCgroupsAndTraffic(root, 3)
+	unable(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	all := startTraffic(t, last, plan{Datagrams: 10, Size: 72}).wait(t).counts()
+	assert.Equal(t, all, trafficOf(t, c, root))
+
+	crowd := newCgroup(t, first, "crowd")
+	var s arc.Sweep
+	for range reapEvery { // everything is looked at in one of them
+		require.NoError(t, c.Sweep(&s))
+	}
+	assert.Equal(t, uint32(1), s.Truncated)
+	assert.NotContains(t, s.ID, id(t, last))
+	assert.Equal(t, all, trafficOf(t, c, root))
+
+	require.NoError(t, unix.Rmdir(crowd))
+	assert.Equal(t, all, trafficOf(t, c, last))
+	assert.Equal(t, all, trafficOf(t, c, root))
+}
+
+// However many cgroups come and go at one path, and some between two sweeps: there
+// is room for them all, and the root forgets nothing.
+func TestTrafficOfManyCgroupsThatComeAndGo(t *testing.T) {
+	root := newTree(t)
+	const bound, at, total = 32, 16, 2000
+	c, err := OpenCgroupsAndTraffic(root, bound)
+	unable(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	pod := newCgroup(t, root, "pod")
+	counts := make([]trafficTrafficCounts, len(c.traffic.value))
+	for cpu := range counts {
+		counts[cpu].Count = [5]uint64{1, 1, 1, 1, 1}
+	}
+	each := uint64(len(counts))
+	var s arc.Sweep
+	for i := range total {
+		path := filepath.Join(pod, strconv.Itoa(i%at))
+		if i >= at {
+			require.NoError(t, unix.Rmdir(path))
+		}
+		require.NoError(t, os.Mkdir(path, 0o755))
+		if i%3 == 0 {
+			require.NoError(t, c.Sweep(&s))
+			require.Zero(t, row(t, &s, path, arc.CgroupBytesSent), "not what another had here")
+		}
+		// As its first packets would.
+		require.NoError(t, c.traffic.counts.Update(id(t, path), counts, ebpf.UpdateNoExist), "no room for the %dth", i)
+		if i%5 == 0 {
+			require.NoError(t, c.Sweep(&s))
+			require.Equal(t, each, row(t, &s, path, arc.CgroupBytesSent))
+		}
+	}
+	for range reapEvery {
+		require.NoError(t, c.Sweep(&s))
+	}
+	assert.Len(t, c.traffic.ids(nil), at, "those that are there")
+	assert.Equal(t, total*each, row(t, &s, root, arc.CgroupBytesSent))
+	assert.LessOrEqual(t, row(t, &s, pod, arc.CgroupBytesSent), total*each)
+	assert.False(t, c.traffic.full())
+}
+
 // A cgroup for whose counts there is no room has none; the others keep theirs.
 func TestTrafficThatFindsNoRoom(t *testing.T) {
 	root := newTree(t)
@@ -343,14 +409,14 @@ func TestTrafficWithoutNetAdmin(t *testing.T) {
 		assert.Equal(t, s.Opens, row(t, &sweep, busy, arc.CgroupTCPOpens))
 		assert.Equal(t, arc.Absent, row(t, &sweep, busy, arc.CgroupBytesSent))
 		assert.Positive(t, row(t, &sweep, busy, arc.CgroupCPUTime))
-		assert.Equal(t, Requirement{"CAP_NET_ADMIN", false, "not in the effective set of this process", remedyNetAdmin}, probeTraffic())
+		assert.Equal(t, Requirement{"CAP_NET_ADMIN", false, "not in the effective set of this process", remedyNetAdmin}, ProbeTraffic())
 	}, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_DAC_OVERRIDE)
 	withCapabilities(t, func() {
 		c, err := OpenCgroupsAndTraffic(root, 0)
 		require.NoError(t, err)
 		defer func() { require.NoError(t, c.Close()) }()
 		assert.True(t, c.traffic.packets && c.traffic.opens, "%+v", c.Missing())
-		assert.True(t, probeTraffic().Present)
+		assert.True(t, ProbeTraffic().Present)
 	}, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN)
 }
 

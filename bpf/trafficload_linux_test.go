@@ -38,6 +38,8 @@ type sent struct {
 	Bytes   uint64 // of the loopback interface, IP headers included; received equals sent
 	Packets uint64 // of TCP and UDP
 	Opens   uint64
+	// DatagramTime is the CPU time of a datagram, sent and received, in ns.
+	DatagramTime float64
 }
 
 // counts are what this leaves in the counts of the cgroup.
@@ -59,8 +61,9 @@ func makeTraffic(text string) {
 	if err == nil && p.MTU > 0 {
 		err = setMTU("lo", p.MTU)
 	}
+	var took float64
 	if err == nil {
-		err = p.datagrams()
+		took, err = p.datagrams()
 	}
 	if err == nil {
 		err = p.connections()
@@ -73,6 +76,7 @@ func makeTraffic(text string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	report.DatagramTime = took
 	_ = json.NewEncoder(os.Stdout).Encode(report)
 	_ = os.Stdout.Sync()
 }
@@ -91,40 +95,42 @@ func setMTU(name string, bytes int) error {
 	return unix.IoctlIfreq(s, unix.SIOCSIFMTU, request)
 }
 
-func (p *plan) datagrams() error {
+// datagrams returns the CPU time of each in ns.
+func (p *plan) datagrams() (took float64, err error) {
 	receiver, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer unix.Close(receiver)
 	sender, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer unix.Close(sender)
 	if err := unix.Bind(receiver, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		return err
+		return 0, err
 	}
 	to, err := unix.Getsockname(receiver)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if p.Wait {
 		fmt.Println("ready")
 		if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	buffer := make([]byte, p.Size)
+	began := threadTime()
 	for range p.Datagrams {
 		if err := unix.Sendto(sender, buffer, 0, to); err != nil {
-			return err
+			return 0, err
 		}
 		if n, _, err := unix.Recvfrom(receiver, buffer, 0); err != nil || n != p.Size {
-			return fmt.Errorf("received %d of %d bytes: %w", n, p.Size, err)
+			return 0, fmt.Errorf("received %d of %d bytes: %w", n, p.Size, err)
 		}
 	}
-	return nil
+	return float64(threadTime()-began) / float64(max(p.Datagrams, 1)), nil
 }
 
 func (p *plan) connections() error {

@@ -45,6 +45,9 @@ func Probe() []Requirement {
 	}}
 }
 
+// ProbeTraffic names the platform as what is missing.
+func ProbeTraffic() Requirement { return Probe()[0] }
+
 // Read returns [ErrUnsupported].
 func (*Node) Read(*arc.Node) error { return errPlatform }
 
