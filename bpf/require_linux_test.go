@@ -47,6 +47,10 @@ func TestMain(m *testing.M) {
 		makeTraffic(plan)
 		return
 	}
+	if root := os.Getenv("REFLEX_TEST_COUNT"); root != "" {
+		countUntilKilled(root)
+		return
+	}
 	for _, what := range []string{"REFLEX_TEST_HOLD", "REFLEX_TEST_THRASH"} {
 		if mebibytes, err := strconv.Atoi(os.Getenv(what)); err == nil {
 			holdMemory(mebibytes, what == "REFLEX_TEST_THRASH")

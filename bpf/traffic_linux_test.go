@@ -6,12 +6,16 @@
 package bpf
 
 import (
+	"bufio"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -313,6 +317,30 @@ func TestTrafficLeavesNothingAttached(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.NoError(t, c.Close())
 	assert.Empty(t, attached(t, root))
+}
+
+// countUntilKilled is a process that counts, and says when it does.
+func countUntilKilled(root string) {
+	_, err := OpenCgroupsAndTraffic(root, 0)
+	fmt.Println(err)
+	time.Sleep(time.Minute)
+}
+
+// Who is killed leaves no program behind that packets would have to pass.
+func TestTrafficLeavesNothingAttachedWhenKilled(t *testing.T) {
+	root := newTree(t)
+	openTrafficOf(t, newCgroup(t, root, "other")) // skips where nothing can be counted
+	command := exec.Command("/proc/self/exe")
+	command.Env = append(os.Environ(), "REFLEX_TEST_COUNT="+root)
+	output, err := command.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	line, err := bufio.NewReader(output).ReadString('\n')
+	require.NoError(t, err)
+	assert.Equal(t, "<nil>\n", line)
+	assert.Len(t, attached(t, root), 2)
+	stop(t, command)
+	assert.Eventually(t, func() bool { return len(attached(t, root)) == 0 }, 10*time.Second, 10*time.Millisecond)
 }
 
 // Programs of others at the same cgroup and below it run as before, those too
