@@ -9,6 +9,7 @@
  */
 #include "headers/percpu.h"
 #include "headers/psi.h"
+#include "headers/traffic.h"
 
 struct cgroup_row {
 	u64 id;
@@ -26,6 +27,7 @@ struct cgroup_row {
 	u64 cpu_pending;        /* ns of its own tasks not yet in cpu */
 	u64 cpu_unpropagated;   /* ns in cpu, not yet in the parent's */
 	u64 pressure[STALLS];   /* ns, or ABSENT */
+	u64 traffic[TRAFFIC];   /* of its own sockets, or ABSENT */
 };
 
 struct sweep_head {
@@ -40,6 +42,9 @@ struct {
 	__type(key, u32);
 	__type(value, struct cgroup_row);
 } rows SEC(".maps");
+
+/* Whether somebody counts traffic; set by the loader. */
+const volatile bool count_traffic = false;
 
 /* User space zeroes it before a sweep. */
 struct {
@@ -57,6 +62,7 @@ struct anchors {
 	u64 offset;  /* from any per-CPU address to CPU 0's copy, 0 for unknown */
 	u64 section; /* CPU 0's, 0 for unknown */
 	u64 clock;   /* the latest of any CPU's scheduler, ns */
+	u64 traffic; /* CPU 0's counts of the cgroup at hand, 0 for none */
 	u32 cpus;
 };
 
@@ -195,6 +201,42 @@ static long add_cpu(u32 cpu, struct walk *walk)
 		for (int i = 0; i < STALLS; i++)
 			walk->weighted[i] += psi_since(times.now[i], times.flushed[i]) * weight;
 	}
+	return 0;
+}
+
+struct traffic_walk {
+	u64 first; /* CPU 0's counts */
+	struct traffic_counts sum;
+};
+
+static long add_traffic(u32 cpu, struct traffic_walk *walk)
+{
+	u64 *distance = bpf_map_lookup_elem(&distances, &cpu);
+
+	if (!distance)
+		return 1;
+	for (int i = 0; i < TRAFFIC; i++) {
+		u64 count = 0;
+
+		read_kernel(&count, walk->first + *distance + i * sizeof(count));
+		walk->sum.count[i] += count;
+	}
+	return 0;
+}
+
+/* read_traffic fills what the cgroup's sockets did; on a stack of its own. */
+static __noinline int read_traffic(struct anchors *a, struct cgroup_row *row)
+{
+	struct traffic_walk walk = {};
+
+	a->traffic = (u64)bpf_map_lookup_percpu_elem(&traffic, &row->id, 0);
+	barrier(); /* the detour makes a number of the pointer */
+	walk.first = a->traffic;
+	if (!walk.first)
+		return 0;
+	bpf_loop(a->cpus, add_traffic, &walk, 0);
+	for (int i = 0; i < TRAFFIC; i++)
+		row->traffic[i] = walk.sum.count[i];
 	return 0;
 }
 
@@ -375,6 +417,10 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 		for (int i = 0; i < STALLS; i++)
 			if (row->pressure[i] != ABSENT)
 				row->pressure[i] += walk.weighted[i] / walk.weight;
+	for (int i = 0; i < TRAFFIC; i++)
+		row->traffic[i] = ABSENT;
+	if (count_traffic)
+		read_traffic(a, row);
 	h->rows = index + 1;
 	return 0;
 }

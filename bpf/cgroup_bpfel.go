@@ -20,6 +20,7 @@ type cgroupAnchors struct {
 	Offset  uint64
 	Section uint64
 	Clock   uint64
+	Traffic uint64
 	Cpus    uint32
 	_       [4]byte
 }
@@ -41,6 +42,7 @@ type cgroupCgroupRow struct {
 	CpuPending       uint64
 	CpuUnpropagated  uint64
 	Pressure         [5]uint64
+	Traffic          [5]uint64
 }
 
 type cgroupPsiCopy struct {
@@ -54,6 +56,11 @@ type cgroupSweepHead struct {
 	Truncated uint32
 }
 
+type cgroupTrafficCounts struct {
+	_     structs.HostLayout
+	Count [5]uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -64,7 +71,9 @@ const (
 	cgroupMapRows            = "rows"
 	cgroupMapScratch         = "scratch"
 	cgroupMapSlots           = "slots"
+	cgroupMapTraffic         = "traffic"
 	cgroupProgSweepCgroup    = "sweep_cgroup"
+	cgroupVarCountTraffic    = "count_traffic"
 	cgroupVarKernelCpustat   = "kernel_cpustat"
 	cgroupVarPsiSeq          = "psi_seq"
 	cgroupVarRunqueues       = "runqueues"
@@ -127,12 +136,14 @@ type cgroupMapSpecs struct {
 	Rows      *ebpf.MapSpec `ebpf:"rows"`
 	Scratch   *ebpf.MapSpec `ebpf:"scratch"`
 	Slots     *ebpf.MapSpec `ebpf:"slots"`
+	Traffic   *ebpf.MapSpec `ebpf:"traffic"`
 }
 
 // cgroupVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type cgroupVariableSpecs struct {
+	CountTraffic    *ebpf.VariableSpec `ebpf:"count_traffic"`
 	KernelCpustat   *ebpf.VariableSpec `ebpf:"kernel_cpustat"`
 	PsiSeq          *ebpf.VariableSpec `ebpf:"psi_seq"`
 	Runqueues       *ebpf.VariableSpec `ebpf:"runqueues"`
@@ -166,6 +177,7 @@ type cgroupMaps struct {
 	Rows      *ebpf.Map `ebpf:"rows"`
 	Scratch   *ebpf.Map `ebpf:"scratch"`
 	Slots     *ebpf.Map `ebpf:"slots"`
+	Traffic   *ebpf.Map `ebpf:"traffic"`
 }
 
 func (m *cgroupMaps) Close() error {
@@ -176,6 +188,7 @@ func (m *cgroupMaps) Close() error {
 		m.Rows,
 		m.Scratch,
 		m.Slots,
+		m.Traffic,
 	)
 }
 
@@ -183,6 +196,7 @@ func (m *cgroupMaps) Close() error {
 //
 // It can be passed to loadCgroupObjects or ebpf.CollectionSpec.LoadAndAssign.
 type cgroupVariables struct {
+	CountTraffic    *ebpf.Variable `ebpf:"count_traffic"`
 	KernelCpustat   *ebpf.Variable `ebpf:"kernel_cpustat"`
 	PsiSeq          *ebpf.Variable `ebpf:"psi_seq"`
 	Runqueues       *ebpf.Variable `ebpf:"runqueues"`

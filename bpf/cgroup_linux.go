@@ -37,6 +37,7 @@ type Cgroups struct {
 	page    uint64
 	tree    tree
 	history history
+	traffic *traffic // nil if nobody counts it
 }
 
 // OpenCgroups loads the program that sweeps root, a directory of a cgroup v2
@@ -45,6 +46,26 @@ type Cgroups struct {
 // the kernel has no cgroup iterator (before 6.1) or no BTF.
 func OpenCgroups(root string, max int) (*Cgroups, error) {
 	c := &Cgroups{}
+	if err := c.open(root, max); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// OpenCgroupsAndTraffic is OpenCgroups, with bytes, packets and connections of
+// every cgroup besides. They are counted from now on by programs that run for
+// every packet of every socket below root, which needs CAP_NET_ADMIN. Whatever of
+// it cannot be had is among what is [Cgroups.Missing], and its columns are empty.
+func OpenCgroupsAndTraffic(root string, max int) (*Cgroups, error) {
+	if max <= 0 {
+		max = DefaultMaxCgroups
+	}
+	c := &Cgroups{}
+	t, err := openTraffic(root, max)
+	c.requirements = append(c.requirements, t.requirements...)
+	if err == nil {
+		c.traffic = t
+	}
 	if err := c.open(root, max); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -92,7 +113,13 @@ func (c *Cgroups) attach(root string, max int) (*btf.Spec, error) {
 	}
 	spec.Maps["rows"].MaxEntries = uint32(max)
 	spec.Maps["distances"].MaxEntries = uint32(cpus)
-	if err := spec.LoadAndAssign(&c.objects, coreOptions(kernel)); err != nil {
+	options := coreOptions(kernel)
+	if c.traffic != nil {
+		if err := c.traffic.join(spec, options); err != nil {
+			return nil, err
+		}
+	}
+	if err := spec.LoadAndAssign(&c.objects, options); err != nil {
 		return nil, fmt.Errorf("load the cgroup program: %w", classify(err))
 	}
 	if c.rows, err = mapArray[cgroupCgroupRow](c.objects.Rows); err != nil {
@@ -170,6 +197,9 @@ func (c *Cgroups) Sweep(into *arc.Sweep) error {
 	into.Reset()
 	head := &c.head.values[0]
 	head.Rows, head.Truncated = 0, 0
+	if c.traffic != nil {
+		c.traffic.prepare()
+	}
 	if err := c.iterateOnce(); err != nil {
 		return err
 	}
@@ -181,6 +211,9 @@ func (c *Cgroups) Sweep(into *arc.Sweep) error {
 	c.fill(rows, into)
 	c.tree.addPending(rows, into.Columns[arc.CgroupCPUTime])
 	c.history.hold(into)
+	if c.traffic != nil {
+		c.traffic.fill(rows, c.tree.parent, into)
+	}
 	return nil
 }
 
@@ -310,6 +343,10 @@ func (c *Cgroups) Close() error {
 	if c.objects.SweepCgroup != nil {
 		err = errors.Join(err, c.objects.Close())
 		c.objects = cgroupObjects{}
+	}
+	if c.traffic != nil {
+		err = errors.Join(err, c.traffic.close())
+		c.traffic = nil
 	}
 	return err
 }

@@ -10,9 +10,9 @@
 // cgroups in one pass. Programs on events exist only for rare ones (fork, exec,
 // exit, block completion, TCP retransmission, a TCP socket's change of state,
 // direct reclaim); each stands alone, and one that this kernel cannot load is
-// named by Missing, with what would help, and takes nothing else down. The one
-// program on a hot event, [Syscalls], is attached for a short window of every
-// period and never unasked.
+// named by Missing, with what would help, and takes nothing else down. Programs on
+// hot events are attached only for who asks: [Syscalls] for a short window of every
+// period, those of [OpenCgroupsAndTraffic] on every packet, which they let pass.
 //
 // It refuses to guess. A value that the kernel does not offer stays as the
 // caller left it, and no path, process or container name is looked at: a cgroup

@@ -10,3 +10,4 @@ package bpf
 //go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type event_counts events events.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
 //go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type cgroup_row -type sweep_head cgroup cgroup.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
 //go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type syscall_counts sysenter sysenter.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
+//go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type traffic_counts traffic traffic.bpf.c -- -O2 -mcpu=v3 -Wall -Werror

@@ -105,7 +105,10 @@ func (l *listener) connect6(address [16]byte) error {
 }
 
 // tcpCounter reads a counter of TCP in the thread's network namespace.
-func tcpCounter(name string) (uint64, error) {
+func tcpCounter(name string) (uint64, error) { return snmpCounter("Tcp", name) }
+
+// snmpCounter reads a counter of a protocol in the thread's network namespace.
+func snmpCounter(protocol, name string) (uint64, error) {
 	text, err := os.ReadFile("/proc/thread-self/net/snmp")
 	if err != nil {
 		return 0, err
@@ -113,7 +116,7 @@ func tcpCounter(name string) (uint64, error) {
 	var header []string
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
-		if len(fields) == 0 || fields[0] != "Tcp:" {
+		if len(fields) == 0 || fields[0] != protocol+":" {
 			continue
 		}
 		if header == nil {

@@ -43,6 +43,14 @@ func TestMain(m *testing.M) {
 		vforkInto(directory)
 		return
 	}
+	if plan := os.Getenv("REFLEX_TEST_TRAFFIC"); plan != "" {
+		makeTraffic(plan)
+		return
+	}
+	if root := os.Getenv("REFLEX_TEST_COUNT"); root != "" {
+		countUntilKilled(root)
+		return
+	}
 	for _, what := range []string{"REFLEX_TEST_HOLD", "REFLEX_TEST_THRASH"} {
 		if mebibytes, err := strconv.Atoi(os.Getenv(what)); err == nil {
 			holdMemory(mebibytes, what == "REFLEX_TEST_THRASH")

@@ -30,6 +30,9 @@ func OpenNode() (*Node, error) { return nil, errPlatform }
 // OpenCgroups returns [ErrUnsupported].
 func OpenCgroups(string, int) (*Cgroups, error) { return nil, errPlatform }
 
+// OpenCgroupsAndTraffic returns [ErrUnsupported].
+func OpenCgroupsAndTraffic(string, int) (*Cgroups, error) { return nil, errPlatform }
+
 // OpenSyscalls returns [ErrUnsupported].
 func OpenSyscalls(_, _ time.Duration) (*Syscalls, error) { return nil, errPlatform }
 
@@ -71,6 +74,9 @@ func Lacking(name string, err error) Requirement {
 
 // Needs names the platform, without which there is nothing.
 func Needs() []Need { return []Need{{Requirement: "Linux"}} }
+
+// ProbeTraffic names the platform as what is missing.
+func ProbeTraffic() Requirement { return Probe()[0] }
 
 // Read returns [ErrUnsupported].
 func (*Node) Read(*arc.Node) error { return errPlatform }

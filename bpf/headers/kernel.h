@@ -37,7 +37,9 @@ enum {
 /* The parts of the bpf(2) ABI used here (include/uapi/linux/bpf.h). */
 #define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_ARRAY 2
+#define BPF_MAP_TYPE_PERCPU_HASH 5
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_F_NO_PREALLOC (1U << 0)
 #define BPF_F_MMAPABLE (1U << 10)
 
 /* Marks a value that is not there. Missing is not zero. */
@@ -255,9 +257,14 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr; /* CONFIG_IPV6 */
 };
 
+struct sock_cgroup_data {
+	struct cgroup *cgroup; /* alone since 5.16 */
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	unsigned short sk_protocol;
+	struct sock_cgroup_data sk_cgrp_data; /* CONFIG_SOCK_CGROUP_DATA */
 };
 
 struct sk_buff {

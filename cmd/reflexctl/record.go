@@ -41,6 +41,7 @@ type recordOptions struct {
 	cgroups            bool
 	cgroupRoot         string
 	maxCgroups         int
+	cgroupNetwork      bool
 	allowMissing       bool
 	quiet              bool
 }
@@ -81,6 +82,7 @@ read from /proc and cgroupfs.`,
 	f.BoolVar(&o.cgroups, "cgroups", o.cgroups, "record every cgroup, too")
 	f.StringVar(&o.cgroupRoot, "cgroup-root", "", "cgroup v2 directory below which cgroups are seen (default the mount point)")
 	f.IntVar(&o.maxCgroups, "max-cgroups", o.maxCgroups, "how many cgroups are seen at most")
+	f.BoolVar(&o.cgroupNetwork, "cgroup-network", false, "count bytes, packets and connections of every cgroup, for which every packet pays; needs CAP_NET_ADMIN besides")
 	f.BoolVar(&o.allowMissing, "allow-missing", false, "record what there is, also without BPF or cgroups")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on standard error but errors")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -103,6 +105,8 @@ func (o *recordOptions) check() error {
 		return fmt.Errorf("duration: %v is shorter than one interval (%v)", o.duration, o.interval)
 	case o.maxCgroups < 1 || o.maxCgroups > mostCgroups:
 		return fmt.Errorf("max-cgroups: %d is not between 1 and %d", o.maxCgroups, mostCgroups)
+	case o.cgroupNetwork && !o.cgroups:
+		return errors.New("cgroup-network: nothing to count without cgroups")
 	case o.cgroupRoot != "" && !filepath.IsAbs(o.cgroupRoot):
 		return fmt.Errorf("cgroup-root: %q is not an absolute path", o.cgroupRoot)
 	}
@@ -111,7 +115,9 @@ func (o *recordOptions) check() error {
 
 func record(c *cobra.Command, o *recordOptions, open openSources) error {
 	clock := new(sampler.SystemClock)
-	src := open(sources.Settings{CgroupRoot: o.cgroupRoot, MaxCgroups: o.maxCgroups, NodeOnly: !o.cgroups}, clock)
+	src := open(sources.Settings{
+		CgroupRoot: o.cgroupRoot, MaxCgroups: o.maxCgroups, NodeOnly: !o.cgroups, CgroupNetwork: o.cgroupNetwork,
+	}, clock)
 	defer closeSources(src)
 	if err := o.insist(src); err != nil {
 		return err
@@ -165,7 +171,7 @@ func closeSources(src *sources.Sources) {
 func (o *recordOptions) insist(src *sources.Sources) error {
 	without := src.Node == nil || o.cgroups && src.Cgroups == nil
 	for _, m := range src.Missing {
-		without = without || m.Name == "eBPF"
+		without = without || m.Name == "eBPF" || o.cgroupNetwork && (m.Name == "CAP_NET_ADMIN" || m.Name == "cgroup_skb")
 	}
 	if !without || o.allowMissing {
 		return nil

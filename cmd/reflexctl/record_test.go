@@ -104,6 +104,33 @@ func TestRecordWritesAFileThatReplayReads(t *testing.T) {
 	assert.Equal(t, []recording.Missing{{Name: half.Name, Cause: half.Cause}}, h.Missing)
 }
 
+func TestRecordCountsTrafficWhenAsked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "host.rfx")
+	lack := arc.Requirement{Name: "CAP_NET_ADMIN", Cause: "not permitted", Remedy: "add it"}
+	for _, tc := range []struct {
+		args []string
+		want bool
+		err  string
+	}{
+		{nil, false, ""},
+		{[]string{"--cgroup-network"}, true, "CAP_NET_ADMIN: not permitted"},
+		{[]string{"--cgroup-network", "--allow-missing"}, true, ""},
+	} {
+		var asked bool
+		open := func(set sources.Settings, clock sampler.Clock) *sources.Sources {
+			asked = set.CgroupNetwork
+			return opening(&sensed{}, lack)(set, clock)
+		}
+		_, _, err := runRecord(t.Context(), open, append(tc.args, "--duration", "20ms", "--interval", "10ms", "-o", path)...)
+		if tc.err == "" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, tc.err)
+		}
+		assert.Equal(t, tc.want, asked)
+	}
+}
+
 func TestRecordLeavesCgroupsOut(t *testing.T) {
 	out, text, err := runRecord(t.Context(), opening(&sensed{}), "--duration", "50ms", "--interval", "10ms", "-o", "-", "--cgroups=false")
 	require.NoError(t, err)
@@ -179,6 +206,7 @@ func TestRecordRefusesWhatCannotBeMeant(t *testing.T) {
 		"interval: 1ms is not between 10ms and 10s":           {"--interval", "1ms"},
 		"duration: -1s is negative":                           {"--duration", "-1s"},
 		"duration: 50ms is shorter than one interval (100ms)": {"--duration", "50ms"},
+		"cgroup-network: nothing to count without cgroups":    {"--cgroup-network", "--cgroups=false"},
 		"max-cgroups: 0 is not between":                       {"--max-cgroups", "0"},
 		`cgroup-root: "sys" is not an absolute path`:          {"--cgroup-root", "sys"},
 		`"plenty" is no size`:                                 {"--max-size", "plenty"},

@@ -161,6 +161,13 @@ const (
 	CgroupPids
 	CgroupPidsMax
 
+	// Absent unless they are asked for: every packet pays for them.
+	CgroupBytesReceived
+	CgroupBytesSent
+	CgroupPacketsReceived
+	CgroupPacketsSent
+	CgroupTCPOpens
+
 	// What follows is too costly to read of every cgroup at every tick. It is
 	// absent on the arc; metrics carry it for the rows that were looked at.
 	CgroupMemoryAnon
@@ -196,6 +203,12 @@ var CgroupFields = [NumCgroupFields]Field{
 	CgroupCPUThrottledTime:    {"cgroup.cpu.throttled.time", "s", Counter, +1, "time the cgroup was kept from running by its CPU quota, summed over CPUs"},
 	CgroupPids:                {"cgroup.pids.count", "{task}", Gauge, +1, "tasks (processes and threads) of the cgroup and its descendants, live"},
 	CgroupPidsMax:             {"cgroup.pids.limit", "{task}", Gauge, 0, "pids.max of the cgroup"},
+
+	CgroupBytesReceived:   {"cgroup.network.io.received", "By", Counter, +1, "bytes of the IP packets that sockets of the cgroup and its descendants received"},
+	CgroupBytesSent:       {"cgroup.network.io.sent", "By", Counter, +1, "bytes of the IP packets that sockets of the cgroup and its descendants sent"},
+	CgroupPacketsReceived: {"cgroup.network.packets.received", "{packet}", Counter, +1, "IP packets that sockets of the cgroup and its descendants received"},
+	CgroupPacketsSent:     {"cgroup.network.packets.sent", "{packet}", Counter, +1, "IP packets that sockets of the cgroup and its descendants sent"},
+	CgroupTCPOpens:        {"cgroup.network.tcp.opens", "{connection}", Counter, +1, "TCP connections begun from the cgroup and its descendants"},
 
 	CgroupMemoryAnon:          {"cgroup.memory.anon", "By", Gauge, +1, "anonymous memory of the cgroup and its descendants"},
 	CgroupMemoryFile:          {"cgroup.memory.file", "By", Gauge, 0, "page cache of the cgroup and its descendants, tmpfs and shared memory included"},

@@ -49,11 +49,18 @@ func (s *Sources) openSyscalls(cycle DutyCycle) {
 }
 
 // openBPFCgroups opens the BPF sweep, nil if it cannot be had.
-func (s *Sources) openBPFCgroups(root string, maxCgroups int) *bpf.Cgroups {
-	cgroups, err := bpf.OpenCgroups(root, maxCgroups)
+func (s *Sources) openBPFCgroups(root string, set Settings) *bpf.Cgroups {
+	open := bpf.OpenCgroups
+	if set.CgroupNetwork {
+		open = bpf.OpenCgroupsAndTraffic
+	}
+	cgroups, err := open(root, set.MaxCgroups)
 	if err != nil {
 		r := bpf.Lacking("iter/cgroup", err)
 		s.lack("iter/cgroup", r.Cause, r.Remedy+"; until then cgroups are read from cgroupfs, at more than ten times the cost")
+		if set.CgroupNetwork {
+			s.lack("cgroup_skb", "cgroups are read from cgroupfs, which does not say what they send and receive", r.Remedy+"; and CAP_NET_ADMIN")
+		}
 		return nil
 	}
 	s.closers = append(s.closers, cgroups)

@@ -12,9 +12,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-reflex/reflex/bpf"
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
 	"github.com/otelcol-reflex/reflex/internal/testmachine"
 	"github.com/otelcol-reflex/reflex/internal/wake"
@@ -56,6 +58,35 @@ func TestSystemCallsAreCountedWhenWanted(t *testing.T) {
 		return on.Node.Read(&n) == nil && n[arc.NodeSyscallRate] > 0
 	}, 20*time.Second, 10*time.Millisecond)
 	assert.Positive(t, n[arc.NodeCPUBusy], "the rest is read as before")
+}
+
+// The traffic of cgroups is counted for who asks, below the root that is asked
+// for: here a cgroup of the test's own.
+func TestTrafficOfCgroupsIsCountedWhenWanted(t *testing.T) {
+	needBPF(t)
+	mount, err := cgroupfs.FindRoot()
+	require.NoError(t, err)
+	root, err := os.MkdirTemp(mount, "reflex-test-sources-")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer func() { require.NoError(t, unix.Rmdir(root)) }()
+	for _, wanted := range []bool{false, true} {
+		src := Open(Settings{CgroupRoot: root, MaxCgroups: 8, CgroupNetwork: wanted}, new(sampler.SystemClock))
+		defer src.Close()
+		defer src.Names.Close()
+		for _, m := range src.Missing {
+			require.NotContains(t, []string{"iter/cgroup", "cgroup_skb", "CAP_NET_ADMIN"}, m.Name, m.Cause)
+		}
+		var sweep arc.Sweep
+		require.NoError(t, src.Cgroups.Sweep(&sweep))
+		want := arc.Absent
+		if wanted {
+			want = 0 // and that is known
+		}
+		assert.Equal(t, want, sweep.Value(arc.CgroupBytesSent, 0))
+		assert.Equal(t, want, sweep.Value(arc.CgroupTCPOpens, 0))
+	}
 }
 
 // Every source that can be had agrees with every other: a dimension filled by

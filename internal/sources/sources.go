@@ -28,6 +28,8 @@ type Settings struct {
 	MaxCgroups int
 	// NodeOnly leaves the cgroups out.
 	NodeOnly bool
+	// CgroupNetwork counts what cgroups send and receive.
+	CgroupNetwork bool
 	// Syscalls says when system calls are counted.
 	Syscalls DutyCycle
 	// EarlyWake opens what a slow sampler is woken by.
@@ -177,7 +179,7 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 			cgroupfs.MemoryRemedy(root)+"; without it no memory of a cgroup is known and nobody can be contained")
 	}
 	s.lackControllers(root)
-	if bpf := s.openBPFCgroups(root, set.MaxCgroups); bpf != nil {
+	if bpf := s.openBPFCgroups(root, set); bpf != nil {
 		s.Cgroups = bpf
 		s.originsOfCgroups(true)
 		return

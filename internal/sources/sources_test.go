@@ -91,7 +91,7 @@ func TestCgroupsAreLeftOutWhenNobodyWantsThem(t *testing.T) {
 }
 
 func TestWithoutTheIteratorCgroupsAreReadFromFiles(t *testing.T) {
-	set := Settings{CgroupRoot: t.TempDir(), MaxCgroups: 64} // no cgroup v2, so BPF refuses it
+	set := Settings{CgroupRoot: t.TempDir(), MaxCgroups: 64, CgroupNetwork: true} // no cgroup v2, so BPF refuses it
 	s := &Sources{}
 	s.openCgroups(set, new(sampler.SystemClock))
 	defer s.Close()
@@ -109,6 +109,7 @@ func TestWithoutTheIteratorCgroupsAreReadFromFiles(t *testing.T) {
 		}
 	}
 	assert.True(t, names["iter/cgroup"])
+	assert.True(t, names["cgroup_skb"], "files do not tell traffic")
 	assert.True(t, names["memory controller"])
 }
 

@@ -58,6 +58,8 @@ type Config struct {
 	CgroupRoot string `mapstructure:"cgroup_root"`
 	// Syscalls says whether and when system calls are counted.
 	Syscalls SyscallsConfig `mapstructure:"syscalls"`
+	// CgroupNetwork says whether the network traffic of cgroups is counted.
+	CgroupNetwork CgroupNetworkConfig `mapstructure:"cgroup_network"`
 	// Reflex names the reflex extension. Unset, the one there is is used, and
 	// where there is none the receiver works without.
 	Reflex *component.ID `mapstructure:"reflex"`
@@ -78,6 +80,14 @@ type SyscallsConfig struct {
 	Period time.Duration `mapstructure:"period"`
 }
 
+// CgroupNetworkConfig is how bytes, packets and connections of cgroups are counted.
+type CgroupNetworkConfig struct {
+	// Enabled switches it on; off by default. While it is on every packet that a
+	// socket of the machine sends or receives pays for it, and the collector needs
+	// CAP_NET_ADMIN.
+	Enabled bool `mapstructure:"enabled"`
+}
+
 func createDefaultConfig() component.Config {
 	return &Config{
 		Interval:          defaultInterval,
@@ -93,7 +103,7 @@ func createDefaultConfig() component.Config {
 // sources says what is opened.
 func (c *Config) sources() sources.Settings {
 	set := sources.Settings{
-		CgroupRoot: c.CgroupRoot, MaxCgroups: c.MaxCgroups,
+		CgroupRoot: c.CgroupRoot, MaxCgroups: c.MaxCgroups, CgroupNetwork: c.CgroupNetwork.Enabled,
 		EarlyWake: c.EarlyWake && c.Interval > sampler.WakeInterval,
 	}
 	if c.Syscalls.Enabled {

@@ -38,6 +38,8 @@ func TestConfigDefaults(t *testing.T) {
 	assert.Equal(t, 20, cfg.TopN)
 	assert.Equal(t, 4096, cfg.MaxCgroups)
 	assert.Equal(t, SyscallsConfig{Window: 100 * time.Millisecond, Period: 10 * time.Second}, cfg.Syscalls)
+	assert.False(t, cfg.CgroupNetwork.Enabled, "every packet would pay for it")
+	assert.False(t, cfg.sources().CgroupNetwork)
 	assert.Nil(t, cfg.Reflex)
 	for name, on := range enabledMetrics(cfg.Metrics) {
 		assert.True(t, on, name)
@@ -55,6 +57,8 @@ func TestConfigTakesEveryKey(t *testing.T) {
 	assert.Equal(t, 100, cfg.MaxCgroups)
 	assert.Equal(t, "/sys/fs/cgroup/system.slice", cfg.CgroupRoot)
 	assert.Equal(t, SyscallsConfig{Enabled: true, Window: 50 * time.Millisecond, Period: 5 * time.Second}, cfg.Syscalls)
+	assert.True(t, cfg.CgroupNetwork.Enabled)
+	assert.True(t, cfg.sources().CgroupNetwork)
 	assert.Equal(t, &second, cfg.Reflex)
 	assert.False(t, enabledMetrics(cfg.Metrics)["system.process.exits"])
 	assert.True(t, enabledMetrics(cfg.Metrics)["system.process.forks"])

@@ -70,6 +70,8 @@ func (k *fakeKernel) Sweep(into *arc.Sweep) error {
 		into.Set(arc.CgroupPidsMax, row, arc.Unlimited)
 		if id == 3 { // the only one that moves
 			into.Set(arc.CgroupMemoryUsage, row, n<<20)
+			into.Set(arc.CgroupBytesSent, row, 15_000) // the only one of which it is known
+			into.Set(arc.CgroupTCPOpens, row, 3)
 		}
 	}
 	return nil

@@ -236,6 +236,7 @@ func TestCgroupsComeAndGoForLong(t *testing.T) {
 	cfg := createDefaultConfig().(*Config)
 	cfg.CgroupRoot = c.root
 	cfg.FullSweepInterval = time.Second
+	cfg.CgroupNetwork.Enabled = true
 	r, err := newReceiver(receivertest.NewNopSettings(metadata.Type), cfg, l)
 	require.NoError(t, err)
 	require.NoError(t, r.Start(ctx, host{component.MustNewID("reflex"): l}))

@@ -36,6 +36,8 @@ type Setup struct {
 	// Role is what this test binary does before it becomes the collector: part of
 	// roleEnv, up to the program.
 	Role string
+	// Traffic has the traffic of cgroups counted.
+	Traffic bool
 	// Configs are configuration files to use instead of ours.
 	Configs []string
 }
@@ -65,6 +67,10 @@ extensions:
 receivers:
   ebpf:
     interval: 100ms
+{{- if .Traffic}}
+    cgroup_network:
+      enabled: true
+{{- end}}
   reflex:
 
 processors:

@@ -106,29 +106,44 @@ func TestProbeNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
+// lacking starts a collector and returns the names of what it says is missing.
+func lacking(t *testing.T, s Setup) map[string]bool {
+	t.Helper()
+	s.Mode, s.Guard = "observe", "none"
+	collector := StartCollector(t, s)
+	status := sampling(t, collector)
+	require.Equal(t, "ebpf", status.Input.Source)
+	require.Positive(t, status.Input.Cgroups)
+	names := map[string]bool{}
+	for _, m := range status.Missing {
+		names[m.Name] = true
+	}
+	collector.Kill(t)
+	return names
+}
+
 // TestAnyUserWithTwoCapabilitiesSeesWhatRootSees holds docs/privileges.md to its
 // word, and that neither capability suffices alone.
 func TestAnyUserWithTwoCapabilitiesSeesWhatRootSees(t *testing.T) {
-	lacking := func(user User) map[string]bool {
-		t.Helper()
-		collector := StartCollector(t, Setup{Mode: "observe", Guard: "none", User: user})
-		s := sampling(t, collector)
-		require.Equal(t, "ebpf", s.Input.Source)
-		require.Positive(t, s.Input.Cgroups)
-		names := map[string]bool{}
-		for _, m := range s.Missing {
-			names[m.Name] = true
-		}
-		collector.Kill(t)
-		return names
-	}
-	root := lacking(User{})
+	root := lacking(t, Setup{})
 	assert.NotContains(t, root, "eBPF")
-	assert.Equal(t, root, lacking(sensing))
+	assert.Equal(t, root, lacking(t, Setup{User: sensing}))
 	for _, alone := range sensing.Capabilities {
-		names := lacking(User{ID: nobody.ID, Capabilities: []uintptr{alone}})
+		names := lacking(t, Setup{User: User{ID: nobody.ID, Capabilities: []uintptr{alone}}})
 		assert.True(t, names["eBPF"] || names["CAP_BPF"] || names["CAP_PERFMON"], "%v with capability %d alone", names, alone)
 	}
+}
+
+// TestTrafficOfCgroupsTakesAThirdCapability: any user counts packets with it, and
+// who asks without it lacks that and nothing else.
+func TestTrafficOfCgroupsTakesAThirdCapability(t *testing.T) {
+	root := lacking(t, Setup{Traffic: true})
+	assert.NotContains(t, root, "CAP_NET_ADMIN")
+	assert.NotContains(t, root, "cgroup_skb")
+	counting := User{ID: nobody.ID, Capabilities: append([]uintptr{unix.CAP_NET_ADMIN}, sensing.Capabilities...)}
+	assert.Equal(t, root, lacking(t, Setup{User: counting, Traffic: true}))
+	root["CAP_NET_ADMIN"] = true
+	assert.Equal(t, root, lacking(t, Setup{User: sensing, Traffic: true}))
 }
 
 func TestWithoutPrivilegeItReadsWhatAnybodyMay(t *testing.T) {

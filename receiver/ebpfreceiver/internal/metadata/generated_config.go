@@ -307,6 +307,106 @@ func (ms *CgroupMemoryUsageMetricConfig) Unmarshal(parser *confmap.Conf) error {
 	return nil
 }
 
+// CgroupNetworkIoReceivedMetricConfig provides config for the cgroup.network.io.received metric.
+type CgroupNetworkIoReceivedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupNetworkIoReceivedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupNetworkIoSentMetricConfig provides config for the cgroup.network.io.sent metric.
+type CgroupNetworkIoSentMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupNetworkIoSentMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupNetworkPacketsReceivedMetricConfig provides config for the cgroup.network.packets.received metric.
+type CgroupNetworkPacketsReceivedMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupNetworkPacketsReceivedMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupNetworkPacketsSentMetricConfig provides config for the cgroup.network.packets.sent metric.
+type CgroupNetworkPacketsSentMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupNetworkPacketsSentMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
+// CgroupNetworkTCPOpensMetricConfig provides config for the cgroup.network.tcp.opens metric.
+type CgroupNetworkTCPOpensMetricConfig struct {
+	Enabled          bool `mapstructure:"enabled"`
+	enabledSetByUser bool
+}
+
+func (ms *CgroupNetworkTCPOpensMetricConfig) Unmarshal(parser *confmap.Conf) error {
+	if parser == nil {
+		return nil
+	}
+
+	err := parser.Unmarshal(ms)
+	if err != nil {
+		return err
+	}
+
+	ms.enabledSetByUser = parser.IsSet("enabled")
+	return nil
+}
+
 // CgroupPagingFaultsMetricConfig provides config for the cgroup.paging.faults metric.
 type CgroupPagingFaultsMetricConfig struct {
 	Enabled          bool `mapstructure:"enabled"`
@@ -1404,6 +1504,11 @@ type MetricsConfig struct {
 	CgroupMemorySwapUsage              CgroupMemorySwapUsageMetricConfig              `mapstructure:"cgroup.memory.swap.usage"`
 	CgroupMemoryUnreclaimable          CgroupMemoryUnreclaimableMetricConfig          `mapstructure:"cgroup.memory.unreclaimable"`
 	CgroupMemoryUsage                  CgroupMemoryUsageMetricConfig                  `mapstructure:"cgroup.memory.usage"`
+	CgroupNetworkIoReceived            CgroupNetworkIoReceivedMetricConfig            `mapstructure:"cgroup.network.io.received"`
+	CgroupNetworkIoSent                CgroupNetworkIoSentMetricConfig                `mapstructure:"cgroup.network.io.sent"`
+	CgroupNetworkPacketsReceived       CgroupNetworkPacketsReceivedMetricConfig       `mapstructure:"cgroup.network.packets.received"`
+	CgroupNetworkPacketsSent           CgroupNetworkPacketsSentMetricConfig           `mapstructure:"cgroup.network.packets.sent"`
+	CgroupNetworkTCPOpens              CgroupNetworkTCPOpensMetricConfig              `mapstructure:"cgroup.network.tcp.opens"`
 	CgroupPagingFaults                 CgroupPagingFaultsMetricConfig                 `mapstructure:"cgroup.paging.faults"`
 	CgroupPagingMajorFaults            CgroupPagingMajorFaultsMetricConfig            `mapstructure:"cgroup.paging.major_faults"`
 	CgroupPidsCount                    CgroupPidsCountMetricConfig                    `mapstructure:"cgroup.pids.count"`
@@ -1505,6 +1610,21 @@ func DefaultMetricsConfig() MetricsConfig {
 			Enabled: true,
 		},
 		CgroupMemoryUsage: CgroupMemoryUsageMetricConfig{
+			Enabled: true,
+		},
+		CgroupNetworkIoReceived: CgroupNetworkIoReceivedMetricConfig{
+			Enabled: true,
+		},
+		CgroupNetworkIoSent: CgroupNetworkIoSentMetricConfig{
+			Enabled: true,
+		},
+		CgroupNetworkPacketsReceived: CgroupNetworkPacketsReceivedMetricConfig{
+			Enabled: true,
+		},
+		CgroupNetworkPacketsSent: CgroupNetworkPacketsSentMetricConfig{
+			Enabled: true,
+		},
+		CgroupNetworkTCPOpens: CgroupNetworkTCPOpensMetricConfig{
 			Enabled: true,
 		},
 		CgroupPagingFaults: CgroupPagingFaultsMetricConfig{

@@ -71,6 +71,21 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					CgroupMemoryUsage: CgroupMemoryUsageMetricConfig{
 						Enabled: true,
 					},
+					CgroupNetworkIoReceived: CgroupNetworkIoReceivedMetricConfig{
+						Enabled: true,
+					},
+					CgroupNetworkIoSent: CgroupNetworkIoSentMetricConfig{
+						Enabled: true,
+					},
+					CgroupNetworkPacketsReceived: CgroupNetworkPacketsReceivedMetricConfig{
+						Enabled: true,
+					},
+					CgroupNetworkPacketsSent: CgroupNetworkPacketsSentMetricConfig{
+						Enabled: true,
+					},
+					CgroupNetworkTCPOpens: CgroupNetworkTCPOpensMetricConfig{
+						Enabled: true,
+					},
 					CgroupPagingFaults: CgroupPagingFaultsMetricConfig{
 						Enabled: true,
 					},
@@ -292,6 +307,21 @@ func TestMetricsBuilderConfig(t *testing.T) {
 					CgroupMemoryUsage: CgroupMemoryUsageMetricConfig{
 						Enabled: false,
 					},
+					CgroupNetworkIoReceived: CgroupNetworkIoReceivedMetricConfig{
+						Enabled: false,
+					},
+					CgroupNetworkIoSent: CgroupNetworkIoSentMetricConfig{
+						Enabled: false,
+					},
+					CgroupNetworkPacketsReceived: CgroupNetworkPacketsReceivedMetricConfig{
+						Enabled: false,
+					},
+					CgroupNetworkPacketsSent: CgroupNetworkPacketsSentMetricConfig{
+						Enabled: false,
+					},
+					CgroupNetworkTCPOpens: CgroupNetworkTCPOpensMetricConfig{
+						Enabled: false,
+					},
 					CgroupPagingFaults: CgroupPagingFaultsMetricConfig{
 						Enabled: false,
 					},
@@ -468,7 +498,7 @@ func TestMetricsBuilderConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := loadMetricsBuilderConfig(t, tt.name)
-			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(CgroupCPUPeriodsMetricConfig{}, CgroupCPUThrottledPeriodsMetricConfig{}, CgroupCPUThrottledTimeMetricConfig{}, CgroupCPUTimeMetricConfig{}, CgroupDiskIoReadMetricConfig{}, CgroupDiskIoWriteMetricConfig{}, CgroupDiskOperationsReadMetricConfig{}, CgroupDiskOperationsWriteMetricConfig{}, CgroupMemoryAnonMetricConfig{}, CgroupMemoryFileMetricConfig{}, CgroupMemoryHighMetricConfig{}, CgroupMemoryLimitMetricConfig{}, CgroupMemorySwapUsageMetricConfig{}, CgroupMemoryUnreclaimableMetricConfig{}, CgroupMemoryUsageMetricConfig{}, CgroupPagingFaultsMetricConfig{}, CgroupPagingMajorFaultsMetricConfig{}, CgroupPidsCountMetricConfig{}, CgroupPidsLimitMetricConfig{}, CgroupPressureCPUSomeMetricConfig{}, CgroupPressureIoFullMetricConfig{}, CgroupPressureIoSomeMetricConfig{}, CgroupPressureMemoryFullMetricConfig{}, CgroupPressureMemorySomeMetricConfig{}, SystemCPUBusyTimeMetricConfig{}, SystemCPUContextSwitchesMetricConfig{}, SystemCPUInterruptTimeMetricConfig{}, SystemCPUKernelTimeMetricConfig{}, SystemCPURunQueueDelayMetricConfig{}, SystemCPUSoftirqTimeMetricConfig{}, SystemDiskBlockIoMetricConfig{}, SystemDiskBlockOperationsMetricConfig{}, SystemDiskBlockTimeMetricConfig{}, SystemMemoryCompactionStallsMetricConfig{}, SystemMemoryDirectReclaimTimeMetricConfig{}, SystemMemoryDirectReclaimsMetricConfig{}, SystemMemoryFragmentationMetricConfig{}, SystemMemoryLimitMetricConfig{}, SystemMemoryLinuxAvailableMetricConfig{}, SystemMemoryOomKillsMetricConfig{}, SystemMemoryUsedMetricConfig{}, SystemNetworkErrorsReceivedMetricConfig{}, SystemNetworkErrorsSentMetricConfig{}, SystemNetworkIoReceivedMetricConfig{}, SystemNetworkIoSentMetricConfig{}, SystemNetworkPacketDroppedReceivedMetricConfig{}, SystemNetworkPacketDroppedSentMetricConfig{}, SystemNetworkPacketsReceivedMetricConfig{}, SystemNetworkPacketsSentMetricConfig{}, SystemNetworkTCPDestinationEntropyMetricConfig{}, SystemNetworkTCPOpensMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemPagingFaultsMetricConfig{}, SystemPagingMajorFaultsMetricConfig{}, SystemPagingOperationsInMetricConfig{}, SystemPagingOperationsOutMetricConfig{}, SystemPressureCPUSomeMetricConfig{}, SystemPressureIoFullMetricConfig{}, SystemPressureIoSomeMetricConfig{}, SystemPressureMemoryFullMetricConfig{}, SystemPressureMemorySomeMetricConfig{}, SystemProcessBlockedMetricConfig{}, SystemProcessExecsMetricConfig{}, SystemProcessExitsMetricConfig{}, SystemProcessForksMetricConfig{}, SystemProcessRunnableMetricConfig{}, SystemProcessUninterruptibleMetricConfig{}, SystemSyscallEntropyMetricConfig{}, SystemSyscallRateMetricConfig{}, ResourceAttributeConfig{}))
+			diff := cmp.Diff(tt.want, cfg, cmpopts.IgnoreUnexported(CgroupCPUPeriodsMetricConfig{}, CgroupCPUThrottledPeriodsMetricConfig{}, CgroupCPUThrottledTimeMetricConfig{}, CgroupCPUTimeMetricConfig{}, CgroupDiskIoReadMetricConfig{}, CgroupDiskIoWriteMetricConfig{}, CgroupDiskOperationsReadMetricConfig{}, CgroupDiskOperationsWriteMetricConfig{}, CgroupMemoryAnonMetricConfig{}, CgroupMemoryFileMetricConfig{}, CgroupMemoryHighMetricConfig{}, CgroupMemoryLimitMetricConfig{}, CgroupMemorySwapUsageMetricConfig{}, CgroupMemoryUnreclaimableMetricConfig{}, CgroupMemoryUsageMetricConfig{}, CgroupNetworkIoReceivedMetricConfig{}, CgroupNetworkIoSentMetricConfig{}, CgroupNetworkPacketsReceivedMetricConfig{}, CgroupNetworkPacketsSentMetricConfig{}, CgroupNetworkTCPOpensMetricConfig{}, CgroupPagingFaultsMetricConfig{}, CgroupPagingMajorFaultsMetricConfig{}, CgroupPidsCountMetricConfig{}, CgroupPidsLimitMetricConfig{}, CgroupPressureCPUSomeMetricConfig{}, CgroupPressureIoFullMetricConfig{}, CgroupPressureIoSomeMetricConfig{}, CgroupPressureMemoryFullMetricConfig{}, CgroupPressureMemorySomeMetricConfig{}, SystemCPUBusyTimeMetricConfig{}, SystemCPUContextSwitchesMetricConfig{}, SystemCPUInterruptTimeMetricConfig{}, SystemCPUKernelTimeMetricConfig{}, SystemCPURunQueueDelayMetricConfig{}, SystemCPUSoftirqTimeMetricConfig{}, SystemDiskBlockIoMetricConfig{}, SystemDiskBlockOperationsMetricConfig{}, SystemDiskBlockTimeMetricConfig{}, SystemMemoryCompactionStallsMetricConfig{}, SystemMemoryDirectReclaimTimeMetricConfig{}, SystemMemoryDirectReclaimsMetricConfig{}, SystemMemoryFragmentationMetricConfig{}, SystemMemoryLimitMetricConfig{}, SystemMemoryLinuxAvailableMetricConfig{}, SystemMemoryOomKillsMetricConfig{}, SystemMemoryUsedMetricConfig{}, SystemNetworkErrorsReceivedMetricConfig{}, SystemNetworkErrorsSentMetricConfig{}, SystemNetworkIoReceivedMetricConfig{}, SystemNetworkIoSentMetricConfig{}, SystemNetworkPacketDroppedReceivedMetricConfig{}, SystemNetworkPacketDroppedSentMetricConfig{}, SystemNetworkPacketsReceivedMetricConfig{}, SystemNetworkPacketsSentMetricConfig{}, SystemNetworkTCPDestinationEntropyMetricConfig{}, SystemNetworkTCPOpensMetricConfig{}, SystemNetworkTCPRetransmitsMetricConfig{}, SystemPagingFaultsMetricConfig{}, SystemPagingMajorFaultsMetricConfig{}, SystemPagingOperationsInMetricConfig{}, SystemPagingOperationsOutMetricConfig{}, SystemPressureCPUSomeMetricConfig{}, SystemPressureIoFullMetricConfig{}, SystemPressureIoSomeMetricConfig{}, SystemPressureMemoryFullMetricConfig{}, SystemPressureMemorySomeMetricConfig{}, SystemProcessBlockedMetricConfig{}, SystemProcessExecsMetricConfig{}, SystemProcessExitsMetricConfig{}, SystemProcessForksMetricConfig{}, SystemProcessRunnableMetricConfig{}, SystemProcessUninterruptibleMetricConfig{}, SystemSyscallEntropyMetricConfig{}, SystemSyscallRateMetricConfig{}, ResourceAttributeConfig{}))
 			require.Emptyf(t, diff, "Config mismatch (-expected +actual):\n%s", diff)
 		})
 	}

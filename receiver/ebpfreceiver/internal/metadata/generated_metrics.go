@@ -64,6 +64,21 @@ var MetricsInfo = metricsInfo{
 	CgroupMemoryUsage: metricInfo{
 		Name: "cgroup.memory.usage",
 	},
+	CgroupNetworkIoReceived: metricInfo{
+		Name: "cgroup.network.io.received",
+	},
+	CgroupNetworkIoSent: metricInfo{
+		Name: "cgroup.network.io.sent",
+	},
+	CgroupNetworkPacketsReceived: metricInfo{
+		Name: "cgroup.network.packets.received",
+	},
+	CgroupNetworkPacketsSent: metricInfo{
+		Name: "cgroup.network.packets.sent",
+	},
+	CgroupNetworkTCPOpens: metricInfo{
+		Name: "cgroup.network.tcp.opens",
+	},
 	CgroupPagingFaults: metricInfo{
 		Name: "cgroup.paging.faults",
 	},
@@ -244,6 +259,11 @@ type metricsInfo struct {
 	CgroupMemorySwapUsage              metricInfo
 	CgroupMemoryUnreclaimable          metricInfo
 	CgroupMemoryUsage                  metricInfo
+	CgroupNetworkIoReceived            metricInfo
+	CgroupNetworkIoSent                metricInfo
+	CgroupNetworkPacketsReceived       metricInfo
+	CgroupNetworkPacketsSent           metricInfo
+	CgroupNetworkTCPOpens              metricInfo
 	CgroupPagingFaults                 metricInfo
 	CgroupPagingMajorFaults            metricInfo
 	CgroupPidsCount                    metricInfo
@@ -1063,6 +1083,266 @@ func (m *metricCgroupMemoryUsage) emit(metrics pmetric.MetricSlice) {
 
 func newMetricCgroupMemoryUsage(cfg CgroupMemoryUsageMetricConfig) metricCgroupMemoryUsage {
 	m := metricCgroupMemoryUsage{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupNetworkIoReceived struct {
+	data     pmetric.Metric                      // data buffer for generated metric.
+	config   CgroupNetworkIoReceivedMetricConfig // metric config provided by user.
+	capacity int                                 // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.network.io.received metric with initial data.
+func (m *metricCgroupNetworkIoReceived) init() {
+	m.data.SetName("cgroup.network.io.received")
+	m.data.SetDescription("Bytes of the IP packets that sockets of the cgroup and its descendants received.")
+	m.data.SetUnit("By")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupNetworkIoReceived) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupNetworkIoReceived) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupNetworkIoReceived) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupNetworkIoReceived(cfg CgroupNetworkIoReceivedMetricConfig) metricCgroupNetworkIoReceived {
+	m := metricCgroupNetworkIoReceived{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupNetworkIoSent struct {
+	data     pmetric.Metric                  // data buffer for generated metric.
+	config   CgroupNetworkIoSentMetricConfig // metric config provided by user.
+	capacity int                             // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.network.io.sent metric with initial data.
+func (m *metricCgroupNetworkIoSent) init() {
+	m.data.SetName("cgroup.network.io.sent")
+	m.data.SetDescription("Bytes of the IP packets that sockets of the cgroup and its descendants sent.")
+	m.data.SetUnit("By")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupNetworkIoSent) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupNetworkIoSent) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupNetworkIoSent) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupNetworkIoSent(cfg CgroupNetworkIoSentMetricConfig) metricCgroupNetworkIoSent {
+	m := metricCgroupNetworkIoSent{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupNetworkPacketsReceived struct {
+	data     pmetric.Metric                           // data buffer for generated metric.
+	config   CgroupNetworkPacketsReceivedMetricConfig // metric config provided by user.
+	capacity int                                      // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.network.packets.received metric with initial data.
+func (m *metricCgroupNetworkPacketsReceived) init() {
+	m.data.SetName("cgroup.network.packets.received")
+	m.data.SetDescription("IP packets that sockets of the cgroup and its descendants received.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupNetworkPacketsReceived) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupNetworkPacketsReceived) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupNetworkPacketsReceived) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupNetworkPacketsReceived(cfg CgroupNetworkPacketsReceivedMetricConfig) metricCgroupNetworkPacketsReceived {
+	m := metricCgroupNetworkPacketsReceived{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupNetworkPacketsSent struct {
+	data     pmetric.Metric                       // data buffer for generated metric.
+	config   CgroupNetworkPacketsSentMetricConfig // metric config provided by user.
+	capacity int                                  // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.network.packets.sent metric with initial data.
+func (m *metricCgroupNetworkPacketsSent) init() {
+	m.data.SetName("cgroup.network.packets.sent")
+	m.data.SetDescription("IP packets that sockets of the cgroup and its descendants sent.")
+	m.data.SetUnit("{packet}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupNetworkPacketsSent) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupNetworkPacketsSent) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupNetworkPacketsSent) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupNetworkPacketsSent(cfg CgroupNetworkPacketsSentMetricConfig) metricCgroupNetworkPacketsSent {
+	m := metricCgroupNetworkPacketsSent{config: cfg}
+
+	if cfg.Enabled {
+		m.data = pmetric.NewMetric()
+		m.init()
+	}
+	return m
+}
+
+type metricCgroupNetworkTCPOpens struct {
+	data     pmetric.Metric                    // data buffer for generated metric.
+	config   CgroupNetworkTCPOpensMetricConfig // metric config provided by user.
+	capacity int                               // max observed number of data points added to the metric.
+}
+
+// init fills cgroup.network.tcp.opens metric with initial data.
+func (m *metricCgroupNetworkTCPOpens) init() {
+	m.data.SetName("cgroup.network.tcp.opens")
+	m.data.SetDescription("TCP connections begun from the cgroup and its descendants.")
+	m.data.SetUnit("{connection}")
+	m.data.SetEmptySum()
+	m.data.Sum().SetIsMonotonic(true)
+	m.data.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+}
+
+func (m *metricCgroupNetworkTCPOpens) recordDataPoint(start pcommon.Timestamp, ts pcommon.Timestamp, val int64) {
+	if !m.config.Enabled {
+		return
+	}
+	dp := m.data.Sum().DataPoints().AppendEmpty()
+	dp.SetStartTimestamp(start)
+	dp.SetTimestamp(ts)
+	dp.SetIntValue(val)
+}
+
+// updateCapacity saves max length of data point slices that will be used for the slice capacity.
+func (m *metricCgroupNetworkTCPOpens) updateCapacity() {
+	if m.data.Sum().DataPoints().Len() > m.capacity {
+		m.capacity = m.data.Sum().DataPoints().Len()
+	}
+}
+
+// emit appends recorded metric data to a metrics slice and prepares it for recording another set of data points.
+func (m *metricCgroupNetworkTCPOpens) emit(metrics pmetric.MetricSlice) {
+	if m.config.Enabled && m.data.Sum().DataPoints().Len() > 0 {
+		m.updateCapacity()
+		m.data.MoveTo(metrics.AppendEmpty())
+		m.init()
+	}
+}
+
+func newMetricCgroupNetworkTCPOpens(cfg CgroupNetworkTCPOpensMetricConfig) metricCgroupNetworkTCPOpens {
+	m := metricCgroupNetworkTCPOpens{config: cfg}
 
 	if cfg.Enabled {
 		m.data = pmetric.NewMetric()
@@ -3880,6 +4160,11 @@ type MetricsBuilder struct {
 	metricCgroupMemorySwapUsage              metricCgroupMemorySwapUsage
 	metricCgroupMemoryUnreclaimable          metricCgroupMemoryUnreclaimable
 	metricCgroupMemoryUsage                  metricCgroupMemoryUsage
+	metricCgroupNetworkIoReceived            metricCgroupNetworkIoReceived
+	metricCgroupNetworkIoSent                metricCgroupNetworkIoSent
+	metricCgroupNetworkPacketsReceived       metricCgroupNetworkPacketsReceived
+	metricCgroupNetworkPacketsSent           metricCgroupNetworkPacketsSent
+	metricCgroupNetworkTCPOpens              metricCgroupNetworkTCPOpens
 	metricCgroupPagingFaults                 metricCgroupPagingFaults
 	metricCgroupPagingMajorFaults            metricCgroupPagingMajorFaults
 	metricCgroupPidsCount                    metricCgroupPidsCount
@@ -3974,6 +4259,11 @@ func NewMetricsBuilder(mbc MetricsBuilderConfig, settings receiver.Settings, opt
 		metricCgroupMemorySwapUsage:              newMetricCgroupMemorySwapUsage(mbc.Metrics.CgroupMemorySwapUsage),
 		metricCgroupMemoryUnreclaimable:          newMetricCgroupMemoryUnreclaimable(mbc.Metrics.CgroupMemoryUnreclaimable),
 		metricCgroupMemoryUsage:                  newMetricCgroupMemoryUsage(mbc.Metrics.CgroupMemoryUsage),
+		metricCgroupNetworkIoReceived:            newMetricCgroupNetworkIoReceived(mbc.Metrics.CgroupNetworkIoReceived),
+		metricCgroupNetworkIoSent:                newMetricCgroupNetworkIoSent(mbc.Metrics.CgroupNetworkIoSent),
+		metricCgroupNetworkPacketsReceived:       newMetricCgroupNetworkPacketsReceived(mbc.Metrics.CgroupNetworkPacketsReceived),
+		metricCgroupNetworkPacketsSent:           newMetricCgroupNetworkPacketsSent(mbc.Metrics.CgroupNetworkPacketsSent),
+		metricCgroupNetworkTCPOpens:              newMetricCgroupNetworkTCPOpens(mbc.Metrics.CgroupNetworkTCPOpens),
 		metricCgroupPagingFaults:                 newMetricCgroupPagingFaults(mbc.Metrics.CgroupPagingFaults),
 		metricCgroupPagingMajorFaults:            newMetricCgroupPagingMajorFaults(mbc.Metrics.CgroupPagingMajorFaults),
 		metricCgroupPidsCount:                    newMetricCgroupPidsCount(mbc.Metrics.CgroupPidsCount),
@@ -4145,6 +4435,11 @@ func (mb *MetricsBuilder) EmitForResource(options ...ResourceMetricsOption) {
 	mb.metricCgroupMemorySwapUsage.emit(ils.Metrics())
 	mb.metricCgroupMemoryUnreclaimable.emit(ils.Metrics())
 	mb.metricCgroupMemoryUsage.emit(ils.Metrics())
+	mb.metricCgroupNetworkIoReceived.emit(ils.Metrics())
+	mb.metricCgroupNetworkIoSent.emit(ils.Metrics())
+	mb.metricCgroupNetworkPacketsReceived.emit(ils.Metrics())
+	mb.metricCgroupNetworkPacketsSent.emit(ils.Metrics())
+	mb.metricCgroupNetworkTCPOpens.emit(ils.Metrics())
 	mb.metricCgroupPagingFaults.emit(ils.Metrics())
 	mb.metricCgroupPagingMajorFaults.emit(ils.Metrics())
 	mb.metricCgroupPidsCount.emit(ils.Metrics())
@@ -4303,6 +4598,31 @@ func (mb *MetricsBuilder) RecordCgroupMemoryUnreclaimableDataPoint(ts pcommon.Ti
 // RecordCgroupMemoryUsageDataPoint adds a data point to cgroup.memory.usage metric.
 func (mb *MetricsBuilder) RecordCgroupMemoryUsageDataPoint(ts pcommon.Timestamp, val int64) {
 	mb.metricCgroupMemoryUsage.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupNetworkIoReceivedDataPoint adds a data point to cgroup.network.io.received metric.
+func (mb *MetricsBuilder) RecordCgroupNetworkIoReceivedDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupNetworkIoReceived.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupNetworkIoSentDataPoint adds a data point to cgroup.network.io.sent metric.
+func (mb *MetricsBuilder) RecordCgroupNetworkIoSentDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupNetworkIoSent.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupNetworkPacketsReceivedDataPoint adds a data point to cgroup.network.packets.received metric.
+func (mb *MetricsBuilder) RecordCgroupNetworkPacketsReceivedDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupNetworkPacketsReceived.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupNetworkPacketsSentDataPoint adds a data point to cgroup.network.packets.sent metric.
+func (mb *MetricsBuilder) RecordCgroupNetworkPacketsSentDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupNetworkPacketsSent.recordDataPoint(mb.startTime, ts, val)
+}
+
+// RecordCgroupNetworkTCPOpensDataPoint adds a data point to cgroup.network.tcp.opens metric.
+func (mb *MetricsBuilder) RecordCgroupNetworkTCPOpensDataPoint(ts pcommon.Timestamp, val int64) {
+	mb.metricCgroupNetworkTCPOpens.recordDataPoint(mb.startTime, ts, val)
 }
 
 // RecordCgroupPagingFaultsDataPoint adds a data point to cgroup.paging.faults metric.
