@@ -16,7 +16,12 @@ type console struct {
 	mu   sync.Mutex
 	next io.Writer
 	tail []byte
+	// hung is closed when the kernel stands still.
+	hung   chan struct{}
+	stands bool
 }
+
+func newConsole(next io.Writer) *console { return &console{next: next, hung: make(chan struct{})} }
 
 const consoleKept = 64 << 10
 
@@ -24,6 +29,11 @@ func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tail = append(c.tail, p...)
+	recent := c.tail[max(0, len(c.tail)-len(p)-len(starved)):] // it may have come in two parts
+	if !c.stands && bytes.Contains(recent, []byte(starved)) && len(stalls.FindAll(c.tail, 2)) == 2 {
+		c.stands = true
+		close(c.hung)
+	}
 	if over := len(c.tail) - consoleKept; over > 0 {
 		c.tail = append(c.tail[:0], c.tail[over:]...)
 	}
@@ -43,11 +53,25 @@ func (c *console) lastLines(n int) string {
 // emulation raises them now and then where hardware does not.
 var faults = regexp.MustCompile(`(?m)^.*(double fault|int3: 0000|Oops: |BUG: unable to handle|BUG: kernel NULL|general protection fault|invalid opcode: 0000|stack segment: 0000|traps: PANIC).*$`)
 
-// fault returns the line that tells of an unexpected exception, or "".
+// stalls are the kernel's words for a CPU that does not get on, said after 21 s
+// and then about once a minute. A host that is busy can cause one; who says it
+// twice has stood still for more than a minute.
+const starved = "kthread starved for"
+
+var stalls = regexp.MustCompile(`(?m)^.*rcu_\w+ ` + starved + `.*$`)
+
+// fault returns the line that tells of an unexpected exception, or of a kernel that
+// stands still; or "".
 func (c *console) fault() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return strings.TrimSpace(string(faults.Find(c.tail)))
+	if line := faults.Find(c.tail); line != nil {
+		return strings.TrimSpace(string(line))
+	}
+	if c.stands {
+		return strings.TrimSpace(string(stalls.Find(c.tail)))
+	}
+	return ""
 }
 
 var panics = regexp.MustCompile(`(?m)Kernel panic - .*$`)

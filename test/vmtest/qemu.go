@@ -26,7 +26,8 @@ const wrapUp = 20 * time.Second
 // run on from.
 const commandLine = "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic psi=1 no_timer_check nowatchdog rdinit=/init"
 
-// faultError is the death of a machine by an unexpected exception.
+// faultError is the death of a machine by an unexpected exception, or its
+// standing still.
 type faultError struct{ line, console string }
 
 func (e *faultError) Error() string {
@@ -46,7 +47,7 @@ func (m *Machine) boot(ctx context.Context, emulator, image, artefacts string) (
 		return 0, fmt.Errorf("connect the machine: %w", err)
 	}
 	defer host.Close()
-	lines := &console{next: or(m.Console)}
+	lines := newConsole(or(m.Console))
 	cmd := exec.Command(emulator, m.arguments(image)...)
 	cmd.Stdout, cmd.Stderr = lines, lines
 	cmd.ExtraFiles = []*os.File{guest} // descriptor 3
@@ -62,6 +63,9 @@ func (m *Machine) boot(ctx context.Context, emulator, image, artefacts string) (
 	go func() {
 		select {
 		case <-finished:
+			return
+		case <-lines.hung:
+			_ = cmd.Process.Kill()
 			return
 		case <-bounded.Done():
 		}
