@@ -55,7 +55,7 @@ func TestCPUTimeIsThatOfTheProcess(t *testing.T) {
 }
 
 func TestConfigurationsAreYAML(t *testing.T) {
-	for _, text := range []string{everything("/a", "100ms"), sensingOnly("/a", "10ms"), hostMetrics} {
+	for _, text := range []string{everything("/a", "100ms"), sensingOnly("/a", "10ms"), withOption("/a", "10ms", "top_n: 7"), hostMetrics} {
 		var got struct {
 			Receivers map[string]map[string]any
 			Service   struct{ Pipelines map[string]any }

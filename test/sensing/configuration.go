@@ -3,7 +3,10 @@
 
 package sensing
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // sensingOnly is the receiver with its defaults and nothing else.
 func sensingOnly(root, interval string) string {
@@ -18,6 +21,11 @@ service:
     metrics: {receivers: [ebpf], exporters: [nop]}
   telemetry: {metrics: {level: none}}
 `, interval, root)
+}
+
+// withOption is sensingOnly with a setting of the receiver besides.
+func withOption(root, interval, setting string) string {
+	return strings.Replace(sensingOnly(root, interval), "\nexporters:", "\n    "+setting+"\nexporters:", 1)
 }
 
 // everything is the configuration that the distribution ships with, but that it

@@ -65,11 +65,21 @@ func Role(name string, span time.Duration) error {
 	return json.NewEncoder(os.Stdout).Encode(work)
 }
 
-// ownRole runs this program as a load.
-func ownRole(ctx context.Context, name string, span time.Duration) (Work, error) {
+// ownRole runs this program as a load, in a cgroup v2 directory unless that is "".
+func ownRole(ctx context.Context, name string, span time.Duration, cgroup string) (Work, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*span+time.Minute)
 	defer cancel()
-	out, cpu, err := output(exec.CommandContext(ctx, "/proc/self/exe", "load", name, span.String()))
+	command := exec.CommandContext(ctx, "/proc/self/exe", "load", name, span.String())
+	command.SysProcAttr = &syscall.SysProcAttr{}
+	if cgroup != "" {
+		directory, err := os.Open(cgroup)
+		if err != nil {
+			return Work{}, err
+		}
+		defer directory.Close()
+		command.SysProcAttr.UseCgroupFD, command.SysProcAttr.CgroupFD = true, int(directory.Fd())
+	}
+	out, cpu, err := output(command)
 	if err != nil {
 		return Work{}, err
 	}
@@ -85,7 +95,10 @@ func ownRole(ctx context.Context, name string, span time.Duration) (Work, error)
 // whose time is over takes the processes it has started with it: they would hold
 // its output open.
 func output(command *exec.Cmd) ([]byte, float64, error) {
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if command.SysProcAttr == nil {
+		command.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	command.SysProcAttr.Setpgid = true
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 	command.WaitDelay = 5 * time.Second
 	out, err := command.Output()

@@ -78,6 +78,7 @@ func (r *Report) Markdown() string {
 	r.programs(t)
 	r.rest(t)
 	r.overhead(t)
+	r.optional(t)
 	return t.String()
 }
 
@@ -164,6 +165,25 @@ func (r *Report) overhead(t *table) {
 	for _, o := range r.Overhead {
 		for _, s := range o.Shares {
 			t.row(o.Load, "`"+s.Program+"`", number(s.Rate), number(s.NS), number(s.CPU))
+		}
+	}
+}
+
+func (r *Report) optional(t *table) {
+	if len(r.Optional) == 0 {
+		return
+	}
+	t.say("\n### What is off by default\n")
+	t.head("setting", "load", "without it", "with", "loss, %", "quartiles", "pairs", "noise, %", "loss per CPU time, %", "quartiles")
+	for _, o := range r.Optional {
+		t.row("`"+o.Option+"`", o.Load, number(o.Without.Median)+" "+o.Unit, number(o.With.Median)+" "+o.Unit, number(o.Loss), spread(o.LossSpread),
+			strconv.Itoa(o.LossSpread.N), number(o.Noise), number(o.CPULoss), spread(o.CPULossSpread))
+	}
+	t.say("\nThe greatest shares of programs in it:\n")
+	t.head("setting", "program", "events/s", "ns", "% of a core")
+	for _, o := range r.Optional {
+		for _, s := range o.Shares[:min(3, len(o.Shares))] {
+			t.row("`"+o.Option+"`", "`"+s.Program+"`", number(s.Rate), number(s.NS), number(s.CPU))
 		}
 	}
 }

@@ -20,8 +20,11 @@ type sizes struct {
 	pairs  int
 	builds int           // pairs of runs of the compiler, which are long
 	span   time.Duration // of a system-call or network load
-	loops  int           // of the ping-pong
-	target string        // of the compiler
+	// optional is the least span beside an option; a period of the duty cycle, so
+	// that every run has its share of windows.
+	optional time.Duration
+	loops    int    // of the ping-pong
+	target   string // of the compiler
 }
 
 // loads are the loads of this machine.
@@ -30,18 +33,28 @@ func loads(s sizes) []load {
 		{loadScheduler, "round trips/s", "perf bench sched pipe, on one CPU", func(ctx context.Context) (Work, error) {
 			return pipes(ctx, s.loops)
 		}},
-		{loadSystemCall, "calls/s", "getppid in a loop, on one CPU", func(ctx context.Context) (Work, error) {
-			return onOneCPU(func() (Work, error) { return ownRole(ctx, "system-call", s.span) })
-		}},
-		{
-			loadNetwork, "answers/s",
-			fmt.Sprintf("TCP over loopback, %d connections, %d bytes each way, on all CPUs", connections, messageSize),
-			func(ctx context.Context) (Work, error) { return ownRole(ctx, "network", s.span) },
-		},
+		systemCallLoad(s, ""),
+		networkLoad(s, ""),
 		{
 			loadCompile, "builds/s", "go build " + s.target + " from an empty cache, on all CPUs",
 			func(ctx context.Context) (Work, error) { return compile(ctx, s.target) },
 		},
+	}
+}
+
+// systemCallLoad runs in a cgroup v2 directory, or in ours if that is "".
+func systemCallLoad(s sizes, cgroup string) load {
+	return load{loadSystemCall, "calls/s", "getppid in a loop, on one CPU", func(ctx context.Context) (Work, error) {
+		return onOneCPU(func() (Work, error) { return ownRole(ctx, "system-call", s.span, cgroup) })
+	}}
+}
+
+// networkLoad runs in a cgroup v2 directory, or in ours if that is "".
+func networkLoad(s sizes, cgroup string) load {
+	return load{
+		loadNetwork, "answers/s",
+		fmt.Sprintf("TCP over loopback, %d connections, %d bytes each way, on all CPUs", connections, messageSize),
+		func(ctx context.Context) (Work, error) { return ownRole(ctx, "network", s.span, cgroup) },
 	}
 }
 
@@ -67,7 +80,7 @@ func measureOverhead(ctx context.Context, mount, binary string, s sizes, say fun
 		if l.name == loadCompile {
 			pairs = s.builds
 		}
-		row, err := l.compare(ctx, binary, config, pairs, say)
+		row, err := l.compare(ctx, binary, "", config, pairs, say)
 		if err != nil {
 			return nil, err
 		}
@@ -79,8 +92,9 @@ func measureOverhead(ctx context.Context, mount, binary string, s sizes, say fun
 	return rows, nil
 }
 
-// compare runs the load in pairs.
-func (l *load) compare(ctx context.Context, binary, config string, pairs int, say func(string, ...any)) (Overhead, error) {
+// compare runs the load in pairs, beside a collector with one configuration or
+// without any if that is "", and beside one with the other.
+func (l *load) compare(ctx context.Context, binary, base, config string, pairs int, say func(string, ...any)) (Overhead, error) {
 	if _, err := l.run(ctx); err != nil { // warm
 		return Overhead{}, err
 	}
@@ -88,7 +102,11 @@ func (l *load) compare(ctx context.Context, binary, config string, pairs int, sa
 	rates := make([]float64, 0, len(order))
 	var without, with, thrifty, thriftyWith []float64
 	for _, on := range order {
-		work, err := l.once(ctx, binary, config, on)
+		beside := base
+		if on {
+			beside = config
+		}
+		work, err := l.once(ctx, binary, beside)
 		if err != nil {
 			return Overhead{}, err
 		}
@@ -112,9 +130,9 @@ func (l *load) compare(ctx context.Context, binary, config string, pairs int, sa
 // be over with.
 const settle = 500 * time.Millisecond
 
-// once runs the load, on with a collector beside it.
-func (l *load) once(ctx context.Context, binary, config string, on bool) (w Work, err error) {
-	if !on {
+// once runs the load, beside a collector unless the configuration is "".
+func (l *load) once(ctx context.Context, binary, config string) (w Work, err error) {
+	if config == "" {
 		if err := wait(ctx, settle); err != nil {
 			return w, err
 		}

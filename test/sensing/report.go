@@ -19,6 +19,7 @@ type Report struct {
 	Programs []Program       `json:"programs"`
 	Rest     []Rest          `json:"rest"`
 	Overhead []Overhead      `json:"overhead"`
+	Optional []Optional      `json:"optional"`
 	Budgets  []Budget        `json:"budgets"`
 }
 
@@ -128,7 +129,7 @@ type Share struct {
 func newReport(m Machine) *Report {
 	return &Report{
 		Machine: m, When: map[string]When{},
-		Sweep: []Sweep{}, Programs: []Program{}, Rest: []Rest{}, Overhead: []Overhead{}, Budgets: []Budget{},
+		Sweep: []Sweep{}, Programs: []Program{}, Rest: []Rest{}, Overhead: []Overhead{}, Optional: []Optional{}, Budgets: []Budget{},
 	}
 }
 

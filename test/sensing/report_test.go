@@ -20,6 +20,7 @@ func TestTheReportHasTheAgreedKeys(t *testing.T) {
 	r.Programs = []Program{{Name: "count_fork", NS: 50}}
 	r.Rest = []Rest{{What: restReflex, Interval: 100, CPU: 0.5, RSS: 40}}
 	r.Overhead = []Overhead{{Load: loadNetwork, Loss: 0.5}}
+	r.Optional = []Optional{{"syscalls", Overhead{Load: loadSystemCall, Loss: 2, Shares: []Share{}}}}
 	dir := filepath.Join(t.TempDir(), "made")
 	require.NoError(t, r.Write(dir))
 	text, err := os.ReadFile(filepath.Join(dir, DataFile))
@@ -37,6 +38,7 @@ func TestTheReportHasTheAgreedKeys(t *testing.T) {
 		"programs": {"name": "count_fork", "ns": 50.0},
 		"rest":     {"what": "reflex", "interval_ms": 100.0, "cpu_percent": 0.5, "rss_mib": 40.0},
 		"overhead": {"load": "network", "loss_percent": 0.5},
+		"optional": {"option": "syscalls", "load": "system call", "loss_percent": 2.0},
 	} {
 		require.Len(t, got[part], 1, part)
 		for key, value := range want {
@@ -62,6 +64,7 @@ func TestTablesReplaceWhatIsBetweenTheMarksAndNothingElse(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("# Title\n"+beginMark+"\nold\n"+endMark+"\nend\n"), 0o600))
 	r := newReport(Machine{Kernel: "6.1"})
 	r.Overhead = []Overhead{{Load: loadCompile, Loss: -0.25, Shares: []Share{{Program: "count_fork", Rate: 12345}}}}
+	r.Optional = []Optional{{"syscalls", Overhead{Load: loadSystemCall, Loss: 1.5}}}
 	r.When[PartOverhead] = When{Quick: true}
 	r.judge()
 	for range 2 {
@@ -73,6 +76,7 @@ func TestTablesReplaceWhatIsBetweenTheMarksAndNothingElse(t *testing.T) {
 	assert.NotContains(t, string(text), "old")
 	assert.Contains(t, string(text), "| compile | 0  | 0  | -0.25 |")
 	assert.Contains(t, string(text), "12,345")
+	assert.Contains(t, string(text), "| `syscalls` | system call | 0  | 0  | 1.50 |")
 
 	require.NoError(t, os.WriteFile(path, []byte("# no marks\n"), 0o600))
 	assert.ErrorContains(t, r.Publish(path), "marks")

@@ -20,10 +20,11 @@ const (
 	PartPrograms = "programs"
 	PartRest     = "rest"
 	PartOverhead = "overhead"
+	PartOptional = "optional"
 )
 
 // Parts are all parts, in the order in which they run.
-var Parts = []string{PartSweep, PartPrograms, PartRest, PartOverhead}
+var Parts = []string{PartSweep, PartPrograms, PartRest, PartOverhead, PartOptional}
 
 // Options say what to measure.
 type Options struct {
@@ -60,7 +61,7 @@ func (o *Options) effort() effort {
 	return effort{
 		cgroups: []int{10, 100, 1000, 5000}, rounds: 24, batches: 8,
 		resting: resting{rounds: 3, settle: 5 * time.Second, period: 12 * time.Second},
-		sizes:   sizes{pairs: 12, builds: 7, span: time.Second, loops: 150_000, target: "errors"},
+		sizes:   sizes{pairs: 40, builds: 20, span: time.Second, loops: 150_000, target: "errors", optional: 2 * time.Second},
 	}
 }
 
@@ -119,6 +120,8 @@ func (r *run) part(ctx context.Context, part string) (err error) {
 		r.report.Rest, err = measureRest(ctx, r.mount, r.binary, r.resting, r.say)
 	case PartOverhead:
 		r.report.Overhead, err = measureOverhead(ctx, r.mount, r.binary, r.sizes, r.say)
+	case PartOptional:
+		r.report.Optional, err = measureOptional(ctx, r.mount, r.binary, r.sizes, r.say)
 	}
 	return err
 }
