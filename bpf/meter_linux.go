@@ -167,7 +167,7 @@ func emptyRun() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer program.Close()
+	defer func() { _ = program.Close() }()
 	for range ownRuns {
 		if _, err := program.Run(&ebpf.RunOptions{}); err != nil {
 			return 0, err

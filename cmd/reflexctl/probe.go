@@ -27,10 +27,18 @@ import (
 // errMissing is what probe ends with when something is missing.
 var errMissing = errors.New("not everything is there")
 
+// requirement is one thing that Reflex needs from machine or privilege.
+type requirement struct {
+	Name    string `json:"name"`
+	Present bool   `json:"present"`
+	Cause   string `json:"cause,omitempty"`
+	Remedy  string `json:"remedy,omitempty"`
+}
+
 // group is what one mode needs.
 type group struct {
-	Ready        bool          `json:"ready"`
-	Requirements []requirement `json:"requirements"`
+	Ready        bool      `json:"ready"`
+	Requirements []finding `json:"requirements"`
 }
 
 // report is what probe found.
@@ -156,7 +164,7 @@ func (m machine) probe(ctx context.Context, span time.Duration) (r report, err e
 	defer closeSources(src)
 	seen := map[string]bool{}
 	for _, q := range m.sensing() {
-		r.Observe.add(requirement{Name: q.Name, Present: q.Present, Cause: q.Cause, Remedy: q.Remedy})
+		r.Observe.add(requirement(q))
 		seen[q.Name] = true
 	}
 	for _, q := range m.facts(&r.Cgroup) {
@@ -174,7 +182,11 @@ func (m machine) probe(ctx context.Context, span time.Duration) (r report, err e
 		r.Observe.Requirements[i].explain(src)
 	}
 	for _, q := range m.acting() {
-		r.Enforce.add(requirement{Name: q.Name, Present: q.Present, Cause: q.Cause, Remedy: q.Remedy, Without: withoutIt[q.Name]})
+		r.Enforce.add(requirement(q))
+	}
+	for i := range r.Enforce.Requirements {
+		q := &r.Enforce.Requirements[i]
+		q.Without = withoutIt[q.Name]
 	}
 	r.Observe.judge()
 	r.Enforce.judge()
@@ -186,7 +198,7 @@ func (m machine) probe(ctx context.Context, span time.Duration) (r report, err e
 	return r, err
 }
 
-func (g *group) add(q requirement) { g.Requirements = append(g.Requirements, q) }
+func (g *group) add(q requirement) { g.Requirements = append(g.Requirements, finding{requirement: q}) }
 
 func (g *group) judge() {
 	g.Ready = true

@@ -158,8 +158,9 @@ func TestProbeForPrograms(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(text), &r))
 	assert.True(t, r.Observe.Ready)
 	assert.False(t, r.Enforce.Ready)
-	assert.Equal(t, []requirement{{
-		Name: "CAP_SYS_ADMIN", Cause: "not effective", Remedy: "give it", Without: withoutIt["CAP_SYS_ADMIN"],
+	assert.Equal(t, []finding{{
+		requirement: requirement{Name: "CAP_SYS_ADMIN", Cause: "not effective", Remedy: "give it"},
+		Without:     withoutIt["CAP_SYS_ADMIN"],
 	}}, r.Enforce.Requirements)
 	assert.Len(t, r.Dimensions, int(arc.NumNodeFields)+int(arc.NumCgroupFields))
 	assert.Equal(t, "give it", r.Verdict.First)
@@ -264,7 +265,7 @@ func TestProbeForProgramsSaysWhatItCosts(t *testing.T) {
 	text, _ := probeText(t, withoutExec(t), "--output", "json")
 	var r report
 	require.NoError(t, json.Unmarshal([]byte(text), &r))
-	found := map[string]requirement{}
+	found := map[string]finding{}
 	for _, q := range r.Observe.Requirements {
 		found[q.Name] = q
 	}

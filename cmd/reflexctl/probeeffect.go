@@ -12,13 +12,9 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/sources"
 )
 
-// requirement is one thing that Reflex needs from machine or privilege, and what
-// the lack of it costs.
-type requirement struct {
-	Name    string `json:"name"`
-	Present bool   `json:"present"`
-	Cause   string `json:"cause,omitempty"`
-	Remedy  string `json:"remedy,omitempty"`
+// finding is a requirement, and what the lack of it costs.
+type finding struct {
+	requirement
 	// Program is the BPF program that it is.
 	Program *program `json:"program,omitempty"`
 	// For are the dimensions that it is for.
@@ -76,7 +72,7 @@ var withoutIt = map[string]string{
 }
 
 // explain fills in what q is for and, if it is missing, what that costs.
-func (q *requirement) explain(src *sources.Sources) {
+func (q *finding) explain(src *sources.Sources) {
 	need, _ := sources.NeedOf(q.Name)
 	if p := need.Program; p.Name != "" {
 		q.Program = &program{Name: p.Name, Per: p.Event, NS: p.Cost.Nanoseconds()}

@@ -37,7 +37,7 @@ func (r *report) table(to io.Writer) error {
 		t.measured(r.Measured)
 	}
 	t.line("")
-	if slices.ContainsFunc(r.Observe.Requirements, func(q requirement) bool { return q.Program != nil }) {
+	if slices.ContainsFunc(r.Observe.Requirements, func(q finding) bool { return q.Program != nil }) {
 		t.field("costs", "of one run, as published for Linux 6.18 (docs/benchmarks.md, docs/sensing.md), the statistics' own part included")
 	}
 	t.field("verdict", r.Verdict.Summary)
@@ -75,17 +75,17 @@ func (t *probeTable) group(title string, g *group) {
 	}
 	t.line("")
 	t.line(title + ": " + state)
-	isProgram := func(q requirement) bool { return q.Program != nil }
+	isProgram := func(q finding) bool { return q.Program != nil }
 	others := slices.DeleteFunc(slices.Clone(g.Requirements), isProgram)
 	t.rows("", others)
 	if len(others) < len(g.Requirements) {
 		t.line("")
-		t.rows("BPF programs", slices.DeleteFunc(slices.Clone(g.Requirements), func(q requirement) bool { return !isProgram(q) }))
+		t.rows("BPF programs", slices.DeleteFunc(slices.Clone(g.Requirements), func(q finding) bool { return !isProgram(q) }))
 	}
 }
 
 // rows writes requirements in columns: name, cost, what for.
-func (t *probeTable) rows(title string, all []requirement) {
+func (t *probeTable) rows(title string, all []finding) {
 	var name, cost int
 	for _, q := range all {
 		name, cost = max(name, utf8.RuneCountInString(q.Name)), max(cost, utf8.RuneCountInString(q.cost()))
@@ -111,7 +111,7 @@ func (t *probeTable) rows(title string, all []requirement) {
 }
 
 // lack writes why something is missing, what it costs, and what to do.
-func (t *probeTable) lack(q *requirement) {
+func (t *probeTable) lack(q *finding) {
 	const indent = "      "
 	cause := q.Cause
 	if t.told[q.Remedy] { // the first of its kind has been told in full
@@ -151,7 +151,7 @@ func (t *probeTable) news(names []string) []string {
 }
 
 // cost is what a program costs, and whom.
-func (q *requirement) cost() string {
+func (q *finding) cost() string {
 	if q.Program == nil {
 		return ""
 	}
@@ -162,7 +162,7 @@ func (q *requirement) cost() string {
 }
 
 // purpose says what a requirement is for, in a few words.
-func (q *requirement) purpose() string {
+func (q *finding) purpose() string {
 	const few = 3
 	text := ""
 	switch {

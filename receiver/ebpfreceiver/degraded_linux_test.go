@@ -60,39 +60,51 @@ func TestWhatAMachineLacksIsNamedAndTheRestIsDelivered(t *testing.T) {
 	}{
 		"a program that the verifier refuses": {
 			testmachine.WithBTF(testmachine.WithOtherTracepoint("block_rq_complete")),
-			[]string{"tp_btf/block_rq_complete"}, []string{"eBPF", "iter/cgroup", "tp_btf/sched_process_exec"},
+			[]string{"tp_btf/block_rq_complete"},
+			[]string{"eBPF", "iter/cgroup", "tp_btf/sched_process_exec"},
 			"refused by the verifier", "report this",
-			[]string{execs, forks, switches, cgroups, blocks}, nil, // of /proc/diskstats
+			[]string{execs, forks, switches, cgroups, blocks},
+			nil, // of /proc/diskstats
 		},
 		"the node's program refused": {
 			testmachine.WithBTF(testmachine.WithoutMember("rq", "nr_switches")),
-			[]string{"syscall/sample_node"}, []string{"eBPF", "iter/cgroup", "tp_btf/sched_process_exec"},
+			[]string{"syscall/sample_node"},
+			[]string{"eBPF", "iter/cgroup", "tp_btf/sched_process_exec"},
 			"refused by the verifier", "report this",
-			[]string{execs, forks, switches, cgroups, blocks}, []string{"system.process.uninterruptible"},
+			[]string{execs, forks, switches, cgroups, blocks},
+			[]string{"system.process.uninterruptible"},
 		},
 		"the sweep refused": {
 			testmachine.WithBTF(testmachine.WithoutMember("cgroup", "kn")),
-			[]string{"iter/cgroup"}, []string{"eBPF", "tp_btf/sched_process_exec"},
+			[]string{"iter/cgroup"},
+			[]string{"eBPF", "tp_btf/sched_process_exec"},
 			"refused by the verifier", "cgroupfs",
-			[]string{execs, forks, switches, cgroups, blocks}, nil,
+			[]string{execs, forks, switches, cgroups, blocks},
+			nil,
 		},
 		"no tracepoint": {
 			testmachine.WithBTF(testmachine.WithoutTracepoint("sched_process_exec")),
-			[]string{"tp_btf/sched_process_exec"}, []string{"eBPF", "iter/cgroup", "tp_btf/sched_process_fork"},
+			[]string{"tp_btf/sched_process_exec"},
+			[]string{"eBPF", "iter/cgroup", "tp_btf/sched_process_fork"},
 			"no such tracepoint", "tracepoint",
-			[]string{forks, switches, cgroups, blocks}, []string{execs},
+			[]string{forks, switches, cgroups, blocks},
+			[]string{execs},
 		},
 		"no BTF": {
 			testmachine.WithoutBTF(),
-			[]string{"BTF", "eBPF", "iter/cgroup"}, []string{"CAP_BPF"},
+			[]string{"BTF", "eBPF", "iter/cgroup"},
+			[]string{"CAP_BPF"},
 			"no BTF", "CONFIG_DEBUG_INFO_BTF",
-			[]string{forks, switches, cgroups, blocks}, []string{execs},
+			[]string{forks, switches, cgroups, blocks},
+			[]string{execs},
 		},
 		"no privilege": {
 			testmachine.WithoutPrivilege(),
-			[]string{"CAP_BPF", "CAP_PERFMON", "eBPF", "iter/cgroup"}, []string{"BTF"},
+			[]string{"CAP_BPF", "CAP_PERFMON", "eBPF", "iter/cgroup"},
+			[]string{"BTF"},
 			"not in the effective set", "cap_bpf,cap_perfmon",
-			[]string{forks, switches, cgroups, blocks}, []string{execs},
+			[]string{forks, switches, cgroups, blocks},
+			[]string{execs},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
