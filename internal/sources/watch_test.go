@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv("REFLEX_TEST_EXHAUST") == "child" {
 		_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
-		for held := [][]byte(nil); ; {
+		for {
 			memory := make([]byte, 16<<20)
 			for i := 0; i < len(memory); i += 4096 {
 				memory[i] = 1
@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+var held [][]byte
 
 // everyStall reads the stalls and nothing else.
 type everyStall struct{}
