@@ -72,7 +72,6 @@ type traffic struct {
 type mapElement struct {
 	fd, _      uint32
 	key, value uint64
-	flags      uint64
 }
 
 // openTraffic attaches what it can to root, a cgroup v2 directory, for max

@@ -5,8 +5,10 @@ package sources
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -66,8 +68,8 @@ func TestTrafficOfCgroupsIsCountedWhenWanted(t *testing.T) {
 	needBPF(t)
 	mount, err := cgroupfs.FindRoot()
 	require.NoError(t, err)
-	root, err := os.MkdirTemp(mount, "reflex-test-sources-")
-	if err != nil {
+	root := filepath.Join(mount, fmt.Sprintf("reflex-test-sources-%d", os.Getpid()))
+	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Skip(err)
 	}
 	defer func() { require.NoError(t, unix.Rmdir(root)) }()
