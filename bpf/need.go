@@ -13,7 +13,8 @@ import (
 type Program struct {
 	// Name is that of its function, by which the kernel lists it.
 	Name string
-	// Section says where it is attached, and is the name of its [Requirement].
+	// Section says where it is attached, and is the name of its [Requirement],
+	// which the two programs on packets share.
 	Section string
 	// Event is what one run is paid for, with its article: "a fork".
 	Event string
@@ -36,8 +37,20 @@ var Programs = [...]Program{
 	{"count_connect", "tp_btf/inet_sock_set_state", "a TCP state", 67 * time.Nanosecond}, // docs/sensing.md
 	{"begin_reclaim", "tp_btf/mm_vmscan_direct_reclaim_begin", "a direct reclaim", 790 * time.Nanosecond},
 	{"end_reclaim", "tp_btf/mm_vmscan_direct_reclaim_end", "a direct reclaim", 510 * time.Nanosecond},
+	{"count_received", requirementTraffic, "a packet received", 33 * time.Nanosecond}, // without the statistics: docs/sensing.md
+	{"count_sent", requirementTraffic, "a packet sent", 33 * time.Nanosecond},         // as above
+	{"count_open", requirementOpens, "a TCP state", 66 * time.Nanosecond},
 	{"count_syscall", "tp_btf/sys_enter", "a system call", 81 * time.Nanosecond}, // BenchmarkGetppid, docs/sensing.md
 }
+
+// TrafficRequirements are those of [OpenCgroupsAndTraffic] besides what a sweep
+// needs: of packets, and of connections.
+var TrafficRequirements = [...]string{requirementTraffic, requirementOpens}
+
+const (
+	requirementTraffic = "cgroup_skb"
+	requirementOpens   = "tp_btf/inet_sock_set_state by cgroup"
+)
 
 // Need says what a [Requirement] is for: the dimensions that this package does
 // not fill without it. Dimensions have several requirements; a program that

@@ -13,7 +13,7 @@ import (
 
 // Needs returns what every requirement that this package can name is for. It is
 // made of the tables by which the programs are read: parts, probes,
-// syscallFields, columnsOf and columns.
+// syscallFields, trafficFields, columnsOf and columns.
 func Needs() []Need {
 	sampled := sampledFields()
 	counted := countedFields()
@@ -25,6 +25,7 @@ func Needs() []Need {
 		{Requirement: "cgroup v2", Cgroup: columns[:]},
 		{Requirement: "PSI", Node: stalls[:]},
 		{Requirement: "tp_btf", Node: counted}, // all of them
+		{Requirement: requirementNetAdmin, Kept: true, Cgroup: trafficFields[:opensField]},
 	}
 	for _, p := range parts {
 		needs = append(needs, Need{Requirement: p.name, Node: p.fields})
@@ -38,6 +39,12 @@ func Needs() []Need {
 			n.Cgroup = columns[:]
 		case "count_syscall":
 			n.Node = syscallFields
+		case "count_received":
+			n.Kept, n.Cgroup = true, trafficFields[:opensField]
+		case "count_sent":
+			continue // the same requirement
+		case "count_open":
+			n.Kept, n.Cgroup = true, trafficFields[opensField:]
 		default:
 			n.Node = probeOf(p.Name).fields
 		}

@@ -93,7 +93,7 @@ func TestEveryProgramSaysWhatItCosts(t *testing.T) {
 		assert.Regexp(t, `^an? `, p.Event, p.Name)
 	}
 	all := 0
-	for _, load := range []func() (*ebpf.CollectionSpec, error){loadNode, loadEvents, loadSysenter, loadCgroup} {
+	for _, load := range []func() (*ebpf.CollectionSpec, error){loadNode, loadEvents, loadSysenter, loadCgroup, loadTraffic} {
 		spec, err := load()
 		require.NoError(t, err)
 		for name, program := range spec.Programs {
@@ -102,6 +102,12 @@ func TestEveryProgramSaysWhatItCosts(t *testing.T) {
 			section := program.SectionName
 			if section == "syscall" { // says nothing of what it is
 				section += "/" + name
+			}
+			switch name {
+			case "count_received", "count_sent": // of one requirement
+				section = "cgroup_skb"
+			case "count_open": // of another than count_connect
+				section += " by cgroup"
 			}
 			assert.Equal(t, section, said[name].Section)
 		}
@@ -139,7 +145,7 @@ func TestEveryRequirementHasItsNeed(t *testing.T) {
 		needs[n.Requirement] = true
 		assert.Positive(t, len(n.Node)+len(n.Cgroup), n.Requirement)
 	}
-	for _, r := range Probe() {
+	for _, r := range append(Probe(), ProbeTraffic()...) {
 		assert.True(t, needs[r.Name], "%s: nobody knows what it is for", r.Name)
 	}
 }

@@ -105,7 +105,7 @@ func (t *traffic) open(root string, max int) error {
 	opens := t.openOpens(spec)
 	t.opens = opens == nil
 	if opens != nil {
-		t.requirements = append(t.requirements, failed("tp_btf/inet_sock_set_state by cgroup", opens))
+		t.requirements = append(t.requirements, failed(requirementOpens, opens))
 	}
 	if !t.packets && !t.opens {
 		return errors.Join(packets, opens)
@@ -262,7 +262,6 @@ func (t *traffic) close() error {
 }
 
 const (
-	requirementTraffic  = "cgroup_skb"
 	requirementNetAdmin = "CAP_NET_ADMIN"
 
 	remedyNetAdmin  = "if bytes and packets of cgroups are to be counted (cgroup_network), run with CAP_NET_ADMIN besides: in setcap, AmbientCapabilities and CapabilityBoundingSet of the unit, or securityContext.capabilities.add"
@@ -289,23 +288,47 @@ func netAdmin() bool {
 	return err == nil && effective&(1<<unix.CAP_NET_ADMIN) != 0
 }
 
-// ProbeTraffic says whether [OpenCgroupsAndTraffic] could count packets, without
-// doing so. It is not part of [Probe]: who does not count them lacks nothing.
-func ProbeTraffic() Requirement {
+// ProbeTraffic says whether [OpenCgroupsAndTraffic] could count packets, and
+// connections, without doing so. It is not part of [Probe]: who does not count
+// them lacks nothing.
+func ProbeTraffic() []Requirement {
 	t := &traffic{}
 	defer func() { _ = t.close() }()
 	spec, err := loadTraffic()
 	if err == nil {
 		err = t.create(spec, 1)
 	}
+	return []Requirement{t.probePackets(spec, err), t.probeOpens(spec, err)}
+}
+
+func (t *traffic) probePackets(spec *ebpf.CollectionSpec, err error) Requirement {
 	if err == nil {
-		var loaded *ebpf.Collection
-		if loaded, err = t.load(spec, nil, "count_received", "count_sent"); err == nil {
-			loaded.Close()
-		}
+		err = t.tryToLoad(spec, nil, "count_received", "count_sent")
 	}
 	if err == nil && !netAdmin() {
 		return Requirement{requirementNetAdmin, false, "not in the effective set of this process", remedyNetAdmin}
 	}
 	return packetRequirement(err)
+}
+
+func (t *traffic) probeOpens(spec *ebpf.CollectionSpec, err error) Requirement {
+	if err == nil {
+		var kernel *btf.Spec
+		if kernel, err = btf.LoadKernelSpec(); err == nil {
+			err = t.tryToLoad(spec, kernel, "count_open")
+		}
+	}
+	if err != nil {
+		return failed(requirementOpens, err)
+	}
+	return Requirement{Name: requirementOpens, Present: true}
+}
+
+func (t *traffic) tryToLoad(spec *ebpf.CollectionSpec, kernel *btf.Spec, programs ...string) error {
+	loaded, err := t.load(spec, kernel, programs...)
+	if err != nil {
+		return err
+	}
+	loaded.Close()
+	return nil
 }

@@ -76,7 +76,7 @@ func Lacking(name string, err error) Requirement {
 func Needs() []Need { return []Need{{Requirement: "Linux"}} }
 
 // ProbeTraffic names the platform as what is missing.
-func ProbeTraffic() Requirement { return Probe()[0] }
+func ProbeTraffic() []Requirement { return Probe() }
 
 // Read returns [ErrUnsupported].
 func (*Node) Read(*arc.Node) error { return errPlatform }

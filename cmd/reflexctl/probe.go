@@ -48,7 +48,10 @@ type report struct {
 	// Observe is what sensing and deciding need; Enforce is what a guard needs
 	// besides.
 	Observe group `json:"observe"`
-	Enforce group `json:"enforce"`
+	// Optional is what counting the traffic of cgroups needs, which is off by
+	// default: no exit status is about it.
+	Optional group `json:"optional"`
+	Enforce  group `json:"enforce"`
 	// Dimensions are all there are, each with who reads it here.
 	Dimensions []dimension `json:"dimensions"`
 	// Measured is there where --measure asked for it.
@@ -67,6 +70,7 @@ type cgroup struct {
 type machine struct {
 	kernel  func() string
 	sensing func() []bpf.Requirement
+	traffic func() []bpf.Requirement
 	acting  func() []guard.Requirement
 	open    func() *sources.Sources
 	measure func(context.Context, *sources.Sources, time.Duration) (*measurement, error)
@@ -84,6 +88,7 @@ func thisMachine() machine {
 			return unix.ByteSliceToString(name.Release[:])
 		},
 		sensing: bpf.Probe,
+		traffic: bpf.ProbeTraffic,
 		acting:  guard.Requirements,
 		open: func() *sources.Sources {
 			return sources.Open(sources.Settings{MaxCgroups: bpf.DefaultMaxCgroups}, new(sampler.SystemClock))
@@ -178,8 +183,13 @@ func (m machine) probe(ctx context.Context, span time.Duration) (r report, err e
 			r.Observe.add(requirement{Name: q.Name, Cause: q.Cause, Remedy: q.Remedy})
 		}
 	}
-	for i := range r.Observe.Requirements {
-		r.Observe.Requirements[i].explain(src)
+	for _, q := range m.traffic() {
+		r.Optional.add(requirement(q))
+	}
+	for _, g := range []*group{&r.Observe, &r.Optional} {
+		for i := range g.Requirements {
+			g.Requirements[i].explain(src)
+		}
 	}
 	for _, q := range m.acting() {
 		r.Enforce.add(requirement(q))
@@ -189,6 +199,7 @@ func (m machine) probe(ctx context.Context, span time.Duration) (r report, err e
 		q.Without = withoutIt[q.Name]
 	}
 	r.Observe.judge()
+	r.Optional.judge()
 	r.Enforce.judge()
 	r.Dimensions = dimensionsOf(src)
 	r.Verdict = r.decide()

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,9 @@ func fakeMachine(t *testing.T) machine {
 	return machine{
 		kernel:  func() string { return "6.12.0" },
 		sensing: func() []bpf.Requirement { return []bpf.Requirement{{Name: "BTF", Present: true}} },
+		traffic: func() []bpf.Requirement {
+			return []bpf.Requirement{{Name: bpf.TrafficRequirements[0], Present: true}, {Name: bpf.TrafficRequirements[1], Present: true}}
+		},
 		acting:  func() []guard.Requirement { return []guard.Requirement{{Name: "CAP_SYS_ADMIN", Present: true}} },
 		open:    allByBPF,
 		root:    func() (string, error) { return root, nil },
@@ -196,7 +200,7 @@ func TestProbeOfThisMachineSaysSomething(t *testing.T) {
 	assert.NotEmpty(t, r.Kernel)
 	assert.NotEmpty(t, r.Observe.Requirements)
 	assert.NotEmpty(t, r.Enforce.Requirements)
-	for _, q := range append(r.Observe.Requirements, r.Enforce.Requirements...) {
+	for _, q := range slices.Concat(r.Observe.Requirements, r.Optional.Requirements, r.Enforce.Requirements) {
 		if !q.Present {
 			assert.NotEmpty(t, q.Cause, q.Name)
 			assert.NotEmpty(t, q.Remedy, q.Name)
@@ -204,7 +208,7 @@ func TestProbeOfThisMachineSaysSomething(t *testing.T) {
 	}
 	// Somebody reads each dimension, or it says why not.
 	excused := map[string]bool{}
-	for _, q := range r.Observe.Requirements {
+	for _, q := range slices.Concat(r.Observe.Requirements, r.Optional.Requirements) {
 		for _, name := range q.Absent {
 			excused[name] = true
 		}
@@ -257,7 +261,7 @@ func TestProbeSaysWhatItCosts(t *testing.T) {
 	assert.Contains(t, text, "instead  /proc/pressure, up to 2s old: system.pressure.cpu.some, system.pressure.memory.some,\n")
 	flat := strings.Join(strings.Fields(text), " ")
 	assert.Contains(t, flat, "verdict node: of 45 dimensions")
-	assert.Contains(t, flat, "2 off by default, 1 absent; cgroups: of 24 dimensions 15 by BPF, 9 from files, 0 absent")
+	assert.Contains(t, flat, "2 off by default, 1 absent; cgroups: of 29 dimensions 20 by BPF, 9 from files, 0 absent")
 	assert.Contains(t, flat, "do first for PSI: boot with psi=1", "five dimensions weigh more than one")
 }
 

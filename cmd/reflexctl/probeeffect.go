@@ -139,6 +139,11 @@ func (r *report) count(fields []arc.Field) string {
 			unused[name] = unused[name] || q.Unused
 		}
 	}
+	for _, q := range r.Optional.Requirements {
+		for _, name := range q.For {
+			unused[name] = true
+		}
+	}
 	var programs, files, off, absent int
 	for _, f := range fields {
 		switch d := origins[f.Name]; {

@@ -32,6 +32,7 @@ func (r *report) table(to io.Writer) error {
 		t.field("cgroup v2", fmt.Sprintf("%s (%d cgroups; %s)", r.Cgroup.Root, r.Cgroup.Cgroups, list(r.Cgroup.Controllers)))
 	}
 	t.group("observe (to sense and decide)", &r.Observe)
+	t.group("optional (for cgroup_network, off by default)", &r.Optional)
 	t.group("enforce (what reflexguard needs besides)", &r.Enforce)
 	if r.Measured != nil {
 		t.measured(r.Measured)

@@ -48,8 +48,9 @@ func (s *Sources) originsOfNode(first *arc.Node, files []procfs.File) {
 }
 
 // originsOfCgroups notes who reads the columns of a cgroup: the iterator, or else
-// files; and that nobody reads what the machine does not keep.
-func (s *Sources) originsOfCgroups(iterator bool) {
+// files; who counts traffic, if somebody does; and that nobody reads what the
+// machine does not keep.
+func (s *Sources) originsOfCgroups(iterator, traffic bool) {
 	if iterator {
 		for _, f := range bpfNeed("iter/cgroup").Cgroup {
 			s.CgroupOrigins[f] = Origin{Program: "iter/cgroup"}
@@ -58,6 +59,13 @@ func (s *Sources) originsOfCgroups(iterator bool) {
 		for i := range s.CgroupOrigins {
 			name, age := cgroupsweep.File(arc.CgroupField(i))
 			s.CgroupOrigins[i] = Origin{File: name, Age: age}
+		}
+	}
+	if traffic {
+		for _, r := range bpf.TrafficRequirements {
+			for _, f := range bpfNeed(r).Cgroup {
+				s.CgroupOrigins[f] = Origin{Program: r}
+			}
 		}
 	}
 	for name, fields := range LookedAt {

@@ -181,7 +181,7 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 	s.lackControllers(root)
 	if bpf := s.openBPFCgroups(root, set); bpf != nil {
 		s.Cgroups = bpf
-		s.originsOfCgroups(true)
+		s.originsOfCgroups(true, set.CgroupNetwork)
 		return
 	}
 	sweeper, err := cgroupsweep.Open(root, set.MaxCgroups, clock.Now)
@@ -196,7 +196,7 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 	s.Cgroups = sweeper
 	s.closers = append(s.closers, sweeper)
 	s.lackPressure(root)
-	s.originsOfCgroups(false)
+	s.originsOfCgroups(false, false)
 }
 
 // lackPressure notes it where the kernel does not count stalls. Before 5.13 it
