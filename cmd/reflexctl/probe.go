@@ -159,7 +159,7 @@ func (m machine) facts(c *cgroup) []requirement {
 	if err != nil {
 		return []requirement{{
 			Name: "cgroup v2", Cause: err.Error(),
-			Remedy: "boot with systemd.unified_cgroup_hierarchy=1",
+			Remedy: cgroupfs.UnifiedRemedy,
 		}}
 	}
 	c.Root = root

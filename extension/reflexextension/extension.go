@@ -49,7 +49,10 @@ type reflex struct {
 	control  arc.ControlWord
 	executor *executor
 	insp     *inspector
-	page     *page
+	// powerless says why nothing can be contained, whatever the guard answers;
+	// "" where something can. Written by Start.
+	powerless string
+	page      *page
 
 	seatsMu sync.Mutex
 	seats   atomic.Pointer[map[string]*seat]
@@ -129,6 +132,7 @@ func (r *reflex) start(ctx context.Context) error {
 		}
 		r.logger.Warn("no cgroup can be inspected, so none will be contained", zap.Error(err))
 	}
+	r.powerless = powerless(r.insp, err)
 	own := ownCgroup()
 	safelist, err := policy.NewSafelist(r.cfg.Safelist, own)
 	if err != nil {
