@@ -49,8 +49,10 @@ type reflex struct {
 	control  arc.ControlWord
 	executor *executor
 	insp     *inspector
-	// powerless says why nothing can be contained, whatever the guard answers;
-	// "" where something can. Written by Start.
+	// blind is why there is no inspector. powerless says why nothing can be
+	// contained, whatever the guard answers, "" where something can. Both are
+	// written by Start.
+	blind     error
 	powerless string
 	page      *page
 
@@ -132,7 +134,7 @@ func (r *reflex) start(ctx context.Context) error {
 		}
 		r.logger.Warn("no cgroup can be inspected, so none will be contained", zap.Error(err))
 	}
-	r.powerless = powerless(r.insp, err)
+	r.blind, r.powerless = err, powerless(r.insp, err)
 	own := ownCgroup()
 	safelist, err := policy.NewSafelist(r.cfg.Safelist, own)
 	if err != nil {

@@ -182,7 +182,7 @@ func (r *reflex) status() Status {
 func (r *reflex) missing() []need {
 	out := []need{}
 	if r.insp == nil {
-		out = append(out, need{"cgroup v2", "no cgroup can be inspected", cgroupfs.UnifiedRemedy + ", or set cgroup_root to where cgroup v2 is mounted"})
+		out = append(out, need{"cgroup v2", fmt.Sprintf("no cgroup can be inspected: %v", r.blind), cgroupfs.UnifiedRemedy + ", or set cgroup_root to where cgroup v2 is mounted"})
 	}
 	unjudged := r.unjudgedNeeds()
 	if len(unjudged) == 0 && len(*r.seats.Load()) == 0 {
