@@ -83,10 +83,7 @@ func notUnified(path string, kind int64) error {
 	if kind == unix.CGROUP_SUPER_MAGIC {
 		return errors.New("it is a cgroup v1 hierarchy")
 	}
-	below, err := os.ReadDir(path)
-	if err != nil {
-		return nil // to be said of what is read of it
-	}
+	below, _ := os.ReadDir(path) // who reads more of it says what is wrong
 	v1 := false
 	for _, d := range below {
 		var fs unix.Statfs_t
