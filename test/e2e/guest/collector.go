@@ -36,6 +36,11 @@ type Setup struct {
 	// Role is what this test binary does before it becomes the collector: part of
 	// roleEnv, up to the program.
 	Role string
+	// Cgroup is where it runs, default "/reflex/collector".
+	Cgroup string
+	// Metrics is a file that receives what the receiver says, as lines of OTLP;
+	// "" for none.
+	Metrics string
 	// Configs are configuration files to use instead of ours.
 	Configs []string
 }
@@ -79,6 +84,10 @@ exporters:
   nop:
   debug:
     verbosity: basic
+{{- if .Metrics}}
+  file:
+    path: {{.Metrics}}
+{{- end}}
 {{- if .Silent}}
   # It accepts and never answers; nothing is ever dropped to make room.
   otlp_grpc:
@@ -103,6 +112,11 @@ service:
     metrics/sibling:
       receivers: [ebpf]
       exporters: [otlp_grpc]
+{{- end}}
+{{- if .Metrics}}
+    metrics/file:
+      receivers: [ebpf]
+      exporters: [file]
 {{- end}}
     metrics/reflex:
       receivers: [reflex]
@@ -149,6 +163,9 @@ func LaunchCollector(t testing.TB, s Setup) *Collector {
 	if s.TTL == 0 {
 		s.TTL = leaseTTL
 	}
+	if s.Cgroup == "" {
+		s.Cgroup = "/reflex/collector"
+	}
 	if s.Configs == nil {
 		var text strings.Builder
 		if err := configuration.Execute(&text, s); err != nil {
@@ -156,7 +173,7 @@ func LaunchCollector(t testing.TB, s Setup) *Collector {
 		}
 		s.Configs = []string{Artefact(t, "collector.yaml", text.String())}
 	}
-	c := &Collector{setup: s, cgroup: MakeCgroup(t, "/reflex/collector")}
+	c := &Collector{setup: s, cgroup: MakeCgroup(t, s.Cgroup)}
 	c.Again(t)
 	return c
 }
