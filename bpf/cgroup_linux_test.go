@@ -31,7 +31,7 @@ var trees atomic.Int32
 // newTree makes a cgroup of the test's own, removed with what is in it.
 func newTree(tb testing.TB) string {
 	tb.Helper()
-	mount, err := unifiedMount()
+	mount, err := cgroupfs.FindRoot()
 	unable(tb, err)
 	root := filepath.Join(mount, fmt.Sprintf("reflex-test-%d-%d", os.Getpid(), trees.Add(1)))
 	if err := os.Mkdir(root, 0o755); err != nil {
@@ -134,7 +134,7 @@ func TestSweepListsCgroupsParentsFirst(t *testing.T) {
 
 func TestSweepOfTheWholeHierarchy(t *testing.T) {
 	inside := newCgroup(t, newTree(t), "inside")
-	mount, err := unifiedMount()
+	mount, err := cgroupfs.FindRoot()
 	require.NoError(t, err)
 	var s arc.Sweep
 	require.NoError(t, openCgroups(t, mount, 0).Sweep(&s))

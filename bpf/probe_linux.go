@@ -16,6 +16,8 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 const (
@@ -30,7 +32,6 @@ const (
 	remedySchedstats = "boot a kernel built with CONFIG_SCHEDSTATS=y"
 	remedySwap       = "boot a kernel built with CONFIG_SWAP=y"
 	remedyCompaction = "boot a kernel built with CONFIG_COMPACTION=y"
-	remedyCgroup     = "mount the unified hierarchy: systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup"
 	remedyReport     = "report this, with the kernel's release, as a bug of Reflex"
 )
 
@@ -56,9 +57,9 @@ func Probe() []Requirement {
 	_ = node.Close()
 	all = append(all, probeSyscalls())
 
-	root, err := unifiedMount()
+	root, err := cgroupfs.FindRoot()
 	if err != nil {
-		return append(all, failed("iter/cgroup", err))
+		return append(all, Requirement{"iter/cgroup", false, err.Error(), cgroupfs.UnifiedRemedy})
 	}
 	cgroups := &Cgroups{}
 	_ = cgroups.open(root, 1)
@@ -75,8 +76,8 @@ func probeBTF() Requirement {
 }
 
 func probeCgroup() Requirement {
-	if _, err := unifiedMount(); err != nil {
-		return Requirement{"cgroup v2", false, err.Error(), remedyCgroup}
+	if _, err := cgroupfs.FindRoot(); err != nil {
+		return Requirement{"cgroup v2", false, err.Error(), cgroupfs.UnifiedRemedy}
 	}
 	return Requirement{Name: "cgroup v2", Present: true}
 }
@@ -113,21 +114,6 @@ func effectiveCapabilities() (uint64, error) {
 
 // privileged says whether both capabilities are held.
 func privileged() bool { return len(missing(probeCapabilities())) == 0 }
-
-// unifiedMount returns the first mount point of a cgroup v2 hierarchy.
-func unifiedMount() (string, error) {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return "", fmt.Errorf("look for cgroup v2: %w", err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		before, after, ok := strings.Cut(line, " - ")
-		if fields := strings.Fields(before); ok && strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 {
-			return fields[4], nil
-		}
-	}
-	return "", fmt.Errorf("look for cgroup v2: no cgroup2 mount in /proc/self/mountinfo: %w", ErrUnsupported)
-}
 
 // Lacking is the requirement called name, unmet for err: an error of this package,
 // in one line, and what would help.

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 // TestMain lets the test binary be its own workload: with REFLEX_TEST_SPIN set
@@ -121,7 +122,7 @@ func unable(t testing.TB, err error) {
 	if err == nil {
 		return
 	}
-	lacking := errors.Is(err, ErrUnsupported) || errors.Is(err, os.ErrPermission) && !privileged()
+	lacking := errors.Is(err, ErrUnsupported) || errors.Is(err, cgroupfs.ErrNoCgroup2) || errors.Is(err, os.ErrPermission) && !privileged()
 	if !lacking || mustRun() {
 		t.Fatal(err)
 	}

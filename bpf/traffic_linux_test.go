@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 func openTrafficOf(tb testing.TB, root string) *Cgroups {
@@ -455,7 +456,7 @@ func TestTrafficOfTheWholeHierarchy(t *testing.T) {
 	if os.Getenv("REFLEX_TEST_EXHAUST") == "" {
 		t.Skip("REFLEX_TEST_EXHAUST is not set: this counts every packet of the machine")
 	}
-	mount, err := unifiedMount()
+	mount, err := cgroupfs.FindRoot()
 	unable(t, err)
 	c := openTrafficOf(t, mount)
 	tree := newTree(t)

@@ -224,7 +224,7 @@ func (m machine) facts(c *cgroup) []requirement {
 	if err != nil {
 		return []requirement{{
 			Name: "cgroup v2", Cause: err.Error(),
-			Remedy: "boot with systemd.unified_cgroup_hierarchy=1",
+			Remedy: cgroupfs.UnifiedRemedy,
 		}}
 	}
 	c.Root = root
@@ -232,12 +232,14 @@ func (m machine) facts(c *cgroup) []requirement {
 	if text, err := os.ReadFile(filepath.Join(root, "cgroup.controllers")); err == nil {
 		c.Controllers = append(c.Controllers, strings.Fields(string(text))...)
 	}
-	memory := requirement{Name: "memory controller", Present: cgroupfs.HasController(root, "memory")}
-	if !memory.Present {
-		memory.Cause = "cgroup.controllers in " + root + " does not list memory"
-		memory.Remedy = cgroupfs.MemoryRemedy(root)
+	for _, name := range []string{"memory", "cpu", "pids", "io"} {
+		controller := requirement{Name: name + " controller", Present: cgroupfs.HasController(root, name)}
+		if !controller.Present {
+			controller.Cause = "cgroup.controllers in " + root + " does not list " + name
+			controller.Remedy = cgroupfs.ControllerRemedy(root, name)
+		}
+		out = append(out, controller)
 	}
-	out = append(out, memory)
 	walk := requirement{Name: "readable cgroups"}
 	if walk.Present, c.Cgroups, err = count(root); err != nil {
 		walk.Cause, walk.Remedy = err.Error(), "mount "+root+" into the container, and let the user read it"

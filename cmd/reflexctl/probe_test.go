@@ -31,7 +31,7 @@ import (
 func fakeMachine(t *testing.T) machine {
 	t.Helper()
 	root := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(root, "cgroup.controllers"), []byte("cpu memory\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "cgroup.controllers"), []byte("cpu io memory pids\n"), 0o600))
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "a", "b"), 0o700))
 	psi := filepath.Join(root, "memory.pressure")
 	require.NoError(t, os.WriteFile(psi, []byte("some avg10=0.00\n"), 0o600))
@@ -41,10 +41,10 @@ func fakeMachine(t *testing.T) machine {
 		traffic: func() []bpf.Requirement {
 			return []bpf.Requirement{{Name: bpf.TrafficRequirements[0], Present: true}, {Name: bpf.TrafficRequirements[1], Present: true}}
 		},
-		acting:  func() []guard.Requirement { return []guard.Requirement{{Name: "CAP_SYS_ADMIN", Present: true}} },
-		open:    allByBPF,
-		root:    func() (string, error) { return root, nil },
-		psi:     psi,
+		acting: func() []guard.Requirement { return []guard.Requirement{{Name: "CAP_SYS_ADMIN", Present: true}} },
+		open:   allByBPF,
+		root:   func() (string, error) { return root, nil },
+		psi:    psi,
 	}
 }
 
@@ -91,8 +91,8 @@ func TestProbeOfACompleteMachine(t *testing.T) {
 	assert.Zero(t, code)
 	assert.Contains(t, text, "6.12.0")
 	assert.Contains(t, text, "observe (to sense and decide): ready")
-	assert.Contains(t, text, "(3 cgroups; cpu memory)")
-	for _, name := range []string{"BTF", "cgroup v2", "memory controller", "readable cgroups", "PSI", "CAP_SYS_ADMIN"} {
+	assert.Contains(t, text, "(3 cgroups; cpu io memory pids)")
+	for _, name := range []string{"BTF", "cgroup v2", "memory controller", "io controller", "readable cgroups", "PSI", "CAP_SYS_ADMIN"} {
 		assert.Contains(t, text, "✓ "+name)
 	}
 	assert.NotContains(t, text, "✗")
@@ -169,7 +169,7 @@ func TestProbeForPrograms(t *testing.T) {
 	assert.Len(t, r.Dimensions, int(arc.NumNodeFields)+int(arc.NumCgroupFields))
 	assert.Equal(t, "give it", r.Verdict.First)
 	assert.Equal(t, "CAP_SYS_ADMIN", r.Verdict.For)
-	assert.Equal(t, []string{"cpu", "memory"}, r.Cgroup.Controllers)
+	assert.Equal(t, []string{"cpu", "io", "memory", "pids"}, r.Cgroup.Controllers)
 	assert.Equal(t, 3, r.Cgroup.Cgroups)
 }
 

@@ -245,7 +245,7 @@ func tableOfRecord(to io.Writer, o *recordOptions, s *recorder.Summary) error {
 		n    uint64
 		text string
 	}{
-		{s.Missed, "ticks missed because one took too long"},
+		{s.Missed, "ticks missed because one took too long or the machine slept"},
 		{s.Lost, "ticks lost because writing took too long"},
 		{uint64(s.Truncated), "cgroups beyond --max-cgroups"},
 	} {

@@ -49,7 +49,12 @@ type reflex struct {
 	control  arc.ControlWord
 	executor *executor
 	insp     *inspector
-	page     *page
+	// blind is why there is no inspector. powerless says why nothing can be
+	// contained, whatever the guard answers, "" where something can. Both are
+	// written by Start.
+	blind     error
+	powerless string
+	page      *page
 
 	seatsMu sync.Mutex
 	seats   atomic.Pointer[map[string]*seat]
@@ -130,6 +135,7 @@ func (r *reflex) start(ctx context.Context) error {
 		}
 		r.logger.Warn("no cgroup can be inspected, so none will be contained", zap.Error(err))
 	}
+	r.blind, r.powerless = err, powerless(r.insp, err)
 	own := ownCgroup()
 	safelist, err := policy.NewSafelist(r.cfg.Safelist, own)
 	if err != nil {

@@ -119,6 +119,23 @@ func TestDeclinedOrdersAreRecordedOnce(t *testing.T) {
 	assert.Empty(t, b.wire.got())
 }
 
+func TestAMachineWhereNothingCanBeContainedIsObserved(t *testing.T) {
+	b := newBench(t, enforce)
+	b.assemble()
+	watchdog := &watchdog{r: b.r}
+	watchdog.look(context.Background())
+	require.Equal(t, modeEnforce, b.r.effective(), "a plain directory tree stands for a machine that has everything")
+
+	b.r.powerless = powerless(nil, errors.New("no cgroup v2"))
+	watchdog.look(context.Background())
+	assert.Equal(t, modeObserve, b.r.effective(), "although the guard answers")
+	assert.Equal(t, componentstatus.StatusRecoverableError, b.host.last())
+	assert.Regexp(t, "nothing can be contained.*no cgroup v2; boot with", b.r.status().Problem)
+
+	b.r.cfg.Mode = modeObserve
+	assert.Empty(t, b.r.status().Problem, "nobody asked for more than to observe")
+}
+
 func TestDegradesToObservingAndRecovers(t *testing.T) {
 	b := newBench(t, enforce)
 	b.wire.fail(errors.New("connect: no such file"))

@@ -65,6 +65,19 @@ func newInspector(root string) (*inspector, error) {
 	return &inspector{root: r, clock: boottime, proc: "/proc", buf: make([]byte, 0, 8192)}, nil
 }
 
+// powerless says why nothing can be contained on a machine where i, or, with the
+// error failed, no inspector could be opened; "" where something can. Without the
+// memory controller, as on a hybrid host, no cgroup is known to grow.
+func powerless(i *inspector, failed error) string {
+	switch {
+	case i == nil:
+		return failed.Error() + "; " + cgroupfs.UnifiedRemedy
+	case i.root.Kernel() && !cgroupfs.HasController(i.root.Name(), "memory"):
+		return i.root.Name() + "/cgroup.controllers does not list memory; " + cgroupfs.MemoryRemedy(i.root.Name())
+	}
+	return ""
+}
+
 // Close closes what is open.
 func (i *inspector) Close() error {
 	for k := range i.open {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/internal/policy"
 )
@@ -183,7 +184,7 @@ func (r *reflex) status() Status {
 func (r *reflex) missing() []need {
 	out := []need{}
 	if r.insp == nil {
-		out = append(out, need{"cgroup v2", "no cgroup can be inspected", "mount cgroup v2, or set cgroup_root to where it is mounted"})
+		out = append(out, need{"cgroup v2", fmt.Sprintf("no cgroup can be inspected: %v", r.blind), cgroupfs.UnifiedRemedy + ", or set cgroup_root to where cgroup v2 is mounted"})
 	}
 	unjudged := r.unjudgedNeeds()
 	if len(unjudged) == 0 && len(*r.seats.Load()) == 0 {

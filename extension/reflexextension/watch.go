@@ -117,6 +117,9 @@ func (r *reflex) problem() string {
 	if r.stale.Load() {
 		return "no fresh input: the sampler has missed three ticks or more"
 	}
+	if r.cfg.Mode == modeEnforce && r.powerless != "" {
+		return "nothing can be contained on this machine, so nothing is enforced: " + r.powerless
+	}
 	if reached := r.executor.reached.Load(); r.executor.link != nil && !reached.ok {
 		if r.cfg.Mode == modeEnforce {
 			return fmt.Sprintf("the guard at %s does not answer, so nothing is enforced: %s", r.cfg.Guard, reached.cause)
@@ -130,7 +133,7 @@ func (r *reflex) problem() string {
 
 // effective is the mode in effect, whatever was asked for.
 func (r *reflex) effective() string {
-	if r.cfg.Mode == modeEnforce && r.executor != nil && r.executor.link != nil && r.executor.reached.Load().ok {
+	if r.cfg.Mode == modeEnforce && r.powerless == "" && r.executor != nil && r.executor.link != nil && r.executor.reached.Load().ok {
 		return modeEnforce
 	}
 	return modeObserve

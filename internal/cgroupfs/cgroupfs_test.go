@@ -204,6 +204,11 @@ func TestFindRootPrefersTheMountWithTheMemoryController(t *testing.T) {
 	assert.Equal(t, "/mnt/with space", got)
 	_, err = findRoot(strings.NewReader("25 1 0:22 / /proc rw - proc proc rw\n"), HasController)
 	require.ErrorIs(t, err, ErrNoCgroup2)
+
+	only := "30 23 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+	_, err = findRoot(strings.NewReader(only), HasController)
+	require.ErrorIs(t, err, ErrNoCgroup2)
+	assert.ErrorContains(t, err, "only cgroup v1")
 }
 
 // TestOnTheKernel runs on a cgroup of its own in the machine's cgroup v2.
@@ -287,5 +292,30 @@ func BenchmarkOpenByID(b *testing.B) {
 			b.Fatal(err)
 		}
 		d.Close()
+	}
+}
+
+// TestWhatIsNotUnifiedIsRefused needs a machine with cgroup v1, as the virtual
+// machine of the end-to-end tests is in the end.
+func TestWhatIsNotUnifiedIsRefused(t *testing.T) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	require.NoError(t, err)
+	v1 := ""
+	for line := range strings.Lines(string(mounts)) {
+		before, after, _ := strings.Cut(line, " - ")
+		if mount := strings.Fields(before)[4]; strings.HasPrefix(after, "cgroup ") && strings.HasPrefix(mount, "/sys/fs/cgroup/") {
+			v1 = mount
+		}
+	}
+	if v1 == "" {
+		t.Skip("no cgroup v1 hierarchy is mounted here")
+	}
+	_, err = OpenRoot(v1)
+	require.ErrorContains(t, err, "cgroup v1")
+	_, err = OpenRoot(filepath.Dir(v1))
+	require.ErrorContains(t, err, "mounted below it")
+	if root, err := FindRoot(); err == nil && filepath.Dir(root) == filepath.Dir(v1) {
+		_, err = OpenRoot(filepath.Dir(v1))
+		require.ErrorContains(t, err, root)
 	}
 }

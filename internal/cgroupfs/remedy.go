@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// UnifiedRemedy says how a machine without cgroup v2 gets it.
+const UnifiedRemedy = "boot with systemd.unified_cgroup_hierarchy=1 (without systemd: boot with cgroup_no_v1=all, and mount -t cgroup2 none /sys/fs/cgroup)"
+
 // MemoryRemedy is [ControllerRemedy] for the memory controller.
 func MemoryRemedy(root string) string { return ControllerRemedy(root, "memory") }
 

@@ -45,7 +45,8 @@ type Option func(*Root)
 // WithAttributes keeps extended attributes in a instead of in the kernel.
 func WithAttributes(a Attributes) Option { return func(r *Root) { r.dir.attrs = a } }
 
-// OpenRoot opens the cgroup v2 directory at path.
+// OpenRoot opens the cgroup v2 directory at path, or one of a plain tree. It
+// refuses cgroup v1, and a directory in which hierarchies are mounted.
 func OpenRoot(path string, options ...Option) (*Root, error) {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
@@ -62,7 +63,12 @@ func OpenRoot(path string, options ...Option) (*Root, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("statfs cgroup root %s: %w", path, err)
 	}
-	r.kernfs = uint32(fs.Type) == unix.CGROUP2_SUPER_MAGIC
+	if r.kernfs = uint32(fs.Type) == unix.CGROUP2_SUPER_MAGIC; !r.kernfs {
+		if err := notUnified(path, int64(fs.Type)); err != nil { //nolint:unconvert // int32 on some platforms
+			unix.Close(fd)
+			return nil, fmt.Errorf("open cgroup root %s: %w", path, err)
+		}
+	}
 	r.dir = &Dir{root: r, fd: fd, id: st.Ino, dev: st.Dev, attrs: Kernel{}}
 	for _, option := range options {
 		option(r)

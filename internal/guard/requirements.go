@@ -30,7 +30,7 @@ func Requirements() []Requirement {
 	if err != nil {
 		return append([]Requirement{{
 			Name: "cgroup v2", Cause: err.Error(),
-			Remedy: "boot with systemd.unified_cgroup_hierarchy=1, or mount cgroup2 and hand it to the guard",
+			Remedy: cgroupfs.UnifiedRemedy,
 		}}, capabilities()...)
 	}
 	return requirements(root)

@@ -170,29 +170,6 @@ func (r *Reader) parsePressure(text []byte, into *arc.Node, some, full arc.NodeF
 	}
 }
 
-// parseSchedstat sums the time tasks waited for a CPU, in ns: the eighth number
-// of every cpu line since version 15 (Documentation/scheduler/sched-stats.rst).
-func (r *Reader) parseSchedstat(text []byte, into *arc.Node) {
-	const waited = 7
-	var sum uint64
-	seen := false
-	for len(text) > 0 {
-		var line []byte
-		line, text = cutLine(text)
-		key, rest := cutField(line)
-		if !bytes.HasPrefix(key, []byte("cpu")) {
-			continue
-		}
-		var columns [waited + 1]uint64
-		if numbers(rest, columns[:]) == len(columns) {
-			sum, seen = sum+columns[waited], true
-		}
-	}
-	if seen {
-		r.set(into, arc.NodeRunQueueDelay, float64(sum)/1e9)
-	}
-}
-
 // setNumber writes a dimension that is the first number of rest.
 func (r *Reader) setNumber(into *arc.Node, f arc.NodeField, rest []byte) {
 	field, _ := cutField(rest)

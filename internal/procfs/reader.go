@@ -74,6 +74,7 @@ type Reader struct {
 	missing []Missing
 	buf     []byte
 	devices map[device]bool
+	delay   runDelay
 	now     func() int64 // ns; tests replace it
 }
 

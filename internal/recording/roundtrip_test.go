@@ -52,6 +52,9 @@ func (m *machine) tick() *arc.Sample {
 	s.Scheduled += s.Interval * (1 + int64(s.Missed))
 	s.Taken = s.Scheduled + m.random.Int64N(1e6)
 	s.WallTime += s.Interval + m.random.Int64N(2001) - 1000
+	if m.chance(5) { // somebody set the clock
+		s.WallTime += m.random.Int64N(1e14) - 5e13
+	}
 	for f := range s.Node {
 		s.Node[f] = m.float(s.Node[f])
 	}

@@ -7,7 +7,8 @@
 //
 // The grid is absolute (multiples of the interval on CLOCK_BOOTTIME), so that a
 // late tick does not move those after it. Ticks that fall due while an earlier
-// one is being taken are skipped and counted in the next sample.
+// one is being taken, or while the machine sleeps, are skipped and counted in the
+// next sample. Setting the time of day moves no tick.
 //
 // A sampler whose interval is longer than [WakeInterval] may be given a
 // [Watcher]. It then looks every WakeInterval whether something has begun, takes

@@ -107,6 +107,7 @@ func (s *Sampler) Run(stop <-chan struct{}) {
 
 // Tick takes the tick that is due and decides when the next one is.
 func (s *Sampler) Tick() {
+	s.skip()
 	scheduled, sample := s.next, s.sample
 	s.sequence++
 	sample.Source, sample.Sequence = s.set.Source, s.sequence
@@ -145,16 +146,23 @@ func (s *Sampler) read(sample *arc.Sample) {
 	s.tick.Cgroups, s.tick.Truncated = sample.Cgroups.Len(), sample.Cgroups.Truncated
 }
 
-// schedule finds the next instant of the grid, skipping those for which it is
-// too late: an instant is missed when the one after it has come as well.
-func (s *Sampler) schedule(scheduled int64) {
-	s.interval = s.wanted(scheduled)
-	s.next = s.after(scheduled)
+// skip passes over the instants of the grid for which it is too late: one is
+// missed when the one after it has come as well. It is asked when the tick is
+// taken and not when it is scheduled, because the time that is lost may be lost
+// in between: a machine that was suspended wakes up in the middle of the wait, and
+// the sample must not claim the instant from before.
+func (s *Sampler) skip() {
 	if late := s.set.Clock.Now() - s.next; late >= s.interval {
 		skipped := late / s.interval
 		s.next = s.after(s.next + skipped*s.interval - 1)
 		s.missed = uint32(min(skipped, math.MaxUint32))
 	}
+}
+
+// schedule finds the next instant of the grid.
+func (s *Sampler) schedule(scheduled int64) {
+	s.interval = s.wanted(scheduled)
+	s.next = s.after(scheduled)
 }
 
 // after is the first instant of the grid after one. While a slow sampler is

@@ -18,10 +18,14 @@ import (
 const ms = int64(time.Millisecond)
 
 // fakeClock stands still but for what a test or a reader makes it do.
-type fakeClock struct{ now int64 }
+type fakeClock struct {
+	now     int64
+	stepped int64 // how far the time of day was set, ns
+	slept   int64 // how long the machine was suspended, ns
+}
 
 func (c *fakeClock) Now() int64      { return c.now }
-func (c *fakeClock) WallTime() int64 { return 1e18 + c.now }
+func (c *fakeClock) WallTime() int64 { return 1e18 + c.now + c.stepped }
 func (c *fakeClock) WaitUntil(instant int64, stop <-chan struct{}) bool {
 	select {
 	case <-stop:

@@ -157,7 +157,7 @@ func (s *Sources) openNodeFrom(bpf sampler.NodeReader) {
 
 // openCgroups sweeps by BPF where that is possible, else by reading cgroupfs.
 func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
-	const remedy = "mount cgroup v2 (systemd.unified_cgroup_hierarchy=1), or set cgroup_root"
+	const remedy = cgroupfs.UnifiedRemedy + ", or set cgroup_root; without it no cgroup is known and nobody can be contained"
 	root := set.CgroupRoot
 	if root == "" {
 		found, err := cgroupfs.FindRoot()

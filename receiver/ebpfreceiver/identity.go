@@ -6,8 +6,6 @@ package ebpfreceiver
 import (
 	"errors"
 
-	"go.opentelemetry.io/collector/pdata/pcommon"
-
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/sources"
@@ -21,7 +19,7 @@ const walkInstead = 8
 type identity struct {
 	path, container, pod string
 	unit                 string // where it is neither container nor pod
-	start                pcommon.Timestamp
+	start                int64  // CLOCK_BOOTTIME, ns
 	sample               uint64 // in which it was last written
 	lookDue              int64  // CLOCK_BOOTTIME, ns; before it a mover is not looked at again
 }
@@ -76,7 +74,7 @@ func (ids *identities) resolve(s *arc.Sample, rows []int) {
 }
 
 func (ids *identities) add(id uint64, path string, s *arc.Sample) {
-	known := &identity{path: path, start: pcommon.Timestamp(s.WallTime), sample: s.Sequence}
+	known := &identity{path: path, start: s.Taken, sample: s.Sequence}
 	known.container, known.pod = cgroupfs.Identity(path)
 	if known.container == "" && known.pod == "" {
 		known.unit = cgroupfs.Unit(path)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
@@ -38,7 +37,7 @@ func newLooked(t *testing.T) *looked {
 	root, err := cgroupfs.OpenRoot(dir)
 	require.NoError(t, err)
 	t.Cleanup(func() { root.Close() })
-	var starts [arc.NumNodeFields]pcommon.Timestamp
+	var starts [arc.NumNodeFields]int64
 	l := &looked{t: t, root: root, sample: &arc.Sample{Sequence: 1, Taken: int64(time.Hour)}}
 	for _, name := range []string{"a", "b"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
@@ -125,7 +124,7 @@ func TestWhatIsOffIsNotLookedFor(t *testing.T) {
 	enabled.CgroupMemoryUnreclaimable.Enabled = false
 	enabled.CgroupPagingFaults.Enabled = false
 	enabled.CgroupPagingMajorFaults.Enabled = false
-	var starts [arc.NumNodeFields]pcommon.Timestamp
+	var starts [arc.NumNodeFields]int64
 	w := newWriter("1.2.3", enabled, starts, newIdentities(l.root, 100))
 	w.write(l.sample, l.rows, sweepFull)
 	assert.Equal(t, arc.Absent, l.sample.Cgroups.Value(arc.CgroupMemoryAnon, 1))

@@ -42,12 +42,15 @@ type writer struct {
 	version    string
 	node       [arc.NumNodeFields]bool // enabled
 	cgroup     [arc.NumCgroupFields]bool
-	nodeStart  [arc.NumNodeFields]pcommon.Timestamp
+	nodeStart  [arc.NumNodeFields]int64 // CLOCK_BOOTTIME, ns
+	epoch      epoch
 	identities *identities
 	look       *look
 }
 
-func newWriter(version string, enabled metadata.MetricsConfig, nodeStart [arc.NumNodeFields]pcommon.Timestamp, ids *identities) *writer {
+// newWriter returns a writer of node counters that count since the instants
+// nodeStart (CLOCK_BOOTTIME, ns).
+func newWriter(version string, enabled metadata.MetricsConfig, nodeStart [arc.NumNodeFields]int64, ids *identities) *writer {
 	w := &writer{version: version, nodeStart: nodeStart, identities: ids}
 	on := enabledMetrics(enabled)
 	for i, f := range arc.NodeFields {
@@ -76,6 +79,7 @@ func enabledMetrics(cfg metadata.MetricsConfig) map[string]bool {
 func (w *writer) write(s *arc.Sample, rows []int, sweep string) pmetric.Metrics {
 	md := pmetric.NewMetrics()
 	md.ResourceMetrics().EnsureCapacity(1 + len(rows))
+	w.epoch.follow(s)
 	now := pcommon.Timestamp(s.WallTime)
 
 	scope := w.scope(md.ResourceMetrics().AppendEmpty(), s)
@@ -84,7 +88,7 @@ func (w *writer) write(s *arc.Sample, rows []int, sweep string) pmetric.Metrics 
 	metrics.EnsureCapacity(len(s.Node))
 	for i, v := range s.Node {
 		if w.node[i] && !math.IsNaN(v) {
-			writePoint(metrics, &arc.NodeFields[i], v, w.nodeStart[i], now)
+			writePoint(metrics, &arc.NodeFields[i], v, w.epoch.start(w.nodeStart[i], s.WallTime), now)
 		}
 	}
 	w.identities.resolve(s, rows)
@@ -108,6 +112,7 @@ func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, sweep s
 	putNonEmpty(attributes, attributePod, identity.pod)
 	putNonEmpty(attributes, attributeUnit, identity.unit)
 
+	start := w.epoch.start(identity.start, s.WallTime)
 	scope := w.scope(rm, s)
 	scope.Scope().Attributes().PutStr(attributeSweep, sweep)
 	metrics := scope.Metrics()
@@ -119,9 +124,9 @@ func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, sweep s
 		case !w.cgroup[f] || v == arc.Absent:
 		case isLimit(f) && v >= arc.Unlimited:
 		case field.Unit == "s":
-			writePoint(metrics, field, float64(v)/1e9, identity.start, now)
+			writePoint(metrics, field, float64(v)/1e9, start, now)
 		default:
-			writePoint(metrics, field, float64(v), identity.start, now)
+			writePoint(metrics, field, float64(v), start, now)
 		}
 	}
 }

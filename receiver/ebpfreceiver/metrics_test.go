@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/golden"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/pdatatest/pmetrictest"
@@ -24,9 +25,17 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// booted is when the fake machine was booted, in ns since the Unix epoch, opened how
+// long it had been up when its sources were.
+const (
+	booted = int64(1_600_000_000_000_000_000)
+	opened = int64(99_999_999_000_000_000)
+)
+
 func fakeSample(t testing.TB, k *fakeKernel, sequence uint64) *arc.Sample {
 	t.Helper()
-	s := &arc.Sample{Source: "ebpf/one", Sequence: sequence, WallTime: 1_700_000_000_000_000_000 + int64(sequence)*1e8}
+	s := &arc.Sample{Source: "ebpf/one", Sequence: sequence, Taken: opened + int64(time.Second) + int64(sequence)*1e8}
+	s.WallTime = booted + s.Taken
 	require.NoError(t, k.Read(&s.Node))
 	require.NoError(t, k.Sweep(&s.Cgroups))
 	return s
@@ -37,11 +46,11 @@ func fakeWriter(k *fakeKernel, change func(*metadata.MetricsConfig)) *writer {
 	if change != nil {
 		change(&enabled)
 	}
-	var starts [arc.NumNodeFields]pcommon.Timestamp
+	var starts [arc.NumNodeFields]int64
 	for f := range starts {
-		starts[f] = 1_699_999_999_000_000_000
+		starts[f] = opened
 	}
-	starts[arc.NodeCPUBusy] = 1_600_000_000_000_000_000
+	starts[arc.NodeCPUBusy] = 0 // since boot
 	return newWriter("1.2.3", enabled, starts, newIdentities(k, 100))
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.uber.org/zap"
@@ -160,15 +159,13 @@ func (r *ebpfReceiver) newDelivery(src *sources.Sources, handover *sampler.Hando
 	}
 }
 
-// starts returns since when each node counter counts.
-func (r *ebpfReceiver) starts(src *sources.Sources) [arc.NumNodeFields]pcommon.Timestamp {
-	now := r.clock.WallTime()
-	boot := now - r.clock.Now()
-	var starts [arc.NumNodeFields]pcommon.Timestamp
+// starts returns since when each node counter counts (CLOCK_BOOTTIME, ns).
+func (r *ebpfReceiver) starts(src *sources.Sources) [arc.NumNodeFields]int64 {
+	now := r.clock.Now()
+	var starts [arc.NumNodeFields]int64
 	for f := range starts {
-		starts[f] = pcommon.Timestamp(now)
-		if src.SinceBoot[f] {
-			starts[f] = pcommon.Timestamp(boot)
+		if !src.SinceBoot[f] {
+			starts[f] = now
 		}
 	}
 	return starts

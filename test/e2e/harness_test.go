@@ -11,5 +11,5 @@ import (
 
 // TestHarness runs the suite's own instruments alone: it needs no distribution.
 func TestHarness(t *testing.T) {
-	runSuite(t, "6.12", "^TestHarness", []vmtest.File{{Guest: "/bin/guest.test", Host: guestTests(t), Mode: 0o755}})
+	runSuite(t, suite{name: "harness", kernel: "6.12", run: "^TestHarness"}, []vmtest.File{{Guest: "/bin/guest.test", Host: guestTests(t), Mode: 0o755}})
 }

@@ -26,6 +26,8 @@ type Machine struct {
 	Env     []string // in addition to PATH, HOME and TMPDIR
 	// Modules are kernel modules to load beside those that the machine itself needs.
 	Modules []string
+	// Boot are kernel parameters in addition to the machine's own.
+	Boot []string
 	// MemoryMiB (default 2048) and CPUs (default 2) size the machine.
 	MemoryMiB, CPUs int
 	// Timeout (default 5 min) bounds one boot. When it ends the command gets

@@ -117,7 +117,7 @@ func (m *Machine) arguments(image string) []string {
 	fixed := strings.Fields("-nodefaults -no-user-config -display none -no-reboot -serial stdio -accel tcg,thread=multi -cpu max,-cx16" +
 		" -smp " + strconv.Itoa(cpus) + " -m " + strconv.Itoa(memory) +
 		" -chardev socket,id=port,fd=3 -device virtio-serial-pci -device virtserialport,chardev=port,name=" + wire.Port)
-	return append(fixed, "-kernel", m.Kernel.Image, "-initrd", image, "-append", commandLine)
+	return append(fixed, "-kernel", m.Kernel.Image, "-initrd", image, "-append", strings.Join(append([]string{commandLine}, m.Boot...), " "))
 }
 
 // start starts cmd in a thread that lives as long as it, and has the kernel kill

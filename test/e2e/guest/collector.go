@@ -38,6 +38,11 @@ type Setup struct {
 	Role string
 	// Traffic has the traffic of cgroups counted.
 	Traffic bool
+	// Cgroup is where it runs, default "/reflex/collector".
+	Cgroup string
+	// Metrics is a file that receives what the receiver says, as lines of OTLP;
+	// "" for none.
+	Metrics string
 	// Configs are configuration files to use instead of ours.
 	Configs []string
 }
@@ -85,6 +90,10 @@ exporters:
   nop:
   debug:
     verbosity: basic
+{{- if .Metrics}}
+  file:
+    path: {{.Metrics}}
+{{- end}}
 {{- if .Silent}}
   # It accepts and never answers; nothing is ever dropped to make room.
   otlp_grpc:
@@ -109,6 +118,11 @@ service:
     metrics/sibling:
       receivers: [ebpf]
       exporters: [otlp_grpc]
+{{- end}}
+{{- if .Metrics}}
+    metrics/file:
+      receivers: [ebpf]
+      exporters: [file]
 {{- end}}
     metrics/reflex:
       receivers: [reflex]
@@ -155,6 +169,9 @@ func LaunchCollector(t testing.TB, s Setup) *Collector {
 	if s.TTL == 0 {
 		s.TTL = leaseTTL
 	}
+	if s.Cgroup == "" {
+		s.Cgroup = "/reflex/collector"
+	}
 	if s.Configs == nil {
 		var text strings.Builder
 		if err := configuration.Execute(&text, s); err != nil {
@@ -162,7 +179,7 @@ func LaunchCollector(t testing.TB, s Setup) *Collector {
 		}
 		s.Configs = []string{Artefact(t, "collector.yaml", text.String())}
 	}
-	c := &Collector{setup: s, cgroup: MakeCgroup(t, "/reflex/collector")}
+	c := &Collector{setup: s, cgroup: MakeCgroup(t, s.Cgroup)}
 	c.Again(t)
 	return c
 }

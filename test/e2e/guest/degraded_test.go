@@ -67,7 +67,6 @@ var (
 // TestProbeNamesWhatIsMissing compares what reflexctl probe says where everything
 // is there and where one thing is not.
 func TestProbeNamesWhatIsMissing(t *testing.T) {
-	const incomplete = 3 // probe's exit code
 	for name, tc := range map[string]struct {
 		user   User
 		role   string

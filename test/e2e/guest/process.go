@@ -104,6 +104,17 @@ func (p *Process) Kill(t testing.TB) {
 	}
 }
 
+// Stop sends SIGTERM and waits for the end.
+func (p *Process) Stop(t testing.TB) {
+	t.Helper()
+	p.Signal(t, syscall.SIGTERM)
+	select {
+	case <-p.ended:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s did not end", p.Name)
+	}
+}
+
 // Ended returns a channel that is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 

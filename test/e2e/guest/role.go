@@ -4,6 +4,7 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -35,10 +36,14 @@ func playRole() {
 		err = leak(argument)
 	case "neighbour":
 		neighbour()
+	case "spinner":
+		spin()
 	case "without":
 		err = without(argument)
 	case "hiding":
 		err = hiding(argument)
+	case "legacy":
+		err = legacy(argument)
 	case "show":
 		err = show()
 	default:
@@ -107,6 +112,14 @@ func take(n int) ([]byte, error) {
 	return b, nil
 }
 
+// spin uses a CPU for ever.
+func spin() {
+	b := make([]byte, 4096)
+	for {
+		touch(b)
+	}
+}
+
 func touch(b []byte) {
 	for i := 0; i < len(b); i += 4096 {
 		b[i]++
@@ -156,6 +169,44 @@ func hiding(argument string) error {
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_RDONLY, ""); err != nil {
 			return fmt.Errorf("cover %s: %w", dir, err)
 		}
+	}
+	return become(program)
+}
+
+// legacy becomes the program that is the second part of the argument, in a mount
+// namespace where cgroups are mounted as the first part says: "hybrid", v2 without
+// controllers beside v1, as systemd does where it is told to, or "v1", without v2.
+// No controller may be in use in v2.
+func legacy(argument string) error {
+	kind, program, _ := strings.Cut(argument, ":")
+	runtime.LockOSThread()
+	if err := syscall.Unshare(syscall.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare mounts: %w", err)
+	}
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := syscall.Unmount(Root, syscall.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount %s: %w", Root, err)
+	}
+	mount := func(fs, dir, options string) error {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := syscall.Mount(fs, dir, fs, 0, options); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", fs, dir, err)
+		}
+		return nil
+	}
+	err := mount("tmpfs", Root, "mode=0755")
+	for _, controller := range []string{"memory", "cpu", "pids", "blkio"} {
+		err = errors.Join(err, mount("cgroup", Root+"/"+controller, controller))
+	}
+	if kind == "hybrid" {
+		err = errors.Join(err, mount("cgroup2", Root+"/unified", ""))
+	}
+	if err != nil {
+		return err
 	}
 	return become(program)
 }

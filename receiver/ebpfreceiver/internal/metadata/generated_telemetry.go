@@ -133,7 +133,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ReceiverEbpfMissedTicks, err = builder.meter.Int64Counter(
 		"otelcol_receiver_ebpf_missed_ticks",
-		metric.WithDescription("Ticks that were due while an earlier one was still being taken, and were skipped. [Development]"),
+		metric.WithDescription("Ticks that were due while an earlier one was still being taken, or while the machine slept, and were skipped. [Development]"),
 		metric.WithUnit("{tick}"),
 	)
 	errs = errors.Join(errs, err)

@@ -40,7 +40,7 @@ func AssertEqualReceiverEbpfEarlyWakes(t *testing.T, tt *componenttest.Telemetry
 func AssertEqualReceiverEbpfMissedTicks(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_receiver_ebpf_missed_ticks",
-		Description: "Ticks that were due while an earlier one was still being taken, and were skipped. [Development]",
+		Description: "Ticks that were due while an earlier one was still being taken, or while the machine slept, and were skipped. [Development]",
 		Unit:        "{tick}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
