@@ -18,7 +18,7 @@ import (
 )
 
 // kernels are those of the matrix.
-var kernels = []string{"6.1", "6.12"}
+var kernels = []string{"5.10", "6.1", "6.12", "7"}
 
 // buildGuest builds a main package of this module for the guest.
 func buildGuest(t *testing.T, pkg string) string {
