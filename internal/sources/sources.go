@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -174,6 +176,15 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 	}
 	s.Cgroups = sweeper
 	s.closers = append(s.closers, sweeper)
+	s.lackPressure(root)
+}
+
+// lackPressure notes it where the kernel does not count stalls. Before 5.13 it
+// shows the files all the same and refuses to read them.
+func (s *Sources) lackPressure(root string) {
+	if _, err := os.ReadFile(filepath.Join(root, "cpu.pressure")); err != nil {
+		s.lack("PSI of cgroups", err.Error(), "boot with psi=1 on a kernel built with CONFIG_PSI=y")
+	}
 }
 
 // lackControllers notes the controllers, memory excepted, that are not there,

@@ -110,6 +110,7 @@ func TestWithoutTheIteratorCgroupsAreReadFromFiles(t *testing.T) {
 	}
 	assert.True(t, names["iter/cgroup"])
 	assert.True(t, names["memory controller"])
+	assert.True(t, names["PSI of cgroups"], "there is no cpu.pressure")
 }
 
 func TestWhatIsMissingIsNotedOnce(t *testing.T) {
