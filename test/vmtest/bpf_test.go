@@ -1,0 +1,179 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vmtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// expected is what is known of a kernel beforehand, as the tests of
+// internal/sources understand it.
+type expected struct {
+	// Missing are the requirements that are not met, Absent the dimensions that
+	// nobody fills.
+	Missing []string `json:"missing"`
+	Absent  []string `json:"absent"`
+	// Iterator says that cgroups are swept by BPF.
+	Iterator bool `json:"iterator"`
+}
+
+// matrix is what is expected of each kernel. It is the table of docs/sensing.md:
+// what is not as it says, more or less, fails a test.
+var matrix = map[string]expected{
+	"5.10": {
+		Missing: []string{"syscall/sample_node", "iter/cgroup"},
+		Absent:  []string{"system.process.uninterruptible"},
+	},
+	"6.1":  {Iterator: true},
+	"6.12": {Iterator: true},
+	"7":    {Iterator: true},
+}
+
+// testSuite is the tests of a package that are run in the guest.
+type testSuite struct {
+	Name    string
+	Command []string
+	Env     []string
+	pkg     string
+	// passes are tests that would be skipped where something is not there that
+	// should be.
+	passes []string
+}
+
+// suites are what is run on a kernel, in this order.
+func suites(t *testing.T, name string) []testSuite {
+	t.Helper()
+	want := matrix[name]
+	text, err := json.Marshal(expected{append([]string{}, want.Missing...), append([]string{}, want.Absent...), want.Iterator})
+	require.NoError(t, err)
+	// The machine is the test's own: it may be used up.
+	const own = "REFLEX_TEST_EXHAUST=1"
+	events := []string{
+		"TestEventsStandAlone", "TestNodeCountsProcesses", "TestNodeCountsRetransmissions", "TestForksAgreeWithProcStat",
+		"TestNodeCountsConnectionsBegun", "TestNodeTellsWhereConnectionsGo", "TestNodeAgreesWithTheKernelsRetransmissions",
+		"TestSystemCallsAreCountedInTheWindowOnly", "TestSystemCallRateAndEntropyAreTheCallers",
+	}
+	bpf := testSuite{Name: "bpf", pkg: "./bpf", Command: []string{"-test.timeout=290s"}, Env: []string{own}, passes: events}
+	if !want.Iterator {
+		bpf.Command = append(bpf.Command, "-test.run=^("+strings.Join(events, "|")+")$") // the rest would be skipped
+	} else {
+		bpf.Env = append(bpf.Env, "REFLEX_REQUIRE_BPF=1")
+		bpf.passes = append(bpf.passes, "TestNodeSeesMemoryRunOut", "TestPagesSwappedAreCounted",
+			"TestSweepCountsTasks", "TestSweepSeesAQuotaUsedUp", "TestSweepSeesSwap", "TestSweepSeesStallsOnMemoryAndIO")
+	}
+	sources := testSuite{
+		Name: "sources", pkg: "./internal/sources",
+		Command: []string{"-test.timeout=90s"},
+		Env:     []string{own, "REFLEX_REQUIRE_BPF=1", "REFLEX_TEST_EXPECTED=" + string(text)},
+		passes:  []string{"TestTheKernelGivesWhatIsExpectedOfIt", "TestASweepByFilesAgreesWithTheFilesUnderLoad", "TestBPFAgreesWithProc"},
+	}
+	cgroupstat := testSuite{
+		Name: "cgroupstat", pkg: "./receiver/ebpfreceiver/internal/cgroupstat",
+		Command: []string{"-test.run=^TestTheKernelCountsWhatTheLoadDoes$", "-test.timeout=60s"},
+		Env:     []string{"REFLEX_TEST_DISK=/dev/nullb0"},
+		passes:  []string{"TestTheKernelCountsWhatTheLoadDoes"},
+	}
+	guard := testSuite{ // a real lease needs cgroup v2 with the memory controller
+		Name: "guard", pkg: "./internal/guard",
+		Command: []string{"-test.run=^TestALeaseOnTheKernel$", "-test.timeout=60s"},
+		passes:  []string{"TestALeaseOnTheKernel"},
+	}
+	return []testSuite{sources, cgroupstat, guard, bpf} // the last uses the machine up
+}
+
+// TestOnDebianKernels runs, on each kernel of the matrix, the tests that compare
+// with the kernel's own word, as they are: what passes on the kernel that happens
+// to run here need not on another. One boot serves them all.
+func TestOnDebianKernels(t *testing.T) {
+	cat, runner := buildGuest(t, "./internal/guestprobe"), buildGuest(t, "./internal/suites")
+	binaries := map[string]string{}
+	for _, s := range suites(t, kernels[0]) {
+		binaries[s.pkg] = compileTests(t, "../..", s.pkg)
+	}
+	for _, name := range kernels {
+		t.Run(name, func(t *testing.T) {
+			k := fetch(t, name)
+			all := suites(t, name)
+			files := []File{{Guest: "/bin/suites", Host: runner}, {Guest: "/bin/cat", Host: cat}}
+			for i, s := range all {
+				guest := "/bin/" + s.Name + ".test"
+				files = append(files, File{Guest: guest, Host: binaries[s.pkg]})
+				all[i].Command = append([]string{guest, "-test.v"}, s.Command...)
+			}
+			plan, err := json.Marshal(all)
+			require.NoError(t, err)
+			var output bytes.Buffer
+			m := &Machine{
+				Kernel:  k,
+				Files:   append(files, File{Guest: "/etc/suites.json", Data: plan}),
+				Command: []string{"/bin/suites", "/etc/suites.json"},
+				Output:  &output, Timeout: 8 * time.Minute,
+				Modules: []string{"null_blk"}, // a disk, and what is swapped to
+			}
+			_, err = m.Run(context.Background(), "")
+			require.NoError(t, err, "%s", output.String())
+			said := cut(output.String())
+			for _, s := range all {
+				t.Run(s.Name, func(t *testing.T) {
+					require.Contains(t, said, s.Name, "%s", output.String())
+					got := said[s.Name]
+					t.Log(got.output)
+					assert.Zero(t, got.exit)
+					for _, test := range s.passes {
+						assert.Contains(t, got.output, "--- PASS: "+test+" ")
+					}
+				})
+			}
+		})
+	}
+}
+
+// outcome is what a suite said and ended with.
+type outcome struct {
+	output string
+	exit   int
+}
+
+var suiteEnds = regexp.MustCompile(`(?m)^suites: (\w+) exits with (\d+) after .*\n`)
+
+// cut cuts what a machine said at the ends of its suites.
+func cut(output string) map[string]outcome {
+	said := map[string]outcome{}
+	begin := 0
+	for _, at := range suiteEnds.FindAllStringSubmatchIndex(output, -1) {
+		exit, _ := strconv.Atoi(output[at[4]:at[5]])
+		said[output[at[2]:at[3]]] = outcome{strings.TrimSpace(output[begin:at[1]]), exit}
+		begin = at[1]
+	}
+	return said
+}
+
+// compileTests builds the test binary of a package of the module in dir.
+func compileTests(t *testing.T, dir, pkg string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), filepath.Base(pkg)+".test")
+	cmd := exec.Command("go", "test", "-c", "-o", binary, pkg)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	if _, err := os.Stat(binary); errors.Is(err, os.ErrNotExist) {
+		t.Skipf("%s has no tests", pkg) // go test -c writes nothing then
+	}
+	return binary
+}
