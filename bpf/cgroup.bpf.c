@@ -323,12 +323,24 @@ static __always_inline void read_controllers(struct cgroup *cgrp, bool root, str
 	(*(const u64 *)((const void *)(group) + bpf_core_field_offset(struct psi_group, total) +   \
 			bpf_core_enum_value(enum psi_states, name) * 8ULL))
 
-/* populated is cgroup_is_populated(): somebody lives here or below. */
+/*
+ * populated is cgroup_is_populated(): somebody lives here or below. Of a kernel
+ * that does not tell it is true: to look in vain costs time only.
+ */
 static __always_inline bool populated(const struct cgroup *cgrp)
 {
-	return cgrp->nr_populated_csets + cgrp->nr_populated_domain_children +
-		       cgrp->nr_populated_threaded_children >
-	       0;
+	const struct cgroup___populated *before = (const void *)cgrp;
+
+	if (bpf_core_field_exists(cgrp->self.nr_populated_csets) &&
+	    bpf_core_field_exists(cgrp->self.nr_populated_children))
+		return cgrp->self.nr_populated_csets + cgrp->self.nr_populated_children > 0;
+	if (bpf_core_field_exists(before->nr_populated_csets) &&
+	    bpf_core_field_exists(before->nr_populated_domain_children) &&
+	    bpf_core_field_exists(before->nr_populated_threaded_children))
+		return before->nr_populated_csets + before->nr_populated_domain_children +
+			       before->nr_populated_threaded_children >
+		       0;
+	return true;
 }
 
 SEC("iter/cgroup")

@@ -79,6 +79,7 @@ func OpenNode() (*Node, error) {
 }
 
 func (n *Node) open() error {
+	_ = raiseLimit() // what fails for it says so
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
 		return fmt.Errorf("load the kernel's BTF: %w", classify(err))

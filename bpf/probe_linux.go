@@ -27,6 +27,7 @@ const (
 	remedyTracepoint = "boot a kernel that has this tracepoint; nothing else depends on it"
 	remedyCapability = "run with CAP_BPF and CAP_PERFMON: setcap cap_bpf,cap_perfmon+ep on the binary, AmbientCapabilities=CAP_BPF CAP_PERFMON in the unit, or securityContext.capabilities.add: [BPF, PERFMON]"
 	remedyForbidden  = "the capabilities are there: allow the bpf system call in the seccomp or AppArmor profile, and boot without lockdown=confidentiality"
+	remedyLimit      = "let it lock memory, as which the memory of BPF counts before Linux 5.11: LimitMEMLOCK=infinity in the unit, or CAP_SYS_RESOURCE"
 	remedyPSI        = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
 	remedyBandwidth  = "boot a kernel built with CONFIG_CFS_BANDWIDTH=y"
 	remedySchedstats = "boot a kernel built with CONFIG_SCHEDSTATS=y"
@@ -121,14 +122,16 @@ func Lacking(name string, err error) Requirement { return failed(name, err) }
 
 // failed is the requirement that err leaves unmet.
 func failed(name string, err error) Requirement {
-	r := failedAs(name, err, privileged())
+	r := failedAs(name, err, privileged(), raiseLimit() != nil)
 	if types := probeBTF(); r.Remedy == remedyKernel && !types.Present {
 		r.Remedy = types.Remedy // a newer kernel without would not help
 	}
 	return r
 }
 
-func failedAs(name string, err error, privileged bool) Requirement {
+// failedAs is failed in a process that is privileged or not, and whose locked
+// memory is limited where that limits BPF or is not.
+func failedAs(name string, err error, privileged, limited bool) Requirement {
 	r := Requirement{Name: name, Cause: cause(err), Remedy: remedyReport}
 	switch {
 	case errors.Is(err, errNotUnified):
@@ -142,6 +145,8 @@ func failedAs(name string, err error, privileged bool) Requirement {
 		// good programs, and the library suspects the limit on locked memory.
 		r.Remedy = remedyCapability
 		r.Cause = strings.ReplaceAll(r.Cause, suspectedLimit, "")
+	case errors.Is(err, os.ErrPermission) && limited:
+		r.Remedy = remedyLimit
 	case errors.Is(err, os.ErrPermission):
 		r.Remedy = remedyForbidden
 	}

@@ -164,6 +164,19 @@ func openNode(t testing.TB) *Node {
 	return n
 }
 
+// needSampler skips the test on a kernel that does not give what the node program
+// needs, and of which only events are told.
+func needSampler(t testing.TB, n *Node) {
+	t.Helper()
+	if n.run.program != 0 {
+		return
+	}
+	if mustRun() {
+		t.Fatalf("the node program is not there: %+v", n.Missing())
+	}
+	t.Skipf("the node program is not there: %+v", n.Missing())
+}
+
 // read reads the node and skips the test if field is not among what it gives.
 func read(t testing.TB, n *Node, field arc.NodeField) float64 {
 	t.Helper()

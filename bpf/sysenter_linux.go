@@ -73,6 +73,7 @@ func (s *Syscalls) open() (link.Link, error) {
 }
 
 func (s *Syscalls) load() error {
+	_ = raiseLimit() // what fails for it says so
 	kernel, err := btf.LoadKernelSpec()
 	if err != nil {
 		return fmt.Errorf("load the kernel's BTF: %w", classify(err))

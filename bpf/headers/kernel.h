@@ -171,6 +171,8 @@ struct cgroup;
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
 	struct cgroup_subsys_state *parent;
+	int nr_populated_csets;    /* in 7.3, see cgroup___populated */
+	int nr_populated_children;
 };
 
 enum cgroup_subsys_id {
@@ -181,9 +183,6 @@ enum cgroup_subsys_id {
 
 struct cgroup {
 	struct cgroup_subsys_state self;
-	int nr_populated_csets;
-	int nr_populated_domain_children;
-	int nr_populated_threaded_children;
 	struct kernfs_node *kn;
 	struct cgroup_subsys_state *subsys[1];
 	struct cgroup_rstat_base_cpu *rstat_base_cpu; /* 6.16 */
@@ -194,6 +193,13 @@ struct cgroup {
 
 struct cgroup___rstat {
 	struct cgroup_rstat_cpu *rstat_cpu;
+};
+
+/* Before every state of a controller counted who lives in it (not yet in 6.18). */
+struct cgroup___populated {
+	int nr_populated_csets;
+	int nr_populated_domain_children;
+	int nr_populated_threaded_children;
 };
 
 typedef struct {

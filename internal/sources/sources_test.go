@@ -111,6 +111,7 @@ func TestWithoutTheIteratorCgroupsAreReadFromFiles(t *testing.T) {
 	assert.True(t, names["iter/cgroup"])
 	assert.True(t, names["cgroup_skb"], "files do not tell traffic")
 	assert.True(t, names["memory controller"])
+	assert.True(t, names["PSI of cgroups"], "there is no cpu.pressure")
 }
 
 func TestWhatIsMissingIsNotedOnce(t *testing.T) {

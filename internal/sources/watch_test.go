@@ -21,23 +21,6 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/wake"
 )
 
-// TestMain lets the test binary take memory until the kernel kills it.
-func TestMain(m *testing.M) {
-	if os.Getenv("REFLEX_TEST_EXHAUST") == "child" {
-		_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
-		for {
-			memory := make([]byte, 16<<20)
-			for i := 0; i < len(memory); i += 4096 {
-				memory[i] = 1
-			}
-			held = append(held, memory)
-		}
-	}
-	os.Exit(m.Run())
-}
-
-var held [][]byte
-
 // everyStall reads the stalls and nothing else.
 type everyStall struct{}
 
@@ -179,7 +162,7 @@ func TestAnOOMKillIsSeen(t *testing.T) {
 	s := Open(Settings{NodeOnly: true, EarlyWake: true}, new(sampler.SystemClock))
 	defer s.Close()
 	command := exec.Command("/proc/self/exe")
-	command.Env = append(os.Environ(), "REFLEX_TEST_EXHAUST=child")
+	command.Env = append(os.Environ(), "REFLEX_TEST_LOAD=exhaust")
 	require.NoError(t, command.Start())
 	var begun wake.Causes
 	for end := time.Now().Add(2 * time.Minute); !begun.Has(wake.OOMKill) && time.Now().Before(end); time.Sleep(wake.Every) {

@@ -6,10 +6,13 @@ package vmtest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,115 +21,159 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBPFProgramsOnDebianKernels runs the BPF package's tests, as they are, on
-// each kernel of the matrix: what passes on the kernel that happens to run here
-// need not load on another.
-func TestBPFProgramsOnDebianKernels(t *testing.T) {
-	binary, cat := compileTests(t, "../..", "./bpf"), buildGuest(t, "./internal/guestprobe")
+// expected is what is known of a kernel beforehand, as the tests of
+// internal/sources understand it.
+type expected struct {
+	// Missing are the requirements that are not met, Absent the dimensions that
+	// nobody fills.
+	Missing []string `json:"missing"`
+	Absent  []string `json:"absent"`
+	// Iterator says that cgroups are swept by BPF.
+	Iterator bool `json:"iterator"`
+}
+
+// matrix is what is expected of each kernel. It is the table of docs/sensing.md:
+// what is not as it says, more or less, fails a test.
+var matrix = map[string]expected{
+	"5.10": {
+		Missing: []string{"syscall/sample_node", "iter/cgroup"},
+		Absent:  []string{"system.process.uninterruptible"},
+	},
+	"6.1":  {Iterator: true},
+	"6.12": {Iterator: true},
+}
+
+// testSuite is the tests of a package that are run in the guest.
+type testSuite struct {
+	Name    string
+	Command []string
+	Env     []string
+	pkg     string
+	// passes are tests that would be skipped where something is not there that
+	// should be.
+	passes []string
+}
+
+// suites are what is run on a kernel, in this order.
+func suites(t *testing.T, name string) []testSuite {
+	t.Helper()
+	want := matrix[name]
+	text, err := json.Marshal(expected{append([]string{}, want.Missing...), append([]string{}, want.Absent...), want.Iterator})
+	require.NoError(t, err)
+	// The machine is the test's own: it may be used up.
+	const own = "REFLEX_TEST_EXHAUST=1"
+	events := []string{
+		"TestEventsStandAlone", "TestNodeCountsProcesses", "TestNodeCountsRetransmissions", "TestForksAgreeWithProcStat",
+		"TestNodeCountsConnectionsBegun", "TestNodeTellsWhereConnectionsGo", "TestNodeAgreesWithTheKernelsRetransmissions",
+		"TestSystemCallsAreCountedInTheWindowOnly", "TestSystemCallRateAndEntropyAreTheCallers",
+	}
+	bpf := testSuite{Name: "bpf", pkg: "./bpf", Command: []string{"-test.timeout=290s"}, Env: []string{own}, passes: events}
+	if !want.Iterator {
+		bpf.Command = append(bpf.Command, "-test.run=^("+strings.Join(events, "|")+")$") // the rest would be skipped
+	} else {
+		bpf.Env = append(bpf.Env, "REFLEX_REQUIRE_BPF=1")
+		bpf.passes = append(bpf.passes, "TestNodeSeesMemoryRunOut", "TestPagesSwappedAreCounted",
+			"TestSweepCountsTasks", "TestSweepSeesAQuotaUsedUp", "TestSweepSeesSwap", "TestSweepSeesStallsOnMemoryAndIO")
+	}
+	sources := testSuite{
+		Name: "sources", pkg: "./internal/sources",
+		Command: []string{"-test.timeout=170s"},
+		Env:     []string{own, "REFLEX_REQUIRE_BPF=1", "REFLEX_TEST_EXPECTED=" + string(text)},
+		passes:  []string{"TestTheKernelGivesWhatIsExpectedOfIt", "TestASweepByFilesAgreesWithTheFilesUnderLoad", "TestBPFAgreesWithProc"},
+	}
+	wakes := []string{"TestWithoutBPFStallsAreSeenByTriggers"}
+	if want.Iterator {
+		wakes = append(wakes, "TestBPFSeesEveryCause", "TestAnOOMKillIsSeen", "TestTrafficOfCgroupsIsCountedWhenWanted", "TestTheEffectOfAProgramThatIsRefused")
+		sources.passes = append(sources.passes, wakes...)
+	} else {
+		sources.passes = append(sources.passes, wakes...)
+		sources.Command = append(sources.Command, "-test.run=^("+strings.Join(sources.passes, "|")+")$") // the rest would fail
+	}
+	wake := testSuite{
+		Name: "wake", pkg: "./internal/wake",
+		Command: []string{"-test.run=^(TestAStallTriggers|TestWhoIsPrivilegedIsGrantedTheShortWindow|TestAnybodyIsGrantedALongerWindow)$", "-test.timeout=90s"},
+		Env:     []string{own},
+		passes:  []string{"TestAStallTriggers", "TestWhoIsPrivilegedIsGrantedTheShortWindow"},
+	}
+	cgroupstat := testSuite{
+		Name: "cgroupstat", pkg: "./receiver/ebpfreceiver/internal/cgroupstat",
+		Command: []string{"-test.run=^TestTheKernelCountsWhatTheLoadDoes$", "-test.timeout=60s"},
+		Env:     []string{"REFLEX_TEST_DISK=/dev/nullb0"},
+		passes:  []string{"TestTheKernelCountsWhatTheLoadDoes"},
+	}
+	guard := testSuite{ // a real lease needs cgroup v2 with the memory controller
+		Name: "guard", pkg: "./internal/guard",
+		Command: []string{"-test.run=^TestALeaseOnTheKernel$", "-test.timeout=60s"},
+		passes:  []string{"TestALeaseOnTheKernel"},
+	}
+	return []testSuite{wake, sources, cgroupstat, guard, bpf} // the last uses the machine up
+}
+
+// TestOnDebianKernels runs, on each kernel of the matrix, the tests that compare
+// with the kernel's own word, as they are: what passes on the kernel that happens
+// to run here need not on another. One boot serves them all.
+func TestOnDebianKernels(t *testing.T) {
+	cat, runner := buildGuest(t, "./internal/guestprobe"), buildGuest(t, "./internal/suites")
+	binaries := map[string]string{}
+	for _, s := range suites(t, kernels[0]) {
+		binaries[s.pkg] = compileTests(t, "../..", s.pkg)
+	}
 	for _, name := range kernels {
 		t.Run(name, func(t *testing.T) {
+			k := fetch(t, name)
+			all := suites(t, name)
+			files := []File{{Guest: "/bin/suites", Host: runner}, {Guest: "/bin/cat", Host: cat}}
+			for i, s := range all {
+				guest := "/bin/" + s.Name + ".test"
+				files = append(files, File{Guest: guest, Host: binaries[s.pkg]})
+				all[i].Command = append([]string{guest, "-test.v"}, s.Command...)
+			}
+			plan, err := json.Marshal(all)
+			require.NoError(t, err)
 			var output bytes.Buffer
 			m := &Machine{
-				Kernel:  fetch(t, name),
-				Files:   []File{{Guest: "/bin/tests", Host: binary}, {Guest: "/bin/cat", Host: cat}},
-				Command: []string{"/bin/tests", "-test.v", "-test.timeout=290s"},
-				// The machine is the test's own: its memory may run out.
-				Env:    []string{"REFLEX_REQUIRE_BPF=1", "REFLEX_TEST_EXHAUST=1"},
-				Output: &output, Timeout: 5 * time.Minute,
-				Modules: []string{"null_blk"}, // what is swapped to
+				Kernel:  k,
+				Files:   append(files, File{Guest: "/etc/suites.json", Data: plan}),
+				Command: []string{"/bin/suites", "/etc/suites.json"},
+				Output:  &output, Timeout: 8 * time.Minute,
+				Modules: []string{"null_blk"}, // a disk, and what is swapped to
 			}
-			exit, err := m.Run(context.Background(), "")
+			_, err = m.Run(context.Background(), "")
 			require.NoError(t, err, "%s", output.String())
-			assert.Zero(t, exit)
-			for _, test := range []string{
-				"TestNodeSeesMemoryRunOut",
-				"TestSweepCountsTasks", "TestSweepSeesAQuotaUsedUp", "TestSweepSeesSwap", "TestSweepSeesStallsOnMemoryAndIO", // skipped without the controllers
-			} {
-				assert.Contains(t, output.String(), "--- PASS: "+test)
+			said := cut(output.String())
+			for _, s := range all {
+				t.Run(s.Name, func(t *testing.T) {
+					require.Contains(t, said, s.Name, "%s", output.String())
+					got := said[s.Name]
+					t.Log(got.output)
+					assert.Zero(t, got.exit)
+					for _, test := range s.passes {
+						assert.Contains(t, got.output, "--- PASS: "+test+" ")
+					}
+				})
 			}
-			t.Log(output.String())
 		})
 	}
 }
 
-// TestEarlyWakeOnDebianKernels has a process killed for want of memory, and PSI
-// triggers set by whoever may and may not have a short window.
-func TestEarlyWakeOnDebianKernels(t *testing.T) {
-	for _, of := range []struct {
-		pkg    string
-		passes []string
-	}{
-		{"./internal/sources", []string{"TestBPFSeesEveryCause", "TestAnOOMKillIsSeen", "TestWithoutBPFStallsAreSeenByTriggers"}},
-		{"./internal/wake", []string{"TestAStallTriggers", "TestWhoIsPrivilegedIsGrantedTheShortWindow"}},
-	} {
-		binary := compileTests(t, "../..", of.pkg)
-		run := "-test.run=^(" + strings.Join(of.passes, "|") + "|TestAnybodyIsGrantedALongerWindow)$"
-		for _, name := range kernels {
-			t.Run(name+"/"+filepath.Base(of.pkg), func(t *testing.T) {
-				var output bytes.Buffer
-				m := &Machine{
-					Kernel:  fetch(t, name),
-					Files:   []File{{Guest: "/bin/tests", Host: binary}},
-					Command: []string{"/bin/tests", "-test.v", run, "-test.timeout=170s"},
-					// The machine is the test's own: its memory may run out.
-					Env:    []string{"REFLEX_REQUIRE_BPF=1", "REFLEX_TEST_EXHAUST=1"},
-					Output: &output, Timeout: 3 * time.Minute,
-				}
-				exit, err := m.Run(context.Background(), "")
-				require.NoError(t, err, "%s", output.String())
-				assert.Zero(t, exit, "%s", output.String())
-				for _, test := range of.passes {
-					assert.Contains(t, output.String(), "--- PASS: "+test, "%s", output.String())
-				}
-				t.Log(output.String())
-			})
-		}
-	}
+// outcome is what a suite said and ended with.
+type outcome struct {
+	output string
+	exit   int
 }
 
-// TestCgroupFilesOnDebianKernels compares what is read of a cgroup's files with
-// what a load in it is known to do.
-func TestCgroupFilesOnDebianKernels(t *testing.T) {
-	binary := compileTests(t, "../..", "./receiver/ebpfreceiver/internal/cgroupstat")
-	for _, name := range kernels {
-		t.Run(name, func(t *testing.T) {
-			var output bytes.Buffer
-			m := &Machine{
-				Kernel:  fetch(t, name),
-				Files:   []File{{Guest: "/bin/tests", Host: binary}},
-				Command: []string{"/bin/tests", "-test.v", "-test.run=^TestTheKernelCountsWhatTheLoadDoes$", "-test.timeout=60s"},
-				Modules: []string{"null_blk"},
-				Env:     []string{"REFLEX_TEST_DISK=/dev/nullb0"},
-				Output:  &output, Timeout: 2 * time.Minute,
-			}
-			exit, err := m.Run(context.Background(), "")
-			require.NoError(t, err, "%s", output.String())
-			assert.Zero(t, exit, "%s", output.String())
-			assert.Contains(t, output.String(), "--- PASS: TestTheKernelCountsWhatTheLoadDoes", "%s", output.String())
-			t.Log(output.String())
-		})
-	}
-}
+var suiteEnds = regexp.MustCompile(`(?m)^suites: (\w+) exits with (\d+) after .*\n`)
 
-// TestGuardOnDebianKernels runs the guard's test of a real lease, which needs
-// cgroup v2 with the memory controller and skips where there is none.
-func TestGuardOnDebianKernels(t *testing.T) {
-	binary := compileTests(t, "../..", "./internal/guard")
-	for _, name := range kernels {
-		t.Run(name, func(t *testing.T) {
-			var output bytes.Buffer
-			m := &Machine{
-				Kernel:  fetch(t, name),
-				Files:   []File{{Guest: "/bin/tests", Host: binary}},
-				Command: []string{"/bin/tests", "-test.v", "-test.run=^TestALeaseOnTheKernel$", "-test.timeout=60s"},
-				Output:  &output, Timeout: 2 * time.Minute,
-			}
-			exit, err := m.Run(context.Background(), "")
-			require.NoError(t, err, "%s", output.String())
-			assert.Zero(t, exit, "%s", output.String())
-			assert.Contains(t, output.String(), "--- PASS: TestALeaseOnTheKernel", "%s", output.String())
-		})
+// cut cuts what a machine said at the ends of its suites.
+func cut(output string) map[string]outcome {
+	said := map[string]outcome{}
+	begin := 0
+	for _, at := range suiteEnds.FindAllStringSubmatchIndex(output, -1) {
+		exit, _ := strconv.Atoi(output[at[4]:at[5]])
+		said[output[at[2]:at[3]]] = outcome{strings.TrimSpace(output[begin:at[1]]), exit}
+		begin = at[1]
 	}
+	return said
 }
 
 // compileTests builds the test binary of a package of the module in dir.

@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,22 +31,31 @@ const (
 	aptAttempts = 3
 )
 
-// debianSuites maps the names that Fetch takes to the Debian release whose
-// stable kernel that is.
-var debianSuites = map[string]string{"6.1": "bookworm", "6.12": "trixie"}
+// suite is a release in Debian's archive, and the one of its security updates, ""
+// if it has none.
+type suite struct{ name, security string }
+
+// debianSuites maps the names that Fetch takes to the release whose newest cloud
+// kernel is meant. Which that is today, the archive's index says.
+var debianSuites = map[string]suite{
+	"5.10": {"bullseye", "bullseye-security"},
+	"6.1":  {"bookworm", "bookworm-security"},
+	"6.12": {"trixie", "trixie-security"},
+	"7":    {"trixie-backports", ""},
+}
 
 // fetchDebian returns the cached cloud kernel of a suite, or downloads it.
 func fetchDebian(ctx context.Context, name string, log io.Writer) (Kernel, error) {
 	suite, ok := debianSuites[name]
 	if !ok {
-		return Kernel{}, errors.New(`unknown name (there are "6.1" and "6.12")`)
+		return Kernel{}, fmt.Errorf("unknown name (there are %s)", strings.Join(slices.Sorted(maps.Keys(debianSuites)), ", "))
 	}
 	unlock, err := lock(ctx, "fetch", func() { fmt.Fprintln(log, "vmtest: waiting for another download") })
 	if err != nil {
 		return Kernel{}, err
 	}
 	defer unlock()
-	dir, err := cacheDir(suite)
+	dir, err := cacheDir(suite.name)
 	if err != nil {
 		return Kernel{}, err
 	}
@@ -56,12 +67,12 @@ func fetchDebian(ctx context.Context, name string, log io.Writer) (Kernel, error
 			return k, nil
 		}
 	}
-	deb, err := downloadKernel(ctx, dir, suite, log)
+	debs, err := downloadKernel(ctx, dir, suite, log)
 	if err != nil {
 		return Kernel{}, err
 	}
-	tree := strings.TrimSuffix(deb, ".deb")
-	if err := unpack(ctx, deb, tree); err != nil {
+	tree := strings.TrimSuffix(debs[0], ".deb")
+	if err := unpack(ctx, debs, tree); err != nil {
 		return Kernel{}, err
 	}
 	k, err := openPackage(tree)
@@ -77,8 +88,13 @@ func fetchDebian(ctx context.Context, name string, log io.Writer) (Kernel, error
 
 // openPackage opens the kernel in an unpacked image package.
 func openPackage(tree string) (Kernel, error) {
-	images, err := filepath.Glob(filepath.Join(tree, "boot", "vmlinuz-*"))
-	if err != nil || len(images) != 1 {
+	var images []string
+	// Since 7.0 the image lies beside its modules.
+	for _, pattern := range []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"} {
+		found, _ := filepath.Glob(filepath.Join(tree, pattern))
+		images = append(images, found...)
+	}
+	if len(images) != 1 {
 		return Kernel{}, fmt.Errorf("%s holds %d kernels, not one", filepath.Base(tree), len(images))
 	}
 	release, err := readRelease(images[0])
@@ -95,15 +111,17 @@ func openPackage(tree string) (Kernel, error) {
 	return Kernel{}, fmt.Errorf("%s holds no modules for %s", filepath.Base(tree), release)
 }
 
-// unpack extracts a package into tree, all or nothing.
-func unpack(ctx context.Context, deb, tree string) error {
+// unpack extracts packages into tree, all or nothing.
+func unpack(ctx context.Context, debs []string, tree string) error {
 	tmp, err := os.MkdirTemp(filepath.Dir(tree), "unpack-")
 	if err != nil {
-		return fmt.Errorf("unpack %s: %w", filepath.Base(deb), err)
+		return fmt.Errorf("unpack %s: %w", filepath.Base(tree), err)
 	}
 	defer os.RemoveAll(tmp)
-	if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", deb, tmp).CombinedOutput(); err != nil {
-		return fmt.Errorf("unpack %s: %w: %s", filepath.Base(deb), err, bytes.TrimSpace(out))
+	for _, deb := range debs {
+		if out, err := exec.CommandContext(ctx, "dpkg-deb", "-x", deb, tmp).CombinedOutput(); err != nil {
+			return fmt.Errorf("unpack %s: %w: %s", filepath.Base(deb), err, bytes.TrimSpace(out))
+		}
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
@@ -114,43 +132,68 @@ func unpack(ctx context.Context, deb, tree string) error {
 	if err := publish(tmp, tree); err != nil {
 		return err
 	}
-	return os.Remove(deb)
+	for _, deb := range debs {
+		err = errors.Join(err, os.Remove(deb))
+	}
+	return err
 }
 
-var imageDependency = regexp.MustCompile(`(?m)^Depends:.*?\b(linux-image-[^ ,]+)`)
+var (
+	imageDependency = regexp.MustCompile(`(?m)^Depends:.*?\b(linux-image-[^ ,]+)`)
+	// Since 7.0 the image package is empty and depends on its parts: the image,
+	// the modules, and the list of what is built in (base).
+	partDependency = regexp.MustCompile(`\b(linux-(?:binary|modules|base)-\d[^ ,]+)`)
+)
 
-// downloadKernel has apt fetch the package of the suite's current cloud kernel
-// into dir and returns its path. apt verifies it against Debian's archive keys.
-func downloadKernel(ctx context.Context, dir, suite string, log io.Writer) (string, error) {
+// downloadKernel has apt fetch the packages of the suite's current cloud kernel
+// into dir and returns their paths. apt verifies them against Debian's archive
+// keys.
+func downloadKernel(ctx context.Context, dir string, suite suite, log io.Writer) ([]string, error) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return "", fmt.Errorf("apt-get not found: set %s to a bzImage instead", KernelEnv)
+		return nil, fmt.Errorf("apt-get not found: set %s to a bzImage instead", KernelEnv)
 	}
 	if _, err := os.Stat(debianKeyring); err != nil {
-		return "", fmt.Errorf("no keys to verify Debian's archive (apt-get install debian-archive-keyring), or set %s", KernelEnv)
+		return nil, fmt.Errorf("no keys to verify Debian's archive (apt-get install debian-archive-keyring), or set %s", KernelEnv)
 	}
 	a, err := newApt(ctx, dir, suite, log)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if _, err := a.run(ctx, "apt-get", "update"); err != nil {
-		return "", err
+		return nil, err
 	}
-	meta, err := a.run(ctx, "apt-cache", "show", "--no-all-versions", "linux-image-cloud-amd64")
+	image, err := a.dependencies(ctx, "linux-image-cloud-amd64", imageDependency)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	m := imageDependency.FindSubmatch(meta)
-	if m == nil {
-		return "", fmt.Errorf("%s has no cloud kernel", suite)
+	if len(image) == 0 {
+		return nil, fmt.Errorf("the archive's %s has no cloud kernel", suite.name)
 	}
-	if _, err := a.run(ctx, "apt-get", "download", string(m[1])); err != nil {
-		return "", err
+	packages, err := a.dependencies(ctx, image[0], partDependency)
+	if err != nil {
+		return nil, err
 	}
-	debs, err := filepath.Glob(filepath.Join(dir, string(m[1])+"_*.deb"))
-	if err != nil || len(debs) != 1 {
-		return "", fmt.Errorf("%d packages of %s after the download, not one", len(debs), m[1])
+	if len(packages) == 0 {
+		packages = image
 	}
-	return debs[0], nil
+	var debs []string
+	for _, pkg := range packages {
+		files := filepath.Join(dir, pkg+"_*.deb")
+		// What an attempt that was cut short has left may be of an older revision.
+		stale, _ := filepath.Glob(files)
+		for _, file := range stale {
+			_ = os.Remove(file)
+		}
+		if _, err := a.run(ctx, "apt-get", "download", pkg); err != nil {
+			return nil, err
+		}
+		found, err := filepath.Glob(files)
+		if err != nil || len(found) != 1 {
+			return nil, fmt.Errorf("%d packages of %s after the download, not one", len(found), pkg)
+		}
+		debs = append(debs, found[0])
+	}
+	return debs, nil
 }
 
 // apt runs apt's client with a configuration of its own: private lists, cache,
@@ -165,7 +208,7 @@ type apt struct {
 // reach an archive: proxies, certificates, tolerance for a clock that is off.
 var transport = regexp.MustCompile(`^Acquire::(https?|Check-|ForceIPv)`)
 
-func newApt(ctx context.Context, dir, suite string, log io.Writer) (*apt, error) {
+func newApt(ctx context.Context, dir string, suite suite, log io.Writer) (*apt, error) {
 	root := filepath.Join(dir, "apt")
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
@@ -196,8 +239,10 @@ Acquire::Languages "none";
 	if mirror == "" {
 		mirror = debianMirror
 	}
-	sources := fmt.Sprintf("deb [signed-by=%[1]s] %[2]s %[3]s main\ndeb [signed-by=%[1]s] %[4]s %[3]s-security main\n",
-		debianKeyring, mirror, suite, debianSecurity)
+	sources := fmt.Sprintf("deb [signed-by=%s] %s %s main\n", debianKeyring, mirror, suite.name)
+	if suite.security != "" {
+		sources += fmt.Sprintf("deb [signed-by=%s] %s %s main\n", debianKeyring, debianSecurity, suite.security)
+	}
 	a := &apt{dir: dir, config: filepath.Join(root, "apt.conf"), log: log}
 	for path, text := range map[string]string{
 		a.config:                               conf.String(),
@@ -209,6 +254,27 @@ Acquire::Languages "none";
 		}
 	}
 	return a, nil
+}
+
+// dependencies returns what pattern names in what apt knows of the newest version
+// of a package.
+func (a *apt) dependencies(ctx context.Context, pkg string, pattern *regexp.Regexp) ([]string, error) {
+	meta, err := a.run(ctx, "apt-cache", "show", "--no-all-versions", pkg)
+	if err != nil {
+		return nil, err
+	}
+	return named(meta, pattern), nil
+}
+
+// named returns what the group of pattern finds, each once.
+func named(meta []byte, pattern *regexp.Regexp) []string {
+	var names []string
+	for _, m := range pattern.FindAllSubmatch(meta, -1) {
+		if name := string(m[1]); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // run runs one command of apt in the private directory, again when it fails or

@@ -30,8 +30,8 @@ type Kernel struct {
 	Modules string // directory that holds kernel/, "" when everything is built in
 }
 
-// Fetch returns the kernel called name ("6.1" or "6.12"), downloading it on
-// first use; progress goes to log, which may be nil. KernelEnv overrides it.
+// Fetch returns the kernel called name ("5.10", "6.1", "6.12", or "7" for the
+// newest that Debian backports to its stable release), downloading it on first use; progress goes to log, which may be nil. KernelEnv overrides it.
 // An error that wraps [ErrNoKernel] means that the kernel cannot be had here.
 func Fetch(ctx context.Context, name string, log io.Writer) (Kernel, error) {
 	if log == nil {

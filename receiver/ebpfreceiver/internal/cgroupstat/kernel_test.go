@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,7 +32,7 @@ const (
 	loadChunk  = 64 << 10
 	loadWrites = 64 // requests of a chunk each to the disk, past the page cache
 	loadReads  = 32
-	loadMajor  = 64 // pages of the disk, mapped and touched
+	loadMajor  = 256 // pages of the disk, mapped and touched
 	page       = 4096
 )
 
@@ -105,6 +106,22 @@ func useDisk(disk string, buffer []byte) error {
 	return nil
 }
 
+// behind is how many updates, pages or faults, each number of memory.stat may lack
+// for good: before 5.13 a CPU keeps up to 32 of them to itself (MEMCG_CHARGE_BATCH)
+// and nobody gathers them.
+func behind(t *testing.T) uint64 {
+	t.Helper()
+	var name unix.Utsname
+	require.NoError(t, unix.Uname(&name))
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	require.NoError(t, err)
+	if major > 5 || major == 5 && minor >= 13 {
+		return 0
+	}
+	return 32 * uint64(runtime.NumCPU())
+}
+
 // TestTheKernelCountsWhatTheLoadDoes compares a look with what is known of a load
 // and with what the kernel says of its process. It needs the controllers on
 // cgroup v2 and a disk to overwrite, that is, a machine of its own.
@@ -128,11 +145,12 @@ func TestTheKernelCountsWhatTheLoadDoes(t *testing.T) {
 	var s arc.Sweep
 	s.Append(root.ID(), 0)
 	value := func(f arc.CgroupField) uint64 { return s.Value(f, 0) }
+	lack := behind(t)
 	// The stated age: what is not gathered at the look itself is two seconds old.
 	require.Eventually(t, func() bool {
 		r.Clear(&s)
 		r.Read(root.Dir(), &s, 0)
-		return value(arc.CgroupMemoryAnon) >= loadAnon && value(arc.CgroupMajorFaults) >= loadMajor &&
+		return value(arc.CgroupMemoryAnon) >= loadAnon-lack*page && value(arc.CgroupMajorFaults) >= loadMajor-lack &&
 			value(arc.CgroupPageFaults) >= load.minor(t)*9/10
 	}, 4*time.Second, 50*time.Millisecond, "%v", s)
 	for _, f := range append(memoryFields[:len(memoryFields):len(memoryFields)], ioFields...) {
@@ -146,10 +164,10 @@ func TestTheKernelCountsWhatTheLoadDoes(t *testing.T) {
 	assert.InDelta(t, rss, value(arc.CgroupMemoryAnon), 2*mebibyte, "as /proc says of the only process")
 	assert.InDelta(t, loadFile, value(arc.CgroupMemoryFile), 4*mebibyte)
 	firm := value(arc.CgroupMemoryUnreclaimable)
-	assert.Greater(t, firm, value(arc.CgroupMemoryAnon)+loadFile, "the file in memory has no other place")
+	assert.Greater(t, firm+lack*page, value(arc.CgroupMemoryAnon)+loadFile, "the file in memory has no other place")
 	assert.LessOrEqual(t, firm, current+2*mebibyte)
 	assert.InDelta(t, load.minor(t)+load.major(t), value(arc.CgroupPageFaults), 0.05*loadAnon/page)
-	assert.InDelta(t, load.major(t), value(arc.CgroupMajorFaults), 8)
+	assert.InDelta(t, load.major(t), value(arc.CgroupMajorFaults), 8+float64(lack))
 	assert.Equal(t, uint64(loadWrites*loadChunk), value(arc.CgroupWriteBytes))
 	assert.Equal(t, uint64(loadWrites), value(arc.CgroupWriteOperations))
 	assert.InDelta(t, loadReads*loadChunk+loadMajor*page, value(arc.CgroupReadBytes), 64*page)
