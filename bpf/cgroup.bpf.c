@@ -135,23 +135,23 @@ struct walk {
 		time_;                                                                             \
 	})
 
-struct look {
-	u64 section;
-	u64 clock;
-	u32 cpus;
-};
-
-/* first_look measures distances and the clock. */
-static long first_look(u32 cpu, struct look *look)
+/*
+ * first_look measures distances and the clock. It counts in a map, whose numbers
+ * mean nothing to the verifier: a count on the stack is another state with every
+ * CPU, and the verifier of 7.3 would look at all of them.
+ */
+static long first_look(u32 cpu, void *unused)
 {
 	u64 *known = bpf_map_lookup_elem(&distances, &cpu), distance;
+	u32 zero = 0;
+	struct anchors *a = bpf_map_lookup_elem(&anchor, &zero);
 
-	if (!known || !cpu_distance(cpu, &distance))
+	if (!known || !a || !cpu_distance(cpu, &distance))
 		return 1;
 	*known = distance;
-	if (look->section)
-		latest_clock(look->section + distance, &look->clock);
-	look->cpus++;
+	if (a->section)
+		latest_clock(a->section + distance, &a->clock);
+	a->cpus++;
 	return 0;
 }
 
@@ -366,13 +366,9 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 		return 0;
 	}
 	if (!index) {
-		struct look look = {};
-
 		find_anchors(a);
-		look.section = a->section;
-		bpf_loop(MAX_CPUS, first_look, &look, 0);
-		a->clock = look.clock;
-		a->cpus = look.cpus;
+		a->clock = a->cpus = 0;
+		bpf_loop(MAX_CPUS, first_look, 0, 0);
 	}
 	walk.offset = a->offset;
 	walk.section = a->section;

@@ -104,7 +104,7 @@ func (c *Cgroups) attach(root string, max int) (*btf.Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the cgroup program: %w", err)
 	}
-	if err := placeVariables(spec, kernel); err != nil {
+	if err := fit(spec, kernel); err != nil {
 		return nil, err
 	}
 	cpus, err := ebpf.PossibleCPU()

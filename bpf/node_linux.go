@@ -122,7 +122,7 @@ func (n *Node) openSampler(kernel *btf.Spec) error {
 	if err != nil {
 		return fmt.Errorf("read the node program: %w", err)
 	}
-	if err := placeVariables(spec, kernel); err != nil {
+	if err := fit(spec, kernel); err != nil {
 		return err
 	}
 	cpus, err := ebpf.PossibleCPU()

@@ -15,10 +15,11 @@ import (
 // variables are the kernel's per-CPU variables in use (headers/percpu.h).
 var variables = [...]string{"runqueues", "kernel_cpustat", "vm_event_states", "system_group_pcpu", "psi_seq"}
 
-// placeVariables tells the programs of spec where in the per-CPU section the
-// kernel keeps each of its variables. What a kernel does not have keeps the
-// place that means nowhere.
-func placeVariables(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
+// fit tells the programs of spec where in the per-CPU section the kernel keeps
+// each of its variables, and how to load from there. What a kernel does not have
+// keeps the place that means nowhere.
+func fit(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
+	settleCast(spec, kernel)
 	var section *btf.Datasec
 	if err := kernel.TypeByName(".data..percpu", &section); err != nil {
 		return fmt.Errorf("find the per-CPU variables in the kernel's BTF: %w", classify(err))

@@ -71,6 +71,9 @@ func TestEveryDimensionIsInTheTableOfOneSource(t *testing.T) {
 func TestEveryNameOfSomethingMissingIsKnown(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
+	if len(files) == 0 {
+		t.Skip("the sources are not here: the test runs on another machine")
+	}
 	named := 0
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
