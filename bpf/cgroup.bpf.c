@@ -104,18 +104,43 @@ static __always_inline void find_anchors(struct anchors *a)
 		a->offset = a->slot - template;
 }
 
+/*
+ * What is gathered of a cgroup over its CPUs. In a map, and not on the stack, as
+ * is all that loops over CPUs count: numbers in maps mean nothing to the verifier,
+ * while a sum on the stack is another state with every CPU. That of 7.3 would look
+ * at all of them.
+ */
 struct walk {
-	u64 offset;  /* as in struct anchors */
-	u64 section;
-	u64 clock;
 	u64 rstat; /* per-CPU address of the base statistics, 0 for none */
 	u64 psi;   /* per-CPU address of the stall times, 0 for none */
 	u64 cpu_pending;
 	u64 root_cpu;
 	u64 weighted[STALLS];
 	u64 weight;
-	bool root;
+	u64 root; /* not 0 for the hierarchy's root */
+	struct traffic_counts traffic;
 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct walk);
+} walks SEC(".maps");
+
+static __always_inline struct walk *the_walk(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&walks, &zero);
+}
+
+static __always_inline struct anchors *the_anchors(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&anchor, &zero);
+}
 
 /* The same struct under two names; type is the one the kernel has. */
 #define rstat_pending(type, address)                                                               \
@@ -135,16 +160,11 @@ struct walk {
 		time_;                                                                             \
 	})
 
-/*
- * first_look measures distances and the clock. It counts in a map, whose numbers
- * mean nothing to the verifier: a count on the stack is another state with every
- * CPU, and the verifier of 7.3 would look at all of them.
- */
+/* first_look measures distances and the clock. */
 static long first_look(u32 cpu, void *unused)
 {
 	u64 *known = bpf_map_lookup_elem(&distances, &cpu), distance;
-	u32 zero = 0;
-	struct anchors *a = bpf_map_lookup_elem(&anchor, &zero);
+	struct anchors *a = the_anchors();
 
 	if (!known || !a || !cpu_distance(cpu, &distance))
 		return 1;
@@ -155,19 +175,21 @@ static long first_look(u32 cpu, void *unused)
 	return 0;
 }
 
-static long add_cpu(u32 cpu, struct walk *walk)
+static long add_cpu(u32 cpu, void *unused)
 {
 	u64 *known = bpf_map_lookup_elem(&distances, &cpu);
+	struct anchors *a = the_anchors();
+	struct walk *walk = the_walk();
 	u64 distance;
 
-	if (!known)
+	if (!known || !a || !walk)
 		return 1;
 	distance = *known;
 
 	if (walk->root) {
 		/* The root's time is the system's (root_cgroup_cputime()). */
-		if (kernel_cpustat != NOWHERE && walk->section) {
-			u64 stat = walk->section + distance + kernel_cpustat +
+		if (kernel_cpustat != NOWHERE && a->section) {
+			u64 stat = a->section + distance + kernel_cpustat +
 				   bpf_core_field_offset(struct kernel_cpustat, cpustat);
 
 			walk->root_cpu += cputime(CPUTIME_USER) + cputime(CPUTIME_NICE) +
@@ -175,7 +197,7 @@ static long add_cpu(u32 cpu, struct walk *walk)
 					  cputime(CPUTIME_IRQ) + cputime(CPUTIME_STEAL);
 		}
 	} else if (walk->rstat) {
-		u64 address = walk->rstat + walk->offset + distance;
+		u64 address = walk->rstat + a->offset + distance;
 
 		if (bpf_core_field_exists(struct cgroup, rstat_base_cpu))
 			walk->cpu_pending += rstat_pending(struct cgroup_rstat_base_cpu, address);
@@ -184,12 +206,12 @@ static long add_cpu(u32 cpu, struct walk *walk)
 	}
 
 	if (walk->psi) {
-		u64 address = walk->psi + walk->offset + distance;
+		u64 address = walk->psi + a->offset + distance;
 		struct psi_times times;
 		u64 weight;
 
 		if (psi_idle(address) ||
-		    !psi_read(address, walk->section ? walk->section + distance : 0, walk->clock,
+		    !psi_read(address, a->section ? a->section + distance : 0, a->clock,
 			      &times))
 			return 0;
 		/*
@@ -204,39 +226,33 @@ static long add_cpu(u32 cpu, struct walk *walk)
 	return 0;
 }
 
-struct traffic_walk {
-	u64 first; /* CPU 0's counts */
-	struct traffic_counts sum;
-};
-
-static long add_traffic(u32 cpu, struct traffic_walk *walk)
+static long add_traffic(u32 cpu, void *unused)
 {
 	u64 *distance = bpf_map_lookup_elem(&distances, &cpu);
+	struct anchors *a = the_anchors();
+	struct walk *walk = the_walk();
 
-	if (!distance)
+	if (!distance || !a || !walk)
 		return 1;
 	for (int i = 0; i < TRAFFIC; i++) {
 		u64 count = 0;
 
-		read_kernel(&count, walk->first + *distance + i * sizeof(count));
-		walk->sum.count[i] += count;
+		read_kernel(&count, a->traffic + *distance + i * sizeof(count));
+		walk->traffic.count[i] += count;
 	}
 	return 0;
 }
 
-/* read_traffic fills what the cgroup's sockets did; on a stack of its own. */
-static __noinline int read_traffic(struct anchors *a, struct cgroup_row *row)
+/* read_traffic fills what the cgroup's sockets did. */
+static __noinline int read_traffic(struct anchors *a, struct walk *walk, struct cgroup_row *row)
 {
-	struct traffic_walk walk = {};
-
 	a->traffic = (u64)bpf_map_lookup_percpu_elem(&traffic, &row->id, 0);
 	barrier(); /* the detour makes a number of the pointer */
-	walk.first = a->traffic;
-	if (!walk.first)
+	if (!a->traffic)
 		return 0;
-	bpf_loop(a->cpus, add_traffic, &walk, 0);
+	bpf_loop(a->cpus, add_traffic, 0, 0);
 	for (int i = 0; i < TRAFFIC; i++)
-		row->traffic[i] = walk.sum.count[i];
+		row->traffic[i] = walk->traffic.count[i];
 	return 0;
 }
 
@@ -348,7 +364,7 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 {
 	struct cgroup *cgrp = ctx->cgroup, *parent = 0;
 	struct cgroup_subsys_state *parent_css;
-	struct walk walk = {};
+	struct walk *walk;
 	struct sweep_head *h;
 	struct anchors *a;
 	struct cgroup_row *row;
@@ -356,8 +372,9 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 	u32 zero = 0, index;
 
 	h = bpf_map_lookup_elem(&head, &zero);
-	a = bpf_map_lookup_elem(&anchor, &zero);
-	if (!cgrp || !h || !a)
+	a = the_anchors();
+	walk = the_walk();
+	if (!cgrp || !h || !a || !walk)
 		return 0;
 	index = h->rows;
 	row = bpf_map_lookup_elem(&rows, &index);
@@ -370,18 +387,16 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 		a->clock = a->cpus = 0;
 		bpf_loop(MAX_CPUS, first_look, 0, 0);
 	}
-	walk.offset = a->offset;
-	walk.section = a->section;
-	walk.clock = a->clock;
+	__builtin_memset(walk, 0, sizeof(*walk));
 
 	row->id = cgrp->kn->id;
 	parent_css = cgrp->self.parent;
 	if (parent_css)
 		parent = parent_css->cgroup;
-	walk.root = !parent_css;
+	walk->root = !parent_css;
 	row->parent = parent ? parent->kn->id : 0;
 
-	read_controllers(cgrp, walk.root, row);
+	read_controllers(cgrp, walk->root, row);
 
 	/*
 	 * Totals before what is pending: a flush in between can then only hide
@@ -399,7 +414,7 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 			row->pressure[IO_FULL] = psi_total(psi, PSI_IO_FULL);
 			/* Where nobody lives nothing moves: the last sweep's stands. */
 			if (populated(cgrp))
-				read_kernel(&walk.psi, &psi->pcpu);
+				read_kernel(&walk->psi, &psi->pcpu);
 		}
 	}
 	row->cpu = cgrp->bstat.cputime.sum_exec_runtime;
@@ -408,27 +423,27 @@ int sweep_cgroup(struct bpf_iter__cgroup *ctx)
 		row->cpu_unpropagated = 0; /* added up between the two reads */
 	/* Read as numbers: the verifier allows no sums of a typed pointer. */
 	if (bpf_core_field_exists(cgrp->rstat_base_cpu))
-		read_kernel(&walk.rstat, &cgrp->rstat_base_cpu);
+		read_kernel(&walk->rstat, &cgrp->rstat_base_cpu);
 	else
-		read_kernel(&walk.rstat, &((struct cgroup___rstat *)cgrp)->rstat_cpu);
+		read_kernel(&walk->rstat, &((struct cgroup___rstat *)cgrp)->rstat_cpu);
 
-	if (!walk.offset)
-		walk.rstat = walk.psi = 0;
-	bpf_loop(a->cpus, add_cpu, &walk, 0);
+	if (!a->offset)
+		walk->rstat = walk->psi = 0;
+	bpf_loop(a->cpus, add_cpu, 0, 0);
 
-	row->cpu_pending = walk.cpu_pending;
-	if (walk.root) {
-		row->cpu = walk.root_cpu ? walk.root_cpu : ABSENT;
+	row->cpu_pending = walk->cpu_pending;
+	if (walk->root) {
+		row->cpu = walk->root_cpu ? walk->root_cpu : ABSENT;
 		row->cpu_unpropagated = 0;
 	}
-	if (walk.weight)
+	if (walk->weight)
 		for (int i = 0; i < STALLS; i++)
 			if (row->pressure[i] != ABSENT)
-				row->pressure[i] += walk.weighted[i] / walk.weight;
+				row->pressure[i] += walk->weighted[i] / walk->weight;
 	for (int i = 0; i < TRAFFIC; i++)
 		row->traffic[i] = ABSENT;
 	if (count_traffic)
-		read_traffic(a, row);
+		read_traffic(a, walk, row);
 	h->rows = index + 1;
 	return 0;
 }

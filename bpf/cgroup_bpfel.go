@@ -61,6 +61,18 @@ type cgroupTrafficCounts struct {
 	Count [5]uint64
 }
 
+type cgroupWalk struct {
+	_          structs.HostLayout
+	Rstat      uint64
+	Psi        uint64
+	CpuPending uint64
+	RootCpu    uint64
+	Weighted   [5]uint64
+	Weight     uint64
+	Root       uint64
+	Traffic    cgroupTrafficCounts
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -72,6 +84,7 @@ const (
 	cgroupMapScratch         = "scratch"
 	cgroupMapSlots           = "slots"
 	cgroupMapTraffic         = "traffic"
+	cgroupMapWalks           = "walks"
 	cgroupProgSweepCgroup    = "sweep_cgroup"
 	cgroupVarCountTraffic    = "count_traffic"
 	cgroupVarKernelCpustat   = "kernel_cpustat"
@@ -137,6 +150,7 @@ type cgroupMapSpecs struct {
 	Scratch   *ebpf.MapSpec `ebpf:"scratch"`
 	Slots     *ebpf.MapSpec `ebpf:"slots"`
 	Traffic   *ebpf.MapSpec `ebpf:"traffic"`
+	Walks     *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // cgroupVariableSpecs contains global variables before they are loaded into the kernel.
@@ -178,6 +192,7 @@ type cgroupMaps struct {
 	Scratch   *ebpf.Map `ebpf:"scratch"`
 	Slots     *ebpf.Map `ebpf:"slots"`
 	Traffic   *ebpf.Map `ebpf:"traffic"`
+	Walks     *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *cgroupMaps) Close() error {
@@ -189,6 +204,7 @@ func (m *cgroupMaps) Close() error {
 		m.Scratch,
 		m.Slots,
 		m.Traffic,
+		m.Walks,
 	)
 }
 

@@ -69,13 +69,31 @@ struct {
 	__type(value, struct stall_times);
 } previous SEC(".maps");
 
+/*
+ * What is gathered over the CPUs; in a map for the sake of the verifier (see
+ * struct walk in cgroup.bpf.c).
+ */
 struct tick {
 	u64 section; /* CPU 0's */
 	u64 clock;   /* the latest of any CPU's */
 	u64 weighted[STALLS];
 	u64 weight;
-	bool broken;
+	u64 broken;
 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct tick);
+} ticks SEC(".maps");
+
+static __always_inline struct tick *the_tick(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ticks, &zero);
+}
 
 /*
  * The per-CPU times are u32 nanoseconds (see psi_since): longer gaps cannot be
@@ -163,13 +181,14 @@ static __always_inline void add_memory_events(u64 section, struct node_sample *s
 	sum->compaction_stalls += event(COMPACTSTALL);
 }
 
-static long add_cpu(u32 cpu, struct tick *tick)
+static long add_cpu(u32 cpu, void *unused)
 {
 	struct node_sample *sum = the_sample();
+	struct tick *tick = the_tick();
 	u64 section, rq, value = 0;
 	int owner = -1;
 
-	if (!sum || !cpu_distance(cpu, &section))
+	if (!sum || !tick || !cpu_distance(cpu, &section))
 		return 1;
 	section += tick->section;
 	rq = section + runqueues;
@@ -199,14 +218,15 @@ static long add_cpu(u32 cpu, struct tick *tick)
  * add_pressure is collect_percpu_times() of kernel/sched/psi.c with a memory of
  * its own: a CPU's stall counts in proportion to the time it was not idle.
  */
-static long add_pressure(u32 cpu, struct tick *tick)
+static long add_pressure(u32 cpu, void *unused)
 {
 	struct stall_times *last = bpf_map_lookup_elem(&previous, &cpu);
+	struct tick *tick = the_tick();
 	struct psi_times times;
 	u32 delta[STATES];
 	u64 section, weight;
 
-	if (!last || !cpu_distance(cpu, &section))
+	if (!last || !tick || !cpu_distance(cpu, &section))
 		return 1;
 	section += tick->section;
 	if (!psi_read(section + system_group_pcpu, section, tick->clock, &times))
@@ -249,31 +269,32 @@ static __always_inline u32 parts(void)
 SEC("syscall")
 int sample_node(void *ctx)
 {
-	struct tick tick = {};
+	struct tick *tick = the_tick();
 	struct node_sample *out = the_sample();
 	u64 now;
 
-	if (!out)
+	if (!out || !tick)
 		return 1;
-	tick.section = first_section();
-	if (!tick.section)
+	__builtin_memset(tick, 0, sizeof(*tick));
+	tick->section = first_section();
+	if (!tick->section)
 		return 2;
 	__builtin_memset(out, 0, __builtin_offsetof(struct node_sample, pressure));
-	bpf_loop(MAX_CPUS, add_cpu, &tick, 0);
+	bpf_loop(MAX_CPUS, add_cpu, 0, 0);
 	if (has_tasks() && narrow_uninterruptible())
 		out->uninterruptible = (int)out->uninterruptible;
-	out->clock = tick.clock;
+	out->clock = tick->clock;
 	out->parts = parts();
 
 	now = bpf_ktime_get_ns();
 	if (system_group_pcpu != NOWHERE) {
-		tick.broken = !out->time || now - out->time > MAX_GAP;
-		bpf_loop(MAX_CPUS, add_pressure, &tick, 0);
-		if (tick.broken)
+		tick->broken = !out->time || now - out->time > MAX_GAP;
+		bpf_loop(MAX_CPUS, add_pressure, 0, 0);
+		if (tick->broken)
 			out->gaps++;
-		else if (tick.weight)
+		else if (tick->weight)
 			for (int i = 0; i < STALLS; i++)
-				out->pressure[i] += tick.weighted[i] / tick.weight;
+				out->pressure[i] += tick->weighted[i] / tick->weight;
 	}
 	out->time = now;
 	return 0;

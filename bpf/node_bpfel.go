@@ -49,6 +49,15 @@ type nodeStallTimes struct {
 	State [6]uint32
 }
 
+type nodeTick struct {
+	_        structs.HostLayout
+	Section  uint64
+	Clock    uint64
+	Weighted [5]uint64
+	Weight   uint64
+	Broken   uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -57,6 +66,7 @@ const (
 	nodeMapSample          = "sample"
 	nodeMapScratch         = "scratch"
 	nodeMapSlots           = "slots"
+	nodeMapTicks           = "ticks"
 	nodeProgSampleNode     = "sample_node"
 	nodeVarKernelCpustat   = "kernel_cpustat"
 	nodeVarPsiSeq          = "psi_seq"
@@ -118,6 +128,7 @@ type nodeMapSpecs struct {
 	Sample   *ebpf.MapSpec `ebpf:"sample"`
 	Scratch  *ebpf.MapSpec `ebpf:"scratch"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
+	Ticks    *ebpf.MapSpec `ebpf:"ticks"`
 }
 
 // nodeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -155,6 +166,7 @@ type nodeMaps struct {
 	Sample   *ebpf.Map `ebpf:"sample"`
 	Scratch  *ebpf.Map `ebpf:"scratch"`
 	Slots    *ebpf.Map `ebpf:"slots"`
+	Ticks    *ebpf.Map `ebpf:"ticks"`
 }
 
 func (m *nodeMaps) Close() error {
@@ -163,6 +175,7 @@ func (m *nodeMaps) Close() error {
 		m.Sample,
 		m.Scratch,
 		m.Slots,
+		m.Ticks,
 	)
 }
 

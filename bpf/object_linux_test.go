@@ -22,7 +22,7 @@ func TestObjectsHoldTheirPrograms(t *testing.T) {
 	}{
 		"node": {loadNode, map[string]ebpf.ProgramType{
 			"sample_node": ebpf.Syscall,
-		}, []string{"sample", "previous", "slots"}},
+		}, []string{"sample", "previous", "slots", "ticks"}},
 		"events": {loadEvents, map[string]ebpf.ProgramType{
 			"count_fork": ebpf.Tracing, "count_exec": ebpf.Tracing, "count_exit": ebpf.Tracing,
 			"count_block": ebpf.Tracing, "count_retransmit": ebpf.Tracing,

@@ -45,6 +45,7 @@ var matrix = map[string]expected{
 	},
 	"6.1":  {Iterator: true},
 	"6.12": {Iterator: true},
+	"7":    {Iterator: true},
 }
 
 // testSuite is the tests of a package that are run in the guest.

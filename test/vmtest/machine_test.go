@@ -17,9 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// kernels are those of the matrix. "7" can be fetched and boots, but is not one of
-// them yet: see docs/sensing.md.
-var kernels = []string{"5.10", "6.1", "6.12"}
+// kernels are those of the matrix.
+var kernels = []string{"5.10", "6.1", "6.12", "7"}
 
 // buildGuest builds a main package of this module for the guest.
 func buildGuest(t *testing.T, pkg string) string {
