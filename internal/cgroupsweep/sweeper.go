@@ -18,7 +18,8 @@ const (
 	// with room for a tick that comes early. Sweeps in between repeat the values
 	// of the last one.
 	readInterval = 95 * time.Millisecond
-	// slowTurns is in how many readings every cgroup's slow columns are read once.
+	// slowTurns is over how many readings every cgroup's slow columns are spread
+	// where readings come as fast as they may; slower ones take more turns each.
 	slowTurns = 10
 	// walkInterval is the time between two walks of the tree, and walkShare the
 	// least multiple of a walk's own duration to let pass.
@@ -42,6 +43,7 @@ type Sweeper struct {
 	walks     uint64
 	read      int64 // when memory.current was last read
 	readings  int
+	turn      int // whose slow columns are next
 	truncated uint32
 	buf       [4096]byte
 }
@@ -80,8 +82,9 @@ func (s *Sweeper) Sweep(into *arc.Sweep) error {
 		if now-s.walked >= s.pause {
 			err = s.walk()
 		}
+		turns := min(max(int((now-s.read)/int64(readInterval)), 1), slowTurns)
 		s.read = now
-		s.readAll()
+		s.readAll(turns)
 	}
 	into.Truncated = s.truncated
 	for _, c := range s.rows {
@@ -96,10 +99,11 @@ func (s *Sweeper) Sweep(into *arc.Sweep) error {
 	return err
 }
 
-// readAll reads the fast columns of every cgroup and the slow ones of every
-// tenth.
-func (s *Sweeper) readAll() {
-	turn := s.readings % slowTurns
+// readAll reads the fast columns of every cgroup and the slow ones of every tenth,
+// so many turns of them.
+func (s *Sweeper) readAll(turns int) {
+	turn := s.turn
+	s.turn = (s.turn + turns) % slowTurns
 	s.readings++
 	for i, c := range s.rows {
 		c.readFast(s.buf[:])
@@ -107,7 +111,7 @@ func (s *Sweeper) readAll() {
 			s.pause = 0 // something was removed: look again at the next reading
 			continue
 		}
-		if i%slowTurns == turn {
+		if (i%slowTurns+slowTurns-turn)%slowTurns < turns {
 			c.readSlow(s.buf[:])
 		}
 	}

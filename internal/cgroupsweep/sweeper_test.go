@@ -165,6 +165,43 @@ func TestMemoryIsReadTenTimesASecondAndTheRestOnce(t *testing.T) {
 	assert.Equal(t, uint64(3), into.Value(arc.CgroupMemoryMax, a))
 }
 
+// However slow the readings are, nothing is older than a second or one reading.
+func TestSlowReadingsReadEverything(t *testing.T) {
+	f := newTree(t)
+	for i := range 7 {
+		f.service(string(rune('a'+i)), "1")
+	}
+	s := f.open(10)
+	var into arc.Sweep
+	rows := f.sweep(s, &into)
+	for tick, limit := range map[time.Duration]string{time.Second: "2\n", 10 * time.Second: "3\n"} {
+		for i := range 7 {
+			f.write(string(rune('a'+i)), "memory.max", limit)
+		}
+		f.now += int64(tick)
+		f.sweep(s, &into)
+		for i := range 7 {
+			name := string(rune('a' + i))
+			assert.Equal(t, uint64(limit[0]-'0'), into.Value(arc.CgroupMemoryMax, rows[f.id(name)]), name)
+		}
+	}
+	for i := range 7 {
+		f.write(string(rune('a'+i)), "memory.max", "4\n")
+	}
+	fresh := func() (n int) {
+		f.now += int64(500 * time.Millisecond)
+		f.sweep(s, &into)
+		for i := range 7 {
+			if into.Value(arc.CgroupMemoryMax, rows[f.id(string(rune('a'+i)))]) == 4 {
+				n++
+			}
+		}
+		return n
+	}
+	assert.Less(t, fresh(), 7, "half of them have their turns")
+	assert.Equal(t, 7, fresh())
+}
+
 func TestCgroupsComeAndGoWithinASecond(t *testing.T) {
 	f := newTree(t)
 	f.service("a", "1")

@@ -57,7 +57,7 @@ func (s *Sources) openBPFCgroups(root string, set Settings) *bpf.Cgroups {
 	cgroups, err := open(root, set.MaxCgroups)
 	if err != nil {
 		r := bpf.Lacking("iter/cgroup", err)
-		s.lack("iter/cgroup", r.Cause, r.Remedy+"; until then cgroups are read from cgroupfs, at more than ten times the cost")
+		s.lack("iter/cgroup", r.Cause, r.Remedy+"; until then cgroups are read from cgroupfs, at many times the cost")
 		if set.CgroupNetwork {
 			s.lack("cgroup_skb", "cgroups are read from cgroupfs, which does not say what they send and receive", r.Remedy+"; and CAP_NET_ADMIN")
 		}

@@ -101,7 +101,7 @@ type Effect struct {
 }
 
 // sweepPrice is what it costs to read every cgroup's files at every tick.
-const sweepPrice = "a sweep takes more than ten times the CPU time of the iterator's (docs/benchmarks.md)"
+const sweepPrice = "a sweep takes many times the CPU time of the iterator's (docs/benchmarks.md)"
 
 // Substitute is a file that takes a program's place.
 type Substitute struct {
