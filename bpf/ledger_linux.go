@@ -7,6 +7,7 @@ package bpf
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
@@ -34,7 +35,7 @@ type ledger struct {
 
 // reapEvery is how many sweeps pass between two looks at everything that has
 // counts: a socket may outlive its cgroup and be counted again, and a cgroup may
-// come and go between two sweeps. 10 s at the usual interval.
+// come and go between two sweeps. 10 s at an interval of 100 ms.
 const reapEvery = 100
 
 // prepare comes before a sweep.
@@ -56,6 +57,9 @@ func (t *traffic) fill(rows []cgroupCgroupRow, parents []int32, into *arc.Sweep)
 	}
 	if into.Truncated == 0 && len(l.listed) > 0 {
 		t.reap()
+		if len(l.listed) < int(t.counts.MaxEntries()) {
+			t.forgiven = atomic.LoadUint64(&t.excess.values[0])
+		}
 	}
 	l.add(rows)
 	full := t.full()
@@ -93,10 +97,10 @@ func (t *traffic) settle(parents []int32, into *arc.Sweep) {
 			l.before[now] = l.total[row]
 			continue
 		}
-		if into.Truncated > 0 {
-			continue // perhaps it only found no room
+		var rest trafficCounts
+		if into.Truncated == 0 { // else it perhaps only found no room
+			rest = t.take(id)
 		}
-		rest := t.take(id)
 		rest.add(&l.left[row])
 		if heir := l.heir(row); heir >= 0 {
 			l.spare[heir].add(&rest)

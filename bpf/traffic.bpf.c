@@ -81,6 +81,35 @@ int count_sent(struct __sk_buff *skb)
 #define IPPROTO_TCP 6
 #define TCP_SYN_SENT 2
 
+/* The cgroup that is swept from; set by the loader. */
+const volatile u64 root = 1;
+
+#define MAX_LEVELS 64
+
+/*
+ * below_root says whether a cgroup is the root or below it: unlike the programs on
+ * packets, which are attached there, this one sees every socket of the machine.
+ */
+static __always_inline bool below_root(struct cgroup *cgrp)
+{
+	if (root == 1)
+		return true; /* the hierarchy's own */
+	for (int i = 0; i < MAX_LEVELS && i <= cgrp->level; i++) {
+		u64 ancestor = 0, kn = 0, id = 0;
+
+		bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
+				      (const char *)cgrp +
+					      bpf_core_field_offset(struct cgroup, ancestors) + i * 8);
+		bpf_probe_read_kernel(&kn, sizeof(kn),
+				      (const char *)ancestor + bpf_core_field_offset(struct cgroup, kn));
+		bpf_probe_read_kernel(&id, sizeof(id),
+				      (const char *)kn + bpf_core_field_offset(struct kernfs_node, id));
+		if (id == root)
+			return true;
+	}
+	return false;
+}
+
 /* inet_sock_set_state(const struct sock *, const int oldstate, const int newstate) */
 SEC("tp_btf/inet_sock_set_state")
 int count_open(u64 *ctx)
@@ -92,7 +121,7 @@ int count_open(u64 *ctx)
 	if ((u32)ctx[2] != TCP_SYN_SENT || sk->sk_protocol != IPPROTO_TCP)
 		return 0; /* Multipath TCP counts by its subflows */
 	cgrp = sk->sk_cgrp_data.cgroup;
-	if (!cgrp)
+	if (!cgrp || !below_root(cgrp))
 		return 0;
 	c = counts_of(cgrp->kn->id);
 	if (c)

@@ -27,6 +27,7 @@ const (
 	trafficProgCountOpen     = "count_open"
 	trafficProgCountReceived = "count_received"
 	trafficProgCountSent     = "count_sent"
+	trafficVarRoot           = "root"
 )
 
 // loadTraffic returns the embedded CollectionSpec for traffic.
@@ -88,6 +89,7 @@ type trafficMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type trafficVariableSpecs struct {
+	Root *ebpf.VariableSpec `ebpf:"root"`
 }
 
 // trafficObjects contains all objects after they have been loaded into the kernel.
@@ -125,6 +127,7 @@ func (m *trafficMaps) Close() error {
 //
 // It can be passed to loadTrafficObjects or ebpf.CollectionSpec.LoadAndAssign.
 type trafficVariables struct {
+	Root *ebpf.Variable `ebpf:"root"`
 }
 
 // trafficPrograms contains all programs after they have been loaded into the kernel.

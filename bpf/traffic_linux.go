@@ -62,6 +62,8 @@ type traffic struct {
 	packets, opens bool
 
 	ledger ledger
+	// forgiven is the excess when there last was room.
+	forgiven uint64
 	// What calls by hand need.
 	key, next uint64
 	value     []trafficCounts
@@ -94,6 +96,13 @@ func (t *traffic) open(root string, max int) error {
 	spec, err := loadTraffic()
 	if err != nil {
 		return fmt.Errorf("read the traffic programs: %w", err)
+	}
+	var of unix.Stat_t
+	if err := unix.Fstat(int(directory.Fd()), &of); err != nil {
+		return fmt.Errorf("cgroup %s: %w", root, err)
+	}
+	if err := spec.Variables["root"].Set(of.Ino); err != nil {
+		return fmt.Errorf("name the cgroup that is swept from: %w", err)
 	}
 	if err := t.create(spec, max); err != nil {
 		t.requirements = append(t.requirements, failed(requirementTraffic, err))
@@ -210,8 +219,8 @@ func (t *traffic) counted(field int) bool {
 	return t.packets
 }
 
-// full says whether anything has found no room.
-func (t *traffic) full() bool { return atomic.LoadUint64(&t.excess.values[0]) > 0 }
+// full says whether anything has found no room since there last was some.
+func (t *traffic) full() bool { return atomic.LoadUint64(&t.excess.values[0]) > t.forgiven }
 
 // ids appends the ids of all cgroups that have counts.
 func (t *traffic) ids(into []uint64) []uint64 {

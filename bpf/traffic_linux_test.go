@@ -191,18 +191,43 @@ func TestTrafficOfASocketWithoutACgroup(t *testing.T) {
 	assert.Zero(t, trafficOf(t, c, other))
 }
 
+// Connections are seen wherever they are begun, and counted below the root only.
+func TestTrafficOfCgroupsElsewhereIsNotOurs(t *testing.T) {
+	tree := newTree(t)
+	root := newCgroup(t, tree, "root")
+	inside, elsewhere := newCgroup(t, newCgroup(t, root, "group"), "inside"), newCgroup(t, tree, "elsewhere")
+	c := openTrafficOf(t, root)
+	p := plan{Connections: 5, Bytes: 100}
+	startTraffic(t, elsewhere, p).wait(t)
+	all := startTraffic(t, inside, p).wait(t).counts()
+	assert.Len(t, c.traffic.ids(nil), 1, "nobody else takes room")
+	var s arc.Sweep
+	for range reapEvery {
+		require.NoError(t, c.Sweep(&s))
+	}
+	assert.Equal(t, all, trafficOf(t, c, root))
+	assert.Equal(t, all, trafficOf(t, c, inside))
+}
+
 // A cgroup for which a sweep has no room is not gone: it keeps its counts, and its
 // parent does not fall behind what it was.
 func TestTrafficWhileSweepsAreTruncated(t *testing.T) {
 	root := newTree(t)
 	first, last := newCgroup(t, root, "first"), newCgroup(t, root, "last")
-	c, err := OpenCgroupsAndTraffic(root, 3)
+	c, err := OpenCgroupsAndTraffic(root, 4)
 	unable(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	all := startTraffic(t, last, plan{Datagrams: 10, Size: 72}).wait(t).counts()
+	gone := newCgroup(t, last, "gone")
+	left := startTraffic(t, gone, plan{Datagrams: 10, Size: 72}).wait(t).counts()
+	assert.Equal(t, left, trafficOf(t, c, last))
+	require.NoError(t, unix.Rmdir(gone))
+	own := startTraffic(t, last, plan{Datagrams: 20, Size: 72}).wait(t).counts()
+	all := left
+	all.add(&own)
+	assert.Equal(t, all, trafficOf(t, c, last))
 	assert.Equal(t, all, trafficOf(t, c, root))
 
-	crowd := newCgroup(t, first, "crowd")
+	crowd := []string{newCgroup(t, first, "crowd"), newCgroup(t, first, "throng")}
 	var s arc.Sweep
 	for range reapEvery { // everything is looked at in one of them
 		require.NoError(t, c.Sweep(&s))
@@ -211,9 +236,14 @@ func TestTrafficWhileSweepsAreTruncated(t *testing.T) {
 	assert.NotContains(t, s.ID, id(t, last))
 	assert.Equal(t, all, trafficOf(t, c, root))
 
-	require.NoError(t, unix.Rmdir(crowd))
-	assert.Equal(t, all, trafficOf(t, c, last))
+	for _, path := range crowd {
+		require.NoError(t, unix.Rmdir(path))
+	}
+	assert.Equal(t, own, trafficOf(t, c, last), "what others left to it is its parent's now")
 	assert.Equal(t, all, trafficOf(t, c, root))
+	more := startTraffic(t, last, plan{Datagrams: 5, Size: 72}).wait(t).counts()
+	all.add(&more)
+	assert.Equal(t, all, trafficOf(t, c, root), "nothing is lost")
 }
 
 // However many cgroups come and go at one path, and some between two sweeps: there

@@ -184,6 +184,8 @@ enum cgroup_subsys_id {
 struct cgroup {
 	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
+	int level;
+	struct cgroup *ancestors[1]; /* by level, itself last; 6.1 */
 	struct cgroup_subsys_state *subsys[1];
 	struct cgroup_rstat_base_cpu *rstat_base_cpu; /* 6.16 */
 	struct cgroup_base_stat last_bstat;

@@ -129,8 +129,8 @@ static __always_inline bool psi_idle(u64 address)
 
 /*
  * psi_read takes a consistent copy of the times at address, of the CPU whose
- * per-CPU section is at section, the running stalls included. False when the kernel was writing at every
- * attempt.
+ * per-CPU section is at section, the running stalls included. False when the
+ * kernel was writing at every attempt.
  */
 static __always_inline bool psi_read(u64 address, u64 section, u64 clock, struct psi_times *times)
 {
@@ -139,8 +139,11 @@ static __always_inline bool psi_read(u64 address, u64 section, u64 clock, struct
 
 	if (bpf_core_field_exists(struct psi_group_cpu___seq, seq))
 		sequence = address + bpf_core_field_offset(struct psi_group_cpu___seq, seq);
-	else if (psi_seq != NOWHERE && section)
+	else if (psi_seq != NOWHERE) {
+		if (!section)
+			return false;
 		sequence = section + psi_seq;
+	}
 
 	for (int attempt = 0; attempt < PSI_ATTEMPTS; attempt++) {
 		if (sequence && read_kernel(&before, sequence))

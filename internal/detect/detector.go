@@ -25,8 +25,8 @@ type Instant struct {
 	Due, Taken int64
 	// Interval is the sampling interval; 0: unknown, inferred from Due.
 	Interval int64
-	// Period is the input's own interval where it is sampled faster for a while
-	// ([arc.Sample]); 0: Interval is its own.
+	// Period is the input's own interval, which Interval may fall short of for a
+	// while ([arc.Sample]); 0: Interval is its own.
 	Period int64
 	// Wall is the time of day, since the Unix epoch; 0: unknown, and then
 	// nothing is learned about times of the week.

@@ -52,7 +52,7 @@ type Vectoriser struct {
 
 	dims   []Dimension
 	period int64 // ns, configured
-	own    int64 // ns, the input's own interval where it is faster at the moment; 0: none
+	own    int64 // ns, the input's own interval as it says itself; 0: it does not
 	pace   int64 // ns, inferred interval of an input that does not say its own
 
 	ring     []float64 // history × len(dims)

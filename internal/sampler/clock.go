@@ -20,8 +20,8 @@ type Clock interface {
 	WaitUntil(instant int64, stop <-chan struct{}) bool
 }
 
-// SystemClock is the kernel's clock. What its first wait opens it closes when
-// the stop of that wait is closed.
+// SystemClock is the kernel's clock. What its first wait opens is closed by the
+// wait that finds the stop closed.
 type SystemClock struct {
 	timer   *timer
 	stopped chan struct{} // closed when the stop has been passed on

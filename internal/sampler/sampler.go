@@ -152,11 +152,22 @@ func (s *Sampler) read(sample *arc.Sample) {
 // in between: a machine that was suspended wakes up in the middle of the wait, and
 // the sample must not claim the instant from before.
 func (s *Sampler) skip() {
-	if late := s.set.Clock.Now() - s.next; late >= s.interval {
-		skipped := late / s.interval
-		s.next = s.after(s.next + skipped*s.interval - 1)
-		s.missed = uint32(min(skipped, math.MaxUint32))
+	now := s.set.Clock.Now()
+	late := now - s.next
+	if late < s.interval {
+		return
 	}
+	s.next = s.latest(now)
+	s.missed = uint32(min(late/s.interval, math.MaxUint32))
+}
+
+// latest is the last instant of the grid (see after) up to one.
+func (s *Sampler) latest(instant int64) int64 {
+	last := instant - instant%s.interval
+	if s.set.Interval > WakeInterval {
+		last = max(last, instant-instant%int64(s.set.Interval))
+	}
+	return last
 }
 
 // schedule finds the next instant of the grid.

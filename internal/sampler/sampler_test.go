@@ -287,6 +287,26 @@ func TestRunEndsWhenItIsStopped(t *testing.T) {
 	}
 }
 
+// Whatever the interval in force and the instant that was missed, a tick claims
+// one that has come, and the last of them.
+func TestALateTickClaimsTheLastInstantThatHasCome(t *testing.T) {
+	for _, tc := range []struct{ own, interval, next, now, claims int64 }{
+		{100, 100, 200, 250, 200}, // not late
+		{100, 100, 200, 455, 400},
+		{100, 10, 200, 455, 450},
+		{250, 100, 250, 460, 400}, // awake
+		{250, 100, 250, 510, 500},
+		{1000, 30, 1000, 1065, 1050},   // asked to hurry
+		{1000, 1000, 1300, 2350, 2000}, // early
+	} {
+		s := New(Settings{Interval: time.Duration(tc.own * ms), Clock: &fakeClock{now: tc.now * ms}})
+		s.interval, s.next = tc.interval*ms, tc.next*ms
+		s.skip()
+		assert.Equal(t, tc.claims*ms, s.next, "%+v", tc)
+		assert.Equal(t, tc.now-tc.next >= tc.interval, s.missed > 0, "%+v", tc)
+	}
+}
+
 func TestTheSystemClockWaitsForTheInstant(t *testing.T) {
 	var clock SystemClock
 	stop := make(chan struct{})
