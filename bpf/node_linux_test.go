@@ -362,6 +362,23 @@ func TestProbeNamesEverythingOnce(t *testing.T) {
 	}
 }
 
+// The verifier's last word is what helps, wherever it stands.
+func TestTheVerdictOfTheVerifier(t *testing.T) {
+	for name, log := range map[string][]string{
+		"until 6.x": {"14: (61) r1 = *(u32 *)(r6 +44)", "R6 invalid mem access 'scalar'", "processed 14 insns (limit 1000000)"},
+		"from 7": {
+			"14: (61) r1 = *(u32 *)(r6 +44)", "R6 invalid mem access 'scalar'", "", "Verification failed: Register Type Safety: Invalid dereference",
+			"", "Reason:", "  R6 is an integer scalar here, not a pointer to memory.", "", "processed 14 insns (limit 1000000)",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := verdict(&ebpf.VerifierError{Cause: unix.EACCES, Log: log})
+			assert.Contains(t, got, "permission denied: R6 invalid mem access 'scalar'")
+			assert.NotContains(t, got, "Reason")
+		})
+	}
+}
+
 func TestFailureNamesItsRemedy(t *testing.T) {
 	memlock := fmt.Errorf("map create: %w (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", unix.EPERM)
 	verifier := errors.New("refused by the verifier: permission denied")

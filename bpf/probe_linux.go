@@ -174,9 +174,22 @@ func classify(err error) error {
 	case lacking(err):
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	case errors.As(err, &refused) && len(refused.Log) > 0:
-		return fmt.Errorf("refused by the verifier: %s", cause(refused))
+		return fmt.Errorf("refused by the verifier: %s", verdict(refused))
 	}
 	return err
+}
+
+// verdict is what the verifier said of a program in the end. Linux 7 goes on to
+// explain it, which the library takes for the last word.
+func verdict(refused *ebpf.VerifierError) string {
+	for i, line := range refused.Log {
+		if i > 0 && strings.HasPrefix(line, "Verification failed:") {
+			for i--; i > 0 && strings.TrimSpace(refused.Log[i]) == ""; i-- {
+			}
+			return cause(refused.Cause) + ": " + strings.TrimSpace(refused.Log[i])
+		}
+	}
+	return cause(refused)
 }
 
 // lacking says whether the kernel is without what the programs need. The
