@@ -61,7 +61,7 @@ func (o *Options) effort() effort {
 	return effort{
 		cgroups: []int{10, 100, 1000, 5000}, rounds: 24, batches: 8,
 		resting: resting{rounds: 3, settle: 5 * time.Second, period: 12 * time.Second},
-		sizes:   sizes{pairs: 40, builds: 20, span: time.Second, loops: 150_000, target: "errors", optional: 2 * time.Second},
+		sizes:   sizes{pairs: 24, builds: 10, span: time.Second, loops: 150_000, target: "errors", optional: 2 * time.Second},
 	}
 }
 
