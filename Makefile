@@ -52,11 +52,14 @@ test: test-unit test-race test-simulation test-manifests test-eval test-vm ## ru
 
 # The BPF tests run on the running kernel where they can: as root, with BTF.
 # Where they can they must, so that a skip is never mistaken for a pass.
+# Continuous integration sets REFLEX_NO_SKIPS: a skip is an error there, unless a
+# guest runs the test instead (test/skips).
+UNSKIPPED := $(GO) run -C '$(CURDIR)/test' ./cmd/unskipped
 CAN_BPF := $(shell [ "$$(id -u)" = 0 ] && [ -r /sys/kernel/btf/vmlinux ] && echo 1)
 
 test-unit: ## unit tests and, as root, the BPF programs on the running kernel
 	@$(if $(CAN_BPF),,echo "BPF tests are skipped: they need root and /sys/kernel/btf/vmlinux")
-	REFLEX_REQUIRE_BPF=$(CAN_BPF) $(GO) test ./...
+	REFLEX_REQUIRE_BPF=$(CAN_BPF) $(GO) test $(if $(REFLEX_NO_SKIPS),-json ./... | $(UNSKIPPED),./...)
 
 test-race: ## the concurrent packages again under the race detector (needs a C compiler)
 	@./tools/require.sh gcc:gcc
@@ -66,10 +69,10 @@ test-simulation: ## the false-alarm calibration over 30 seeds (minutes)
 	REFLEX_SIMULATE=1 $(GO) test -v -timeout 40m -run 'False|Leak|Beyond' ./internal/detect
 
 test-manifests: ## the Kubernetes example against the API schema
-	cd examples/kubernetes && $(GO) test ./...
+	cd examples/kubernetes && $(GO) test $(if $(REFLEX_NO_SKIPS),-json ./... | $(UNSKIPPED),./...)
 
 test-eval: ## the comparison of detectors: its metrics, detectors and protocol
-	cd eval && $(GO) test ./...
+	cd eval && $(GO) test $(if $(REFLEX_NO_SKIPS),-json ./... | $(UNSKIPPED),./...)
 
 test-vm: build ## end-to-end tests in a virtual machine (software emulation, no KVM)
 	./tools/require.sh qemu-system-x86_64:qemu-system-x86

@@ -107,7 +107,7 @@ func report(t *testing.T, r *result, all []*result) {
 	switch r.verdict {
 	case "PASS":
 	case "SKIP":
-		t.Skip("skipped in the guest")
+		t.Error("skipped in the guest, where everything is there")
 	default:
 		t.Errorf("%s: %q in the guest", r.name, r.verdict)
 	}

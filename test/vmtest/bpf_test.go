@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-reflex/reflex/test/skips"
 )
 
 // expected is what is known of a kernel beforehand, as the tests of
@@ -77,8 +79,7 @@ func suites(t *testing.T, name string) []testSuite {
 		bpf.Command = append(bpf.Command, "-test.run=^("+strings.Join(events, "|")+")$") // the rest would be skipped
 	} else {
 		bpf.Env = append(bpf.Env, "REFLEX_REQUIRE_BPF=1")
-		bpf.passes = append(bpf.passes, "TestNodeSeesMemoryRunOut", "TestPagesSwappedAreCounted",
-			"TestSweepCountsTasks", "TestSweepSeesAQuotaUsedUp", "TestSweepSeesSwap", "TestSweepSeesStallsOnMemoryAndIO")
+		bpf.passes = append(bpf.passes, skips.InGuests["bpf"]...)
 	}
 	sources := testSuite{
 		Name: "sources", pkg: "./internal/sources",
@@ -152,6 +153,9 @@ func TestOnDebianKernels(t *testing.T) {
 					got := said[s.Name]
 					t.Log(got.output)
 					assert.Zero(t, got.exit)
+					for _, skip := range skipped.FindAllStringSubmatch(got.output, -1) {
+						assert.Contains(t, skips.OnHost[strings.TrimPrefix(s.pkg, "./")], skip[1], "nobody runs it")
+					}
 					for _, test := range s.passes {
 						assert.Contains(t, got.output, "--- PASS: "+test+" ")
 					}
@@ -167,6 +171,8 @@ type outcome struct {
 	exit   int
 }
 
+var skipped = regexp.MustCompile(`(?m)^ *--- SKIP: (\w+) `)
+
 var suiteEnds = regexp.MustCompile(`(?m)^suites: (\w+) exits with (\d+) after .*\n`)
 
 // cut cuts what a machine said at the ends of its suites.
@@ -179,6 +185,17 @@ func cut(output string) map[string]outcome {
 		begin = at[1]
 	}
 	return said
+}
+
+// What the host skips is among what some kernel must pass.
+func TestEveryTestThatTheHostSkipsPassesInAGuest(t *testing.T) {
+	passes := map[string][]string{}
+	for _, s := range suites(t, "6.12") {
+		passes[strings.TrimPrefix(s.pkg, "./")] = s.passes
+	}
+	for pkg, tests := range skips.InGuests {
+		assert.Subset(t, passes[pkg], tests, pkg)
+	}
 }
 
 // compileTests builds the test binary of a package of the module in dir.
