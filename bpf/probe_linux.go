@@ -28,7 +28,7 @@ const (
 	remedyCapability = "run with CAP_BPF and CAP_PERFMON: setcap cap_bpf,cap_perfmon+ep on the binary, AmbientCapabilities=CAP_BPF CAP_PERFMON in the unit, or securityContext.capabilities.add: [BPF, PERFMON]"
 	remedyForbidden  = "the capabilities are there: allow the bpf system call in the seccomp or AppArmor profile, and boot without lockdown=confidentiality"
 	remedyLimit      = "let it lock memory, as which the memory of BPF counts before Linux 5.11: LimitMEMLOCK=infinity in the unit, or CAP_SYS_RESOURCE"
-	remedyPSI        = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
+	remedyPSI        = cgroupfs.PressureRemedy
 	remedyBandwidth  = "boot a kernel built with CONFIG_CFS_BANDWIDTH=y"
 	remedySchedstats = "boot a kernel built with CONFIG_SCHEDSTATS=y"
 	remedySwap       = "boot a kernel built with CONFIG_SWAP=y"

@@ -249,7 +249,7 @@ func (m machine) facts(c *cgroup) []requirement {
 	if _, err := os.ReadFile(m.psi); err != nil {
 		pressure = requirement{
 			Name: pressure.Name, Cause: err.Error(),
-			Remedy: "boot with psi=1 on a kernel with CONFIG_PSI",
+			Remedy: cgroupfs.PressureRemedy,
 		}
 	}
 	return append(out, pressure)

@@ -13,6 +13,9 @@ import (
 // UnifiedRemedy says how a machine without cgroup v2 gets it.
 const UnifiedRemedy = "boot with systemd.unified_cgroup_hierarchy=1 (without systemd: boot with cgroup_no_v1=all, and mount -t cgroup2 none /sys/fs/cgroup)"
 
+// PressureRemedy says how a machine without pressure stall information gets it.
+const PressureRemedy = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
+
 // MemoryRemedy is [ControllerRemedy] for the memory controller.
 func MemoryRemedy(root string) string { return ControllerRemedy(root, "memory") }
 

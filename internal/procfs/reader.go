@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 const (
@@ -144,7 +145,7 @@ var sources = []source{
 		parse: func(r *Reader, text []byte, into *arc.Node) {
 			r.parsePressure(text, into, arc.NodePressureCPUSome, arc.NumNodeFields)
 		},
-		remedy: "use a kernel with CONFIG_PSI and boot it with psi=1",
+		remedy: cgroupfs.PressureRemedy,
 		late:   psiPeriod,
 	},
 	{
@@ -153,7 +154,7 @@ var sources = []source{
 		parse: func(r *Reader, text []byte, into *arc.Node) {
 			r.parsePressure(text, into, arc.NodePressureMemorySome, arc.NodePressureMemoryFull)
 		},
-		remedy: "use a kernel with CONFIG_PSI and boot it with psi=1",
+		remedy: cgroupfs.PressureRemedy,
 		late:   psiPeriod,
 	},
 	{
@@ -162,7 +163,7 @@ var sources = []source{
 		parse: func(r *Reader, text []byte, into *arc.Node) {
 			r.parsePressure(text, into, arc.NodePressureIOSome, arc.NodePressureIOFull)
 		},
-		remedy: "use a kernel with CONFIG_PSI and boot it with psi=1",
+		remedy: cgroupfs.PressureRemedy,
 		late:   psiPeriod,
 	},
 	{

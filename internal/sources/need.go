@@ -15,7 +15,7 @@ import (
 
 // LookedAt are the columns of a cgroup that are read from its files whether
 // there is BPF or not (package cgroupstat of the ebpf receiver), by file. What
-// the kernel writes there may be lookAge old.
+// the kernel writes there may be LookAge old.
 var LookedAt = map[string][]arc.CgroupField{
 	"memory.stat": {
 		arc.CgroupMemoryAnon, arc.CgroupMemoryFile, arc.CgroupMemoryUnreclaimable, arc.CgroupPageFaults, arc.CgroupMajorFaults,
@@ -25,7 +25,8 @@ var LookedAt = map[string][]arc.CgroupField{
 	},
 }
 
-const lookAge = 2 * time.Second
+// LookAge is also how often a look at the same cgroup is worth its price.
+const LookAge = 2 * time.Second
 
 // own are the needs of the requirements that this package names itself.
 var own = map[string]bpf.Need{

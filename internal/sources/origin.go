@@ -70,7 +70,7 @@ func (s *Sources) originsOfCgroups(iterator, traffic bool) {
 	}
 	for name, fields := range LookedAt {
 		for _, f := range fields {
-			s.CgroupOrigins[f] = Origin{File: name, Age: lookAge}
+			s.CgroupOrigins[f] = Origin{File: name, Age: LookAge}
 		}
 	}
 	for _, m := range s.Missing {

@@ -203,7 +203,7 @@ func (s *Sources) openCgroups(set Settings, clock sampler.Clock) {
 // shows the files all the same and refuses to read them.
 func (s *Sources) lackPressure(root string) {
 	if _, err := os.ReadFile(filepath.Join(root, "cpu.pressure")); err != nil {
-		s.lack("PSI of cgroups", err.Error(), "boot with psi=1 on a kernel built with CONFIG_PSI=y")
+		s.lack("PSI of cgroups", err.Error(), cgroupfs.PressureRemedy)
 	}
 }
 

@@ -10,14 +10,12 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/wake"
 )
 
-const (
-	remedyPSI = "boot with psi=1 on a kernel built with CONFIG_PSI=y"
-	// remedyTriggers is for stalls that BPF does not read.
-	remedyTriggers = "give the collector CAP_SYS_RESOURCE and a writable /proc/pressure (since Linux 6.4 the latter is enough), or what lets BPF read stalls"
-)
+// remedyTriggers is for stalls that BPF does not read.
+const remedyTriggers = "give the collector CAP_SYS_RESOURCE and a writable /proc/pressure (since Linux 6.4 the latter is enough), or what lets BPF read stalls"
 
 // openWatch opens what a slow sampler is woken by: what BPF reads of the node,
 // and PSI triggers for stalls that it does not.
@@ -29,7 +27,7 @@ func (s *Sources) openWatch(pressure string) {
 		if err != nil {
 			remedy := remedyTriggers
 			if errors.Is(err, fs.ErrNotExist) {
-				remedy = remedyPSI
+				remedy = cgroupfs.PressureRemedy
 			}
 			s.lack("PSI triggers", oneLine(err), remedy+"; until then stalls do not wake the sampler before its interval is over")
 		}

@@ -4,15 +4,14 @@
 package ebpfreceiver
 
 import (
-	"time"
-
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/cgroupstat"
 )
 
 // lookInterval is the least time between two looks at a cgroup that moves; the
 // kernel refreshes what is seen there no more often.
-const lookInterval = int64(2 * time.Second)
+const lookInterval = int64(sources.LookAge)
 
 // look fills the columns of a sample that are too costly for every cgroup at
 // every tick: of every row of a full sweep, and of a mover that was not looked at

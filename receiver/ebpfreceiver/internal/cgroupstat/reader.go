@@ -8,24 +8,14 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+	"github.com/otelcol-reflex/reflex/internal/sources"
 )
 
 // memoryFields and ioFields are the columns that come from memory.stat and
 // io.stat.
 var (
-	memoryFields = []arc.CgroupField{
-		arc.CgroupMemoryAnon,
-		arc.CgroupMemoryFile,
-		arc.CgroupMemoryUnreclaimable,
-		arc.CgroupPageFaults,
-		arc.CgroupMajorFaults,
-	}
-	ioFields = []arc.CgroupField{
-		arc.CgroupReadBytes,
-		arc.CgroupWriteBytes,
-		arc.CgroupReadOperations,
-		arc.CgroupWriteOperations,
-	}
+	memoryFields = sources.LookedAt["memory.stat"]
+	ioFields     = sources.LookedAt["io.stat"]
 )
 
 // Reader reads the files. It is for one goroutine.
