@@ -46,7 +46,7 @@ func measureOptional(ctx context.Context, mount, binary string, s sizes, say fun
 	s.span = max(s.span, s.optional)
 	for _, o := range options(s, tree.Paths[len(tree.Paths)-1]) {
 		config := withOption(tree.Root, "100ms", o.setting)
-		row, err := o.load.compare(ctx, binary, sensingOnly(tree.Root, "100ms"), config, s.pairs, say)
+		row, err := o.load.compare(ctx, binary, sensingOnly(tree.Root, "100ms"), config, s.pairsOf(o.load.name), say)
 		if err != nil {
 			return nil, err
 		}

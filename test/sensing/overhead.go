@@ -18,13 +18,28 @@ import (
 // sizes are how large the loads are, and how many pairs of runs there are.
 type sizes struct {
 	pairs  int
-	builds int           // pairs of runs of the compiler, which are long
+	builds int // pairs of runs of the compiler, which are long
+	// talks are pairs of runs of the network load, whose noise is the greatest:
+	// where the scheduler puts eight clients and a server changes from run to run.
+	talks  int
 	span   time.Duration // of a system-call or network load
 	// optional is the least span beside an option; a period of the duty cycle, so
 	// that every run has its share of windows.
 	optional time.Duration
 	loops    int    // of the ping-pong
 	target   string // of the compiler
+}
+
+// pairsOf says how many pairs of runs a load has.
+func (s *sizes) pairsOf(load string) int {
+	switch load {
+	case loadCompile:
+		return s.builds
+	case loadNetwork:
+		return s.talks
+	default:
+		return s.pairs
+	}
 }
 
 // loads are the loads of this machine.
@@ -76,11 +91,7 @@ func measureOverhead(ctx context.Context, mount, binary string, s sizes, say fun
 	config := sensingOnly(mount, "100ms")
 	rows := make([]Overhead, 0, 4)
 	for _, l := range loads(s) {
-		pairs := s.pairs
-		if l.name == loadCompile {
-			pairs = s.builds
-		}
-		row, err := l.compare(ctx, binary, "", config, pairs, say)
+		row, err := l.compare(ctx, binary, "", config, s.pairsOf(l.name), say)
 		if err != nil {
 			return nil, err
 		}

@@ -55,13 +55,13 @@ func (o *Options) effort() effort {
 		return effort{
 			cgroups: []int{10, 100, 1000}, rounds: 6, batches: 3,
 			resting: resting{rounds: 1, settle: 2 * time.Second, period: 3 * time.Second},
-			sizes:   sizes{pairs: 2, builds: 2, span: 500 * time.Millisecond, loops: 50_000, target: "errors"},
+			sizes:   sizes{pairs: 2, builds: 2, talks: 2, span: 500 * time.Millisecond, loops: 50_000, target: "errors"},
 		}
 	}
 	return effort{
 		cgroups: []int{10, 100, 1000, 5000}, rounds: 24, batches: 8,
 		resting: resting{rounds: 3, settle: 5 * time.Second, period: 12 * time.Second},
-		sizes:   sizes{pairs: 24, builds: 10, span: time.Second, loops: 150_000, target: "errors", optional: 2 * time.Second},
+		sizes:   sizes{pairs: 24, builds: 10, talks: 60, span: time.Second, loops: 150_000, target: "errors", optional: 2 * time.Second},
 	}
 }
 
