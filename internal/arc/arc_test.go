@@ -29,13 +29,16 @@ func TestEveryFieldIsDescribedOnce(t *testing.T) {
 }
 
 func TestEveryNameIsKnown(t *testing.T) {
-	for a := ActionNone; a < numActions; a++ {
+	for a := ActionNone; a < NumActions; a++ {
 		assert.NotEmpty(t, a.String())
+		parsed, known := ParseAction(a.String())
+		assert.Equal(t, a != ActionNone, known, a.String())
+		assert.True(t, !known || parsed == a, a.String())
 	}
 	for v := VerdictNone; v < numVerdicts; v++ {
 		assert.NotEmpty(t, v.String())
 	}
-	assert.Equal(t, "unknown", numActions.String())
+	assert.Equal(t, "unknown", NumActions.String())
 	assert.Equal(t, "unknown", numVerdicts.String())
 }
 

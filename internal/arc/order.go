@@ -5,25 +5,68 @@ package arc
 
 import "context"
 
-// Action is a knob the guard can turn. A new actuator is a new constant here, its row
-// in actionNames, and an implementation in internal/guard.
+// Action is what the guard can do about one cgroup, or, for [ActionShield], about
+// one network interface. A new actuator is a new constant here, its row in
+// actionNames, and an implementation in internal/guard.
 type Action uint8
 
+// The actions, and what Order.Parameter means to each. All of them only tighten.
 const (
 	// ActionNone is no action. An order that carries it is refused.
 	ActionNone Action = iota
-	// ActionMemoryHigh holds a moving memory.high ceiling on a cgroup. Its
-	// parameter is the ceiling in bytes.
+	// ActionMemoryHigh holds a moving memory.high ceiling: bytes.
 	ActionMemoryHigh
+	// ActionCPUWeight lowers cpu.weight: 1 to 10000, 100 is the kernel's default.
+	ActionCPUWeight
+	// ActionCPUIdle sets cpu.idle: 1. The kernel resets cpu.weight with it.
+	ActionCPUIdle
+	// ActionCPUMax caps CPU time by cpu.max: microseconds of CPU time in a second,
+	// one million for one CPU.
+	ActionCPUMax
+	// ActionIOWeight lowers io.weight (its default): 1 to 10000, 100 is the
+	// kernel's default. It does something only where iocost or BFQ is active.
+	ActionIOWeight
+	// ActionIOMaxRead caps what is read from Order.Device: bytes a second.
+	ActionIOMaxRead
+	// ActionIOMaxWrite caps what is written to Order.Device: bytes a second.
+	ActionIOMaxWrite
+	// ActionPidsMax caps the number of tasks by pids.max: tasks.
+	ActionPidsMax
+	// ActionFreeze stops every task of the cgroup: 1. It is an ending, never a
+	// level's first answer.
+	ActionFreeze
+	// ActionNetworkThrottle puts a token bucket on what the cgroup's sockets send
+	// and receive: bytes a second, each way.
+	ActionNetworkThrottle
+	// ActionQuarantine lets the cgroup's sockets exchange nothing but what is
+	// never cut. It has no parameter.
+	ActionQuarantine
+	// ActionShield puts a token bucket on every source that sends to
+	// Order.Interface, by XDP: packets a second and source. It has no cgroup.
+	ActionShield
 
-	numActions
+	// NumActions is the number of actions, ActionNone included.
+	NumActions
 )
 
-var actionNames = [numActions]string{"none", "memory.high"}
+var actionNames = [NumActions]string{
+	"none", "memory.high", "cpu.weight", "cpu.idle", "cpu.max", "io.weight", "io.max.read", "io.max.write",
+	"pids.max", "cgroup.freeze", "network.throttle", "network.quarantine", "network.shield",
+}
+
+// ParseAction is the inverse of [Action.String]; it does not know "none".
+func ParseAction(name string) (Action, bool) {
+	for a := ActionNone + 1; a < NumActions; a++ {
+		if actionNames[a] == name {
+			return a, true
+		}
+	}
+	return ActionNone, false
+}
 
 // String returns the action's name as it appears in telemetry.
 func (a Action) String() string {
-	if a < numActions {
+	if a < NumActions {
 		return actionNames[a]
 	}
 	return "unknown"
@@ -51,14 +94,20 @@ func (v Verb) String() string {
 // the safelist, caps, floors, rate limits and expiry itself; an order can ask
 // for less than the guard allows, never for more.
 type Order struct {
-	// Cgroup is the kernel's cgroup id. Zero is an error, not "everything".
+	// Cgroup is the kernel's cgroup id. Zero is an error, not "everything"; only
+	// [ActionShield], which is about Interface, has none.
 	Cgroup uint64
-	Action Action
-	Verb   Verb
+	// Device is the block device of ActionIOMaxRead and ActionIOMaxWrite: its major
+	// number above the lower 32 bits, its minor number in them.
+	Device uint64
+	// Interface is the index of the network interface of ActionShield.
+	Interface uint32
+	Action    Action
+	Verb      Verb
 	// Observe asks for everything but the last write.
 	Observe bool
-	// Parameter is the action's argument; for ActionMemoryHigh the ceiling in
-	// bytes. The guard raises it to its own floor where it is lower.
+	// Parameter is the action's argument, see [Action]. The guard raises it to its
+	// own floor where it is lower.
 	Parameter uint64
 	// TTL is the life of the lease in ns, from the moment it is written.
 	TTL int64
