@@ -160,7 +160,13 @@ func (r *Report) overhead(t *table) {
 		t.row(o.Load, number(o.Without.Median)+" "+o.Unit, number(o.With.Median)+" "+o.Unit, number(o.Loss), spread(o.LossSpread),
 			strconv.Itoa(o.LossSpread.N), number(o.Noise), number(o.CPULoss), spread(o.CPULossSpread), o.How)
 	}
-	t.say("\nThe programs' part in it, in a run of its own with the kernel's statistics on:\n")
+	t.say("\nWhat can be accounted for, in a run of its own with the kernel's statistics on. A load on every CPU can lose this,\n" +
+		"divided by their number; one on a single CPU, between that and all of it.\n")
+	t.head("load", "the collector, % of a core", "programs where their events happen, % of a core", "both, % of "+strconv.Itoa(r.Machine.Cores)+" CPUs")
+	for _, o := range r.Overhead {
+		t.row(o.Load, number(o.CollectorCPU), number(o.elsewhere()), number((o.CollectorCPU+o.elsewhere())/float64(max(r.Machine.Cores, 1))))
+	}
+	t.say("\nOf it, every program; `sweep_cgroup` and `sample_node` run in the collector's own time:\n")
 	t.head("load", "program", "events/s", "ns", "% of a core")
 	for _, o := range r.Overhead {
 		for _, s := range o.Shares {

@@ -46,11 +46,11 @@ func measureOptional(ctx context.Context, mount, binary string, s sizes, say fun
 	s.span = max(s.span, s.optional)
 	for _, o := range options(s, tree.Paths[len(tree.Paths)-1]) {
 		config := withOption(tree.Root, "100ms", o.setting)
-		row, err := o.load.compare(ctx, binary, sensingOnly(tree.Root, "100ms"), config, s.pairsOf(o.load.name), say)
+		row, err := o.load.compare(ctx, binary, sensingOnly(tree.Root, "100ms"), config, s.pairs, say)
 		if err != nil {
 			return nil, err
 		}
-		if row.Shares, err = o.load.shares(ctx, binary, config); err != nil {
+		if err := o.load.account(ctx, binary, config, &row); err != nil {
 			return nil, err
 		}
 		rows = append(rows, Optional{o.setting, row})

@@ -21,8 +21,8 @@ type sizes struct {
 	builds int // pairs of runs of the compiler, which are long
 	// talks are pairs of runs of the network load, whose noise is the greatest:
 	// where the scheduler puts eight clients and a server changes from run to run.
-	talks  int
-	span   time.Duration // of a system-call or network load
+	talks int
+	span  time.Duration // of a system-call or network load
 	// optional is the least span beside an option; a period of the duty cycle, so
 	// that every run has its share of windows.
 	optional time.Duration
@@ -95,7 +95,7 @@ func measureOverhead(ctx context.Context, mount, binary string, s sizes, say fun
 		if err != nil {
 			return nil, err
 		}
-		if row.Shares, err = l.shares(ctx, binary, config); err != nil {
+		if err := l.account(ctx, binary, config, &row); err != nil {
 			return nil, err
 		}
 		rows = append(rows, row)
@@ -163,37 +163,63 @@ func (l *load) once(ctx context.Context, binary, config string) (w Work, err err
 	return l.run(ctx)
 }
 
-// shares runs the load once more with the kernel's statistics on, which cost
-// something themselves and are therefore off where the loss is measured.
-func (l *load) shares(ctx context.Context, binary, config string) (out []Share, err error) {
+// account runs the load once more and fills in what the collector and each
+// program took of the CPUs meanwhile. The kernel's statistics of programs are on:
+// they cost something themselves and are therefore off where the loss is measured.
+func (l *load) account(ctx context.Context, binary, config string, row *Overhead) (err error) {
 	run, err := startCollector(ctx, binary, config)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, run.stop()) }()
 	ids, err := run.programs()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	statistics, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	if err != nil {
-		return nil, fmt.Errorf("switch the statistics of programs on: %w", err)
+		return fmt.Errorf("switch the statistics of programs on: %w", err)
 	}
 	defer statistics.Close()
+	if err := wait(ctx, settle); err != nil { // the start is no part of it
+		return err
+	}
 	before, err := counts(ids)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	spent, err := processTime(run.pid())
+	if err != nil {
+		return err
 	}
 	start := time.Now()
 	if _, err := l.run(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	took := time.Since(start)
 	after, err := counts(ids)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return sharesOf(differences(before, after), took), nil
+	now, err := processTime(run.pid())
+	if err != nil {
+		return err
+	}
+	row.Shares = sharesOf(differences(before, after), took)
+	row.CollectorCPU = 100 * float64(now-spent) / float64(took)
+	return nil
+}
+
+// elsewhere is the CPU time, in percent of a core, of the programs that run where
+// their events happen, and not in the collector's own time.
+func (o *Overhead) elsewhere() float64 {
+	sum := 0.0
+	for _, s := range o.Shares {
+		if s.Program != programSweep && s.Program != programNode {
+			sum += s.CPU
+		}
+	}
+	return sum
 }
 
 // sharesOf turns counts over a time into shares, the greatest first.

@@ -24,6 +24,12 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
+// The programs that run because the collector asks, in its own time.
+const (
+	programNode  = "sample_node"
+	programSweep = "sweep_cgroup"
+)
+
 // emptyProgram is a program that does nothing: what the statistics themselves
 // measure.
 const emptyProgram = "empty"
@@ -31,8 +37,8 @@ const emptyProgram = "empty"
 // events say what one run of a program is about.
 var events = map[string]string{
 	emptyProgram:       "nothing, at a fork: the statistics' own part",
-	"sample_node":      "one tick",
-	"sweep_cgroup":     "one cgroup in a sweep of 200, each with a process",
+	programNode:        "one tick",
+	programSweep:       "one cgroup in a sweep of 200, each with a process",
 	"count_fork":       "one fork",
 	"count_exec":       "one exec",
 	"count_exit":       "one exit",

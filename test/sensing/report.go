@@ -112,8 +112,10 @@ type Overhead struct {
 	// Unit is that of Without and With, How the program that made the load.
 	Unit string `json:"unit"`
 	How  string `json:"how"`
-	// Shares is what each program took meanwhile, in a run of its own.
-	Shares []Share `json:"shares"`
+	// CollectorCPU is what the collector took meanwhile, in percent of a core, and
+	// Shares what each program did, in a run of its own.
+	CollectorCPU float64 `json:"collector_cpu_percent"`
+	Shares       []Share `json:"shares"`
 }
 
 // Share is one program's part in a load.

@@ -21,7 +21,7 @@ const module = "github.com/otelcol-reflex/reflex/"
 var InGuests = map[string][]string{
 	"bpf": {
 		"TestSweepCountsTasks", "TestSweepSeesAQuotaUsedUp", "TestSweepSeesSwap", "TestSweepSeesStallsOnMemoryAndIO",
-		"TestNodeSeesMemoryRunOut", "TestPagesSwappedAreCounted", "TestRunQueueDelayAgreesWithSchedstat", "TestTrafficOfTheWholeHierarchy",
+		"TestCompactionStallsAgreeWithVmstat", "TestNodeSeesMemoryRunOut", "TestPagesSwappedAreCounted", "TestRunQueueDelayAgreesWithSchedstat", "TestTrafficOfTheWholeHierarchy",
 	},
 	"internal/guard": {"TestALeaseOnTheKernel"},
 	"internal/sources": {
