@@ -73,6 +73,8 @@ type cgroupJSON struct {
 
 type orderJSON struct {
 	Cgroup     uint64  `json:"cgroup"`
+	Device     uint64  `json:"device,omitempty"`
+	Interface  uint32  `json:"interface,omitempty"`
 	Action     string  `json:"action"`
 	Verb       string  `json:"verb"`
 	Observe    bool    `json:"observe"`
@@ -94,10 +96,12 @@ type outcomeJSON struct {
 
 type harmJSON struct {
 	Kind       string  `json:"kind,omitempty"`
+	Unit       string  `json:"unit,omitempty"`
 	Available  size    `json:"available"`
 	Limit      size    `json:"limit"`
 	Growth     number  `json:"growth"`
 	Exhaustion seconds `json:"exhaustion,omitempty"`
+	Stall      number  `json:"stall,omitempty"`
 }
 
 // MarshalJSON writes the record with stable snake_case keys.
@@ -117,7 +121,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 	}
 	if o := r.Order; o != nil {
 		out.Order = &orderJSON{
-			o.Cgroup, o.Action.String(), o.Verb.String(), o.Observe, size(o.Parameter),
+			o.Cgroup, o.Device, o.Interface, o.Action.String(), o.Verb.String(), o.Observe, size(o.Parameter),
 			seconds(o.TTL), o.Generation, o.Scheduled, o.Reason,
 		}
 	}
@@ -125,7 +129,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		out.Outcome = &outcomeJSON{o.Verdict.String(), size(o.Original), size(o.Value), o.Written, o.Deadline, o.Cause}
 	}
 	if h := r.Harm; h != (Harm{}) {
-		out.Harm = &harmJSON{h.Kind, size(h.Available), size(h.Limit), number(h.Growth), seconds(h.Exhaustion)}
+		out.Harm = &harmJSON{h.Kind, h.Unit, size(h.Available), size(h.Limit), number(h.Growth), seconds(h.Exhaustion), number(h.Stall)}
 	}
 	return json.Marshal(out)
 }
@@ -168,7 +172,7 @@ func (r *Record) UnmarshalJSON(data []byte) error {
 	r.Order, errs[4] = in.Order.read()
 	r.Outcome, errs[5] = in.Outcome.read()
 	if h := in.Harm; h != nil {
-		r.Harm = Harm{h.Kind, uint64(h.Available), uint64(h.Limit), float64(h.Growth), time.Duration(h.Exhaustion)}
+		r.Harm = Harm{h.Kind, h.Unit, uint64(h.Available), uint64(h.Limit), float64(h.Growth), time.Duration(h.Exhaustion), float64(h.Stall)}
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("record %d: %w", in.ID, err)
@@ -199,7 +203,7 @@ func (in *orderJSON) read() (*arc.Order, error) {
 	action, err := actionNamed(in.Action)
 	verb, verbErr := verbNamed(in.Verb)
 	return &arc.Order{
-		Cgroup: in.Cgroup, Action: action, Verb: verb, Observe: in.Observe, Parameter: uint64(in.Parameter),
+		Cgroup: in.Cgroup, Device: in.Device, Interface: in.Interface, Action: action, Verb: verb, Observe: in.Observe, Parameter: uint64(in.Parameter),
 		TTL: int64(in.TTL), Generation: in.Generation, Scheduled: in.Scheduled, Reason: in.Reason,
 	}, errors.Join(err, verbErr)
 }
@@ -240,7 +244,8 @@ func (n *number) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*float64)(n))
 }
 
-// size is a number of bytes whose JSON is "max" at and above arc.Unlimited.
+// size is a number (of bytes, as a rule) whose JSON is "max" at and above
+// arc.Unlimited.
 type size uint64
 
 func (l size) MarshalJSON() ([]byte, error) {

@@ -28,7 +28,7 @@ func full() Record {
 		Cgroup:  Cgroup{ID: 77, Path: "/payment"},
 		Order:   &arc.Order{Cgroup: 77, Action: arc.ActionMemoryHigh, Parameter: 64 << 20, TTL: int64(15 * time.Second), Generation: 1, Scheduled: 1000},
 		Outcome: &arc.Outcome{Verdict: arc.VerdictGranted, Original: arc.Unlimited, Value: 64 << 20, Written: 251000, Deadline: 15e9},
-		Harm:    Harm{Kind: "memory.exhaustion", Available: 100 << 20, Limit: 128 << 20, Growth: 50e6, Exhaustion: 2 * time.Second},
+		Harm:    Harm{Kind: "cgroup_limit", Unit: "By", Stall: 0.25, Available: 100 << 20, Limit: 128 << 20, Growth: 50e6, Exhaustion: 2 * time.Second},
 		Onset:   500, Scheduled: 1000, Written: 251000,
 	}
 	r.Judgement.Contributions[0] = arc.Contribution{Dimension: "system.memory.used", Share: 80, Value: 5e8, Usual: 1e8}
@@ -48,7 +48,7 @@ func TestTheJSONOfARecordIsStable(t *testing.T) {
  "cgroup": {"id": 77, "path": "/payment"},
  "order": {"cgroup": 77, "action": "memory.high", "verb": "hold", "observe": false, "parameter": 67108864, "ttl": 15, "generation": 1, "scheduled_ns": 1000},
  "outcome": {"verdict": "granted", "original": "max", "value": 67108864, "written_ns": 251000, "deadline_ns": 15000000000},
- "harm": {"kind": "memory.exhaustion", "available": 104857600, "limit": 134217728, "growth": 50000000, "exhaustion": 2},
+ "harm": {"kind": "cgroup_limit", "unit": "By", "available": 104857600, "limit": 134217728, "growth": 50000000, "exhaustion": 2, "stall": 0.25},
  "onset_ns": 500, "scheduled_ns": 1000, "written_ns": 251000, "tick_to_knob": 0.00025}`, string(got))
 }
 
@@ -105,6 +105,8 @@ func TestAnyRecordSurvivesJSON(t *testing.T) {
 			r.Judgement.Contributions[i] = arc.Contribution{Dimension: rapid.String().Draw(t, "dimension"), Share: finite.Draw(t, "share")}
 		}
 		r.Order.Verb = arc.Verb(rapid.IntRange(0, 1).Draw(t, "verb"))
+		r.Order.Device = rapid.Uint64().Draw(t, "device")
+		r.Order.Interface = rapid.Uint32().Draw(t, "interface")
 		r.Order.Parameter = rapid.Uint64Range(0, arc.Unlimited).Draw(t, "parameter")
 		r.Outcome.Verdict = arc.Verdict(rapid.IntRange(0, 7).Draw(t, "verdict"))
 		r.Harm.Exhaustion = time.Duration(rapid.Int64Range(0, int64(24*time.Hour)).Draw(t, "exhaustion"))

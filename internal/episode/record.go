@@ -67,16 +67,22 @@ type Cgroup struct {
 // Harm is the harm, measured or projected, behind a record. The zero value is
 // none.
 type Harm struct {
-	// Kind names the harm, e.g. "memory.exhaustion".
+	// Kind names the harm, e.g. "cgroup_limit".
 	Kind string
-	// Available and Limit are the headroom left and the limit it is left of, in
-	// bytes. [arc.Unlimited] is no limit.
+	// Unit is the unit (UCUM) of Available and Limit, and of what Growth is a
+	// second of: "By", "{task}", "s" (of CPU time), "{packet}".
+	Unit string
+	// Available and Limit are the headroom left and the limit it is left of.
+	// [arc.Unlimited] is no limit.
 	Available, Limit uint64
-	// Growth is how fast the headroom goes, in bytes per second.
+	// Growth is how fast the headroom goes, or, where nothing runs out, by how much
+	// the use of what is pressed is above what is usual.
 	Growth float64
 	// Exhaustion is the time left until it is gone at that rate; 0 when no
 	// exhaustion is projected.
 	Exhaustion time.Duration
+	// Stall is the share of time in which tasks waited.
+	Stall float64
 }
 
 // Record is one step of an episode.

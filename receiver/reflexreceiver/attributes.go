@@ -4,6 +4,7 @@
 package reflexreceiver
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 
@@ -41,12 +42,16 @@ const (
 	attrContributions = "reflex.score.contributions"
 
 	attrHarmKind       = "reflex.harm.kind"
+	attrHarmUnit       = "reflex.harm.unit"
+	attrHarmStall      = "reflex.harm.stall"
 	attrHarmAvailable  = "reflex.harm.available"
 	attrHarmLimit      = "reflex.harm.limit"
 	attrHarmGrowth     = "reflex.harm.growth"
 	attrHarmExhaustion = "reflex.harm.exhaustion"
 
 	attrAction           = "reflex.action"
+	attrActionDevice     = "reflex.action.device"
+	attrActionInterface  = "reflex.action.interface"
 	attrActionVerb       = "reflex.action.verb"
 	attrActionObserve    = "reflex.action.observe"
 	attrActionParameter  = "reflex.action.parameter"
@@ -129,11 +134,15 @@ func putHarm(m pcommon.Map, h *episode.Harm) {
 		return
 	}
 	putText(m, attrHarmKind, h.Kind)
+	putText(m, attrHarmUnit, h.Unit)
 	putBytes(m, attrHarmAvailable, h.Available)
 	putBytes(m, attrHarmLimit, h.Limit)
 	putNumber(m, attrHarmGrowth, h.Growth)
 	if h.Exhaustion > 0 {
 		m.PutDouble(attrHarmExhaustion, h.Exhaustion.Seconds())
+	}
+	if h.Stall > 0 {
+		m.PutDouble(attrHarmStall, h.Stall)
 	}
 }
 
@@ -146,6 +155,12 @@ func putAction(m pcommon.Map, r *episode.Record) {
 	if o := r.Order; o != nil {
 		m.PutStr(attrActionVerb, o.Verb.String())
 		m.PutBool(attrActionObserve, o.Observe)
+		if o.Device != 0 {
+			m.PutStr(attrActionDevice, fmt.Sprintf("%d:%d", o.Device>>32, o.Device&0xffffffff))
+		}
+		if o.Interface != 0 {
+			m.PutInt(attrActionInterface, int64(o.Interface))
+		}
 		if o.Verb == arc.Hold {
 			putBytes(m, attrActionParameter, o.Parameter)
 			m.PutDouble(attrActionTTL, float64(o.TTL)/1e9)
