@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
 )
 
@@ -139,7 +140,11 @@ func line(r *episode.Record) string {
 		text += "  " + r.Cgroup.Path
 	}
 	if o := r.Outcome; o != nil && o.Cause == "" && o.Value > 0 {
-		text += fmt.Sprintf("  %s (was %s)", size(o.Value), size(o.Original))
+		value := size
+		if r.Order != nil && !inBytes(r.Order.Action) {
+			value = plain
+		}
+		text += fmt.Sprintf("  %s (was %s)", value(o.Value), value(o.Original))
 	}
 	if r.Reason != "" {
 		text += "  " + r.Reason
@@ -151,6 +156,23 @@ func line(r *episode.Record) string {
 		text += fmt.Sprintf("  [tick to knob %s]", d.Round(10*time.Microsecond))
 	}
 	return text
+}
+
+// inBytes says that an action's parameter is bytes, or bytes a second.
+func inBytes(a arc.Action) bool {
+	switch a {
+	case arc.ActionMemoryHigh, arc.ActionIOMaxRead, arc.ActionIOMaxWrite, arc.ActionNetworkThrottle:
+		return true
+	}
+	return false
+}
+
+// plain writes a number that is not bytes.
+func plain(n uint64) string {
+	if n >= arc.Unlimited {
+		return "max"
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 func what(r *episode.Record) string {

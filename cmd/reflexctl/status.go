@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
 )
 
@@ -38,13 +40,18 @@ type status struct {
 		Path     string  `json:"path"`
 		Phase    string  `json:"phase"`
 		Verdict  string  `json:"verdict"`
+		Action   string  `json:"action"`
+		Level    int     `json:"level"`
 		Ceiling  uint64  `json:"ceiling"`
+		Amount   string  `json:"amount"`
 		HeldFor  float64 `json:"held_for"`
 		ExpireIn float64 `json:"expires_in"`
 		Reason   string  `json:"reason"`
 	} `json:"leases"`
 	Harm *struct {
 		Kind       string   `json:"kind"`
+		Unit       string   `json:"unit"`
+		Text       string   `json:"text"`
 		Available  uint64   `json:"available"`
 		Limit      uint64   `json:"limit"`
 		Growth     float64  `json:"growth"`
@@ -140,7 +147,11 @@ func (s *status) table(to io.Writer) error {
 		w.line("episode\tnone")
 	}
 	if h := s.Harm; h != nil {
-		w.line("harm\t%s", harmText(h.Kind, h.Available, h.Limit, h.Growth, h.Exhaustion))
+		text := harmText(h.Kind, h.Available, h.Limit, h.Growth, h.Exhaustion)
+		if h.Unit != "By" && h.Text != "" {
+			text = h.Kind + ": " + h.Text
+		}
+		w.line("harm\t%s", text)
 	}
 	s.tableOfInput(w)
 	s.tableOfJudgement(w)
@@ -155,7 +166,7 @@ func (s *status) table(to io.Writer) error {
 		w.line("")
 		w.line("CGROUP\tPHASE\tVERDICT\tCEILING\tHELD\tENDS IN\tREASON")
 		for _, l := range s.Leases {
-			w.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Path, l.Phase, l.Verdict, size(l.Ceiling), duration(l.HeldFor), duration(l.ExpireIn), l.Reason)
+			w.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Path, l.Phase, l.Verdict, ceiling(l.Action, l.Amount, l.Ceiling), duration(l.HeldFor), duration(l.ExpireIn), l.Reason)
 		}
 		if err := w.flush(); err != nil {
 			return err
@@ -214,7 +225,19 @@ func (s *status) tableOfJudgement(w *writer) {
 	}
 }
 
+// ceiling says what a lease holds: bytes for memory, the action's own words for
+// everything else.
+func ceiling(action, amount string, bytes uint64) string {
+	if action == "" || action == arc.ActionMemoryHigh.String() {
+		return size(bytes)
+	}
+	return strings.TrimSpace(action + " " + amount)
+}
+
 func harmText(kind string, available, limit uint64, growth float64, exhaustion *float64) string {
+	if available >= arc.Unlimited && limit >= arc.Unlimited {
+		return fmt.Sprintf("%s: %s/s more than usual", kind, sizeOf(growth)) // I/O: nothing runs out
+	}
 	text := fmt.Sprintf("%s: %s left of %s", kind, size(available), size(limit))
 	if growth != 0 {
 		text += fmt.Sprintf(", going at %s/s", sizeOf(growth))

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,10 +64,22 @@ type JournalConfig struct {
 
 // PolicyConfig holds the numbers of the policy.
 type PolicyConfig struct {
+	// MaxLevel is the highest level, 1 to 5.
+	MaxLevel int `mapstructure:"max_level"`
+	// Resources are those that are acted upon.
+	Resources []string `mapstructure:"resources"`
 	// Horizon is how near a projected exhaustion must be to be harm.
 	Horizon time.Duration `mapstructure:"horizon"`
 	// StallBudget is the share of time tasks may stall on memory (0 to 1).
 	StallBudget float64 `mapstructure:"stall_budget"`
+	// CPUStallBudget and IOStallBudget are the shares of time that others may wait
+	// for CPU or I/O beyond what is usual for them (0 to 1).
+	CPUStallBudget float64 `mapstructure:"cpu_stall_budget"`
+	IOStallBudget  float64 `mapstructure:"io_stall_budget"`
+	// DropBudget is the packets a second that may be dropped beyond what is usual.
+	DropBudget float64 `mapstructure:"drop_budget"`
+	// Sustain is how long a rising stall or flood must last.
+	Sustain time.Duration `mapstructure:"sustain"`
 	// StartupGrace is the age below which growth is no harm.
 	StartupGrace time.Duration `mapstructure:"startup_grace"`
 	// Margin is how many times faster than the runner-up a culprit grows.
@@ -78,14 +92,20 @@ type PolicyConfig struct {
 	ReleaseAfter time.Duration `mapstructure:"release_after"`
 	// Ending applies when headroom is spent: "release" or "hold".
 	Ending string `mapstructure:"ending"`
+	// NoProgress is for how long a contained cgroup may do nothing but wait for
+	// memory before the ending applies.
+	NoProgress time.Duration `mapstructure:"no_progress"`
 	// CloseAfter is how long scores stay below the limit before an episode
 	// closes, CoolOff how long learning stays frozen after it.
 	CloseAfter time.Duration `mapstructure:"close_after"`
 	CoolOff    time.Duration `mapstructure:"cool_off"`
 	// Habituation is after how long an anomaly that harms nobody may be learned.
 	Habituation time.Duration `mapstructure:"habituation"`
-	// MaxLeases bounds the leases held at once.
-	MaxLeases int `mapstructure:"max_leases"`
+	// MaxLeases bounds the leases held at once, MaxShare the share of the node's
+	// cgroups they are on, ActionsPerMinute those begun within a minute.
+	MaxLeases        int     `mapstructure:"max_leases"`
+	MaxShare         float64 `mapstructure:"max_share"`
+	ActionsPerMinute int     `mapstructure:"actions_per_minute"`
 }
 
 // LeaseConfig holds the times of leases.
@@ -103,18 +123,27 @@ func createDefaultConfig() component.Config {
 		Status:  StatusConfig{Endpoint: defaultEndpoint},
 		Journal: JournalConfig{Capacity: 4096},
 		Policy: PolicyConfig{
-			Horizon:      d.Horizon,
-			StallBudget:  d.StallBudget,
-			StartupGrace: d.StartupGrace,
-			Margin:       d.Margin,
-			BuyTime:      d.BuyTime,
-			GrowthBudget: d.GrowthBudget,
-			ReleaseAfter: d.ReleaseAfter,
-			Ending:       d.Ending.String(),
-			CloseAfter:   d.CloseAfter,
-			CoolOff:      d.CoolOff,
-			Habituation:  d.Habituation,
-			MaxLeases:    d.MaxLeases,
+			MaxLevel:         d.MaxLevel,
+			Resources:        d.Resources.Names(),
+			CPUStallBudget:   d.CPUStallBudget,
+			IOStallBudget:    d.IOStallBudget,
+			DropBudget:       d.DropBudget,
+			Sustain:          d.Sustain,
+			NoProgress:       d.NoProgress,
+			MaxShare:         d.MaxShare,
+			ActionsPerMinute: d.ActionsPerMinute,
+			Horizon:          d.Horizon,
+			StallBudget:      d.StallBudget,
+			StartupGrace:     d.StartupGrace,
+			Margin:           d.Margin,
+			BuyTime:          d.BuyTime,
+			GrowthBudget:     d.GrowthBudget,
+			ReleaseAfter:     d.ReleaseAfter,
+			Ending:           d.Ending.String(),
+			CloseAfter:       d.CloseAfter,
+			CoolOff:          d.CoolOff,
+			Habituation:      d.Habituation,
+			MaxLeases:        d.MaxLeases,
 		},
 		Lease: LeaseConfig{TTL: d.TTL, Renew: d.Renew},
 	}
@@ -168,6 +197,8 @@ func (c *PolicyConfig) validate(refuse func(key, format string, args ...any)) {
 		{"policy::horizon", c.Horizon, time.Second, time.Hour},
 		{"policy::startup_grace", c.StartupGrace, 0, 24 * time.Hour},
 		{"policy::buy_time", c.BuyTime, 10 * time.Second, 24 * time.Hour},
+		{"policy::sustain", c.Sustain, 100 * time.Millisecond, time.Minute},
+		{"policy::no_progress", c.NoProgress, time.Second, time.Hour},
 		{"policy::release_after", c.ReleaseAfter, 2 * time.Second, time.Hour},
 		{"policy::close_after", c.CloseAfter, time.Second, time.Hour},
 		{"policy::cool_off", c.CoolOff, 0, time.Hour},
@@ -177,8 +208,37 @@ func (c *PolicyConfig) validate(refuse func(key, format string, args ...any)) {
 			refuse(d.key, "must be %s to %s, is %s", d.least, d.most, d.value)
 		}
 	}
-	if !(c.StallBudget > 0 && c.StallBudget <= 1) {
-		refuse("policy::stall_budget", "must be a share of time above 0 and up to 1, is %g", c.StallBudget)
+	for _, share := range []struct {
+		key   string
+		value float64
+	}{
+		{"policy::stall_budget", c.StallBudget},
+		{"policy::cpu_stall_budget", c.CPUStallBudget},
+		{"policy::io_stall_budget", c.IOStallBudget},
+	} {
+		if !(share.value > 0 && share.value <= 1) {
+			refuse(share.key, "must be a share of time above 0 and up to 1, is %g", share.value)
+		}
+	}
+	if c.MaxLevel < policy.LevelWatchful || c.MaxLevel > policy.LevelQuarantine {
+		refuse("policy::max_level", "must be %d to %d, is %d", policy.LevelWatchful, policy.LevelQuarantine, c.MaxLevel)
+	}
+	if len(c.Resources) == 0 {
+		refuse("policy::resources", "is empty: set max_level to %d to act upon nothing", policy.LevelWatchful)
+	}
+	for i, name := range c.Resources {
+		if _, err := policy.ParseResource(name); err != nil {
+			refuse(fmt.Sprintf("policy::resources[%d]", i), "%v", err)
+		}
+	}
+	if !(c.DropBudget >= 1 && c.DropBudget <= 1e9) {
+		refuse("policy::drop_budget", "must be 1 to 1e9 packets a second, is %g", c.DropBudget)
+	}
+	if !(c.MaxShare >= 0 && c.MaxShare <= 1) {
+		refuse("policy::max_share", "must be a share of cgroups from 0 to 1, is %g", c.MaxShare)
+	}
+	if c.ActionsPerMinute < 1 || c.ActionsPerMinute > 60 {
+		refuse("policy::actions_per_minute", "must be 1 to 60, is %d", c.ActionsPerMinute)
 	}
 	if !(c.Margin >= 1 && c.Margin <= 100) {
 		refuse("policy::margin", "must be 1 to 100, is %g", c.Margin)
@@ -203,8 +263,29 @@ func (c *Config) rules() policy.Config {
 	r.ReleaseAfter, r.CloseAfter, r.CoolOff = c.Policy.ReleaseAfter, c.Policy.CloseAfter, c.Policy.CoolOff
 	r.Habituation, r.MaxLeases = c.Policy.Habituation, c.Policy.MaxLeases
 	r.Ending, _ = policy.ParseEnding(c.Policy.Ending)
+	r.MaxLevel, r.Sustain, r.NoProgress = c.Policy.MaxLevel, c.Policy.Sustain, c.Policy.NoProgress
+	r.CPUStallBudget, r.IOStallBudget, r.DropBudget = c.Policy.CPUStallBudget, c.Policy.IOStallBudget, c.Policy.DropBudget
+	r.MaxShare, r.ActionsPerMinute = c.Policy.MaxShare, c.Policy.ActionsPerMinute
+	r.Resources = 0
+	for _, name := range c.Policy.Resources {
+		if one, err := policy.ParseResource(name); err == nil {
+			r.Resources = r.Resources.With(one)
+		}
+	}
 	r.TTL, r.Renew = c.Lease.TTL, c.Lease.Renew
 	return r
+}
+
+// nodeTasks is how many tasks the machine can hold, 0 where it does not say.
+func nodeTasks(proc string) uint64 {
+	most := uint64(0)
+	for _, name := range []string{"pid_max", "threads-max"} {
+		text, err := os.ReadFile(filepath.Join(proc, "sys/kernel", name))
+		if v, convErr := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil && convErr == nil && (most == 0 || v < most) {
+			most = v
+		}
+	}
+	return most
 }
 
 // loopback accepts an address that only this machine reaches. Names other than

@@ -4,6 +4,8 @@
 package reflexextension
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -41,6 +43,15 @@ func TestConfigLoads(t *testing.T) {
 			assert.Equal(t, 30*time.Second, r.Horizon)
 			assert.Equal(t, 45*time.Second, r.StartupGrace)
 			assert.InDelta(t, 3, r.Margin, 0)
+			assert.Equal(t, policy.LevelQuarantine, r.MaxLevel)
+			assert.Equal(t, policy.Resources(0).With(policy.Memory).With(policy.CPU), r.Resources)
+			assert.InDelta(t, 0.3, r.CPUStallBudget, 0)
+			assert.InDelta(t, 0.4, r.IOStallBudget, 0)
+			assert.InDelta(t, 500, r.DropBudget, 0)
+			assert.Equal(t, 2*time.Second, r.Sustain)
+			assert.Equal(t, 20*time.Second, r.NoProgress)
+			assert.InDelta(t, 0.2, r.MaxShare, 0)
+			assert.Equal(t, 5, r.ActionsPerMinute)
 			assert.Equal(t, policy.EndingHold, r.Ending)
 			assert.Equal(t, 10*time.Second, r.TTL)
 			assert.Equal(t, 3*time.Second, r.Renew)
@@ -85,6 +96,17 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		{"journal::capacity:", func(c *Config) { c.Journal.Capacity = 1 }},
 		{"policy::horizon:", func(c *Config) { c.Policy.Horizon = 0 }},
 		{"policy::stall_budget:", func(c *Config) { c.Policy.StallBudget = 10 }},
+		{"policy::max_level:", func(c *Config) { c.Policy.MaxLevel = 0 }},
+		{"policy::max_level:", func(c *Config) { c.Policy.MaxLevel = 6 }},
+		{"policy::resources:", func(c *Config) { c.Policy.Resources = nil }},
+		{"policy::resources[1]:", func(c *Config) { c.Policy.Resources = []string{"cpu", "disk"} }},
+		{"policy::cpu_stall_budget:", func(c *Config) { c.Policy.CPUStallBudget = 0 }},
+		{"policy::io_stall_budget:", func(c *Config) { c.Policy.IOStallBudget = 2 }},
+		{"policy::drop_budget:", func(c *Config) { c.Policy.DropBudget = 0 }},
+		{"policy::sustain:", func(c *Config) { c.Policy.Sustain = 0 }},
+		{"policy::no_progress:", func(c *Config) { c.Policy.NoProgress = 0 }},
+		{"policy::max_share:", func(c *Config) { c.Policy.MaxShare = -1 }},
+		{"policy::actions_per_minute:", func(c *Config) { c.Policy.ActionsPerMinute = 0 }},
 		{"policy::startup_grace:", func(c *Config) { c.Policy.StartupGrace = -1 }},
 		{"policy::margin:", func(c *Config) { c.Policy.Margin = 0.5 }},
 		{"policy::buy_time:", func(c *Config) { c.Policy.BuyTime = 0 }},
@@ -105,6 +127,15 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		tt.change(c)
 		assert.ErrorContains(t, c.Validate(), tt.key)
 	}
+}
+
+func TestTheNodeHoldsAsManyTasksAsTheLesserLimitSays(t *testing.T) {
+	proc := t.TempDir()
+	assert.Zero(t, nodeTasks(proc))
+	require.NoError(t, os.MkdirAll(filepath.Join(proc, "sys/kernel"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(proc, "sys/kernel/pid_max"), []byte("4194304\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(proc, "sys/kernel/threads-max"), []byte("31000\n"), 0o644))
+	assert.Equal(t, uint64(31000), nodeTasks(proc))
 }
 
 func TestAsManyLeasesAsTheGuardHoldsAreAccepted(t *testing.T) {

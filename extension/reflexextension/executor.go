@@ -28,9 +28,8 @@ type executor struct {
 	r      *reflex
 	link   link
 	within time.Duration
-	// held is the executor's own: the cgroups on which the guard holds a real
-	// lease for us.
-	held map[uint64]bool
+	// held is the executor's own: what the guard holds a real lease on for us.
+	held map[knob]bool
 
 	reached atomic.Pointer[reach]
 	byName  [16]metric.MeasurementOption
@@ -44,7 +43,7 @@ type reach struct {
 }
 
 func newExecutor(r *reflex, way link) *executor {
-	e := &executor{r: r, link: way, within: actWithin, held: map[uint64]bool{}}
+	e := &executor{r: r, link: way, within: actWithin, held: map[knob]bool{}}
 	e.reached.Store(&reach{cause: "not asked yet"})
 	for v := range e.byName {
 		e.byName[v] = metric.WithAttributeSet(attribute.NewSet(attribute.String("reflex.verdict", arc.Verdict(v).String())))
@@ -85,9 +84,9 @@ func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
 	}
 	switch out.Verdict {
 	case arc.VerdictGranted, arc.VerdictHeld:
-		e.held[o.Cgroup] = true
+		e.held[knobOf(&o)] = true
 	case arc.VerdictReleased, arc.VerdictRefused, arc.VerdictLost:
-		delete(e.held, o.Cgroup)
+		delete(e.held, knobOf(&o))
 	}
 	if int(out.Verdict) < len(e.byName) {
 		e.r.tel.ReflexOrders.Add(ctx, 1, e.byName[out.Verdict])
@@ -100,7 +99,7 @@ func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
 // and nothing is written, which is observing.
 func (e *executor) unanswered(o arc.Order, err error) arc.Outcome {
 	cause := fmt.Sprintf("the guard does not answer: %v", err)
-	if e.held[o.Cgroup] {
+	if e.held[knobOf(&o)] {
 		return arc.Outcome{Verdict: arc.VerdictFailed, Cause: cause}
 	}
 	return e.shadow(o, cause+"; observing until it does")

@@ -141,7 +141,9 @@ func (r *reflex) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("safelist: %w", err)
 	}
-	r.policy = policy.New(r.cfg.rules(), safelist)
+	rules := r.cfg.rules()
+	rules.NodeTasks = nodeTasks("/proc")
+	r.policy = policy.New(rules, safelist)
 	way, err := r.open(r)
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)

@@ -206,7 +206,7 @@ func TestAnOrderThatHangsIsGivenUp(t *testing.T) {
 	b.wire.block = make(chan struct{})
 	o := arc.Order{Cgroup: 5, Action: arc.ActionMemoryHigh, Parameter: 7}
 	assert.Equal(t, arc.VerdictObserved, b.r.executor.act(t.Context(), o).Verdict, "nothing is held: nothing was written")
-	b.r.executor.held[5] = true
+	b.r.executor.held[knobOf(&o)] = true
 	assert.Equal(t, arc.VerdictFailed, b.r.executor.act(t.Context(), o).Verdict, "what is held may still be")
 }
 

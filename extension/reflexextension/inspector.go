@@ -36,9 +36,14 @@ type inspector struct {
 	root  *cgroupfs.Root
 	clock func() int64
 	proc  string
+	sys   string
 	open  [maxOpen]opened
 	buf   []byte
 	pids  []int
+	// stacked remembers which block devices pass on to others, links what each
+	// interface had received when it was asked before.
+	stacked map[uint64]bool
+	links   []received
 }
 
 type opened struct {
@@ -48,6 +53,7 @@ type opened struct {
 	identified int64
 	path, name string
 	started    int64 // CLOCK_BOOTTIME, ns; negative where unknown
+	moved      [maxDevices]moved
 }
 
 func newInspector(root string) (*inspector, error) {
@@ -62,7 +68,7 @@ func newInspector(root string) (*inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inspector{root: r, clock: boottime, proc: "/proc", buf: make([]byte, 0, 8192)}, nil
+	return &inspector{root: r, clock: boottime, proc: "/proc", sys: "/sys", buf: make([]byte, 0, 8192), stacked: map[uint64]bool{}}, nil
 }
 
 // powerless says why nothing can be contained on a machine where i, or, with the
@@ -90,16 +96,24 @@ func (i *inspector) Close() error {
 }
 
 // Inspect implements [policy.Inspector].
-func (i *inspector) Inspect(id uint64, into *policy.Inspection) error {
+func (i *inspector) Inspect(id uint64, what policy.Aspect, into *policy.Inspection) error {
 	now := i.clock()
 	o, err := i.dir(id, now)
 	if err != nil {
 		return err
 	}
 	*into = policy.Inspection{}
-	if err := i.memory(o.dir, into); err != nil {
-		i.forget(o)
-		return err
+	if what&policy.AspectMemory != 0 {
+		if err := i.memory(o.dir, into); err != nil {
+			i.forget(o)
+			return err
+		}
+	}
+	if what&policy.AspectIO != 0 {
+		if err := i.io(o, into); err != nil {
+			i.forget(o)
+			return err
+		}
 	}
 	text, err := o.dir.ReadFile("cgroup.events", i.buf[:0])
 	if err != nil {

@@ -48,15 +48,68 @@ func TestInspect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b.write("payment.service", "memory.stat", tt.stat)
 			var got policy.Inspection
-			require.NoError(t, insp.Inspect(b.leaker, &got))
+			require.NoError(t, insp.Inspect(b.leaker, policy.AspectMemory, &got))
 			tt.want.Path, tt.want.Name, tt.want.Populated, tt.want.Age = "/payment.service", "/payment.service", true, 50*time.Second
 			assert.Equal(t, tt.want, got)
 		})
 	}
 	var got policy.Inspection
-	require.ErrorIs(t, insp.Inspect(1, &got), cgroupfs.ErrGone)
+	require.ErrorIs(t, insp.Inspect(1, policy.AspectMemory, &got), cgroupfs.ErrGone)
 	require.NoError(t, os.RemoveAll(filepath.Join(b.dir, "payment.service")))
-	require.Error(t, insp.Inspect(b.leaker, &got), "a directory that is gone is not reported from memory")
+	require.Error(t, insp.Inspect(b.leaker, policy.AspectMemory, &got), "a directory that is gone is not reported from memory")
+}
+
+func TestInspectCountsTheBytesOfTheLowestDevicesOnly(t *testing.T) {
+	b := newBench(t, nil)
+	insp, err := newInspector(b.dir)
+	require.NoError(t, err)
+	defer insp.Close()
+	insp.sys = t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(insp.sys, "dev/block/253:0/slaves/vda"), 0o755))
+	look := func(stat string) policy.Inspection {
+		b.write("payment.service", "io.stat", stat)
+		var got policy.Inspection
+		require.NoError(t, insp.Inspect(b.leaker, policy.AspectIO, &got))
+		return got
+	}
+	got := look("253:0 rbytes=5000 wbytes=9000 rios=1 wios=1 dbytes=0 dios=0\n" +
+		"7:0 rbytes=70 wbytes=0 rios=1 wios=0\n" +
+		"8:16 rbytes=100 wbytes=50 rios=1 wios=1\n" +
+		"259:1 rbytes=5000 wbytes=9000 rios=1 wios=1 dbytes=0 dios=0\n")
+	assert.Equal(t, uint64(5100), got.ReadBytes, "neither device mapper nor loop")
+	assert.Equal(t, uint64(9050), got.WriteBytes)
+	assert.Equal(t, uint64(259<<32|1), got.Device)
+	assert.Zero(t, got.Anon, "not asked for")
+	got = look("8:16 rbytes=100 wbytes=90050 rios=1 wios=1\n259:1 rbytes=5000 wbytes=9100 rios=1 wios=1\n")
+	assert.Equal(t, uint64(8<<32|16), got.Device, "the busiest since the look before")
+	assert.Equal(t, policy.Inspection{Path: "/payment.service", Name: "/payment.service", Populated: true, Age: -1, Device: 0}, look(""))
+}
+
+func TestTheFloodedInterfaceIsTheBusiest(t *testing.T) {
+	b := newBench(t, nil)
+	insp, err := newInspector(b.dir)
+	require.NoError(t, err)
+	defer insp.Close()
+	insp.sys = t.TempDir()
+	_, err = insp.Flooded()
+	require.Error(t, err)
+	link := func(name, index, packets string) {
+		dir := filepath.Join(insp.sys, "class/net", name)
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "statistics"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "ifindex"), []byte(index+"\n"), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "statistics/rx_packets"), []byte(packets+"\n"), 0o644))
+	}
+	link("lo", "1", "900000")
+	link("eth0", "2", "5000")
+	link("eth1", "3", "100")
+	got, err := insp.Flooded()
+	require.NoError(t, err)
+	assert.Equal(t, policy.Interface{Index: 2, Name: "eth0"}, got)
+	link("eth1", "3", "4000")
+	link("eth0", "2", "5100")
+	got, err = insp.Flooded()
+	require.NoError(t, err)
+	assert.Equal(t, policy.Interface{Index: 3, Name: "eth1"}, got, "since it was asked before")
 }
 
 func TestInspectorKeepsABoundedNumberOpen(t *testing.T) {
@@ -68,7 +121,7 @@ func TestInspectorKeepsABoundedNumberOpen(t *testing.T) {
 	insp.clock = func() int64 { at++; return at }
 	var got policy.Inspection
 	for i := range 3 * maxOpen {
-		require.NoError(t, insp.Inspect(b.makeCgroup("c"+strconv.Itoa(i)), &got))
+		require.NoError(t, insp.Inspect(b.makeCgroup("c"+strconv.Itoa(i)), policy.AspectMemory, &got))
 	}
 	assert.Equal(t, "/c"+strconv.Itoa(3*maxOpen-1), got.Path)
 }

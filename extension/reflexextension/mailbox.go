@@ -10,11 +10,20 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
-// mailboxSize bounds the cgroups whose orders wait at a time.
+// mailboxSize bounds the knobs whose orders wait at a time.
 const mailboxSize = 32
 
+// knob is what an order is about, whatever it asks for.
+type knob struct {
+	cgroup, device uint64
+	link           uint32
+	action         arc.Action
+}
+
+func knobOf(o *arc.Order) knob { return knob{o.Cgroup, o.Device, o.Interface, o.Action} }
+
 // mailbox hands orders from the sampling goroutine to the executor. It holds
-// one order a cgroup, the newest: a slow guard gets the present state and not
+// one order a knob, the newest: a slow guard gets the present state and not
 // a queue of the past. Posting never blocks and never allocates.
 type mailbox struct {
 	mu     sync.Mutex
@@ -31,7 +40,7 @@ func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
 func (m *mailbox) post(o arc.Order) {
 	m.mu.Lock()
 	at := 0
-	for at < m.n && (m.orders[at].Cgroup != o.Cgroup || m.orders[at].Action != o.Action) {
+	for about := knobOf(&o); at < m.n && knobOf(&m.orders[at]) != about; {
 		at++
 	}
 	switch {

@@ -91,10 +91,12 @@ func (r *reflex) record(e *policy.Event, s *arc.Sample, j *arc.Judgement) {
 		Previous:  e.Previous,
 		Reason:    e.Reason,
 		Judgement: *j,
-		Cgroup:    episode.Cgroup{ID: e.Cgroup, Path: e.Path},
 		Harm:      harm(&e.Harm),
 		Onset:     e.Onset,
 		Scheduled: s.Scheduled,
+	}
+	if e.Cgroup != 0 { // a shielded interface is named in the reason
+		rec.Cgroup = episode.Cgroup{ID: e.Cgroup, Path: e.Path}
 	}
 	switch e.Kind {
 	case policy.Opened:
@@ -105,13 +107,15 @@ func (r *reflex) record(e *policy.Event, s *arc.Sample, j *arc.Judgement) {
 		rec.Kind = episode.Closed
 	case policy.Declined:
 		rec.Kind = episode.Action
-		rec.Order = &arc.Order{Cgroup: e.Cgroup, Action: arc.ActionMemoryHigh, Observe: r.cfg.Mode != modeEnforce, Scheduled: s.Scheduled, Reason: e.Reason}
+		rec.Order = &arc.Order{Cgroup: e.Cgroup, Action: e.Action, Observe: r.cfg.Mode != modeEnforce, Scheduled: s.Scheduled, Reason: e.Reason}
 		rec.Outcome = &arc.Outcome{Verdict: arc.VerdictRefused, Cause: "policy: " + e.Cause.String()}
 	case policy.Announced, policy.Answered:
 		rec.Kind = episode.Action
 		rec.Order, rec.Outcome = &e.Order, &e.Outcome
 		if e.Kind == policy.Announced {
-			rec.Outcome = &arc.Outcome{Verdict: arc.VerdictHeld, Value: e.Order.Parameter, Cause: "policy: headroom is spent, ending: " + r.cfg.Policy.Ending}
+			announced := e.Outcome
+			announced.Cause = "policy: " + announced.Cause
+			rec.Outcome = &announced
 		}
 		if e.Order.Scheduled != 0 {
 			rec.Scheduled = e.Order.Scheduled
@@ -126,7 +130,7 @@ func harm(h *policy.Harm) episode.Harm {
 	if h.Kind == policy.HarmNone {
 		return episode.Harm{}
 	}
-	out := episode.Harm{Kind: h.Kind.String(), Available: h.Available, Limit: h.Limit, Growth: h.Growth}
+	out := episode.Harm{Kind: h.Kind.String(), Unit: h.Kind.Unit(), Available: h.Available, Limit: h.Limit, Growth: h.Growth, Stall: h.Stall}
 	if h.Exhaustion != policy.Never {
 		out.Exhaustion = h.Exhaustion
 	}

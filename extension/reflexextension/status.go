@@ -63,21 +63,27 @@ type EpisodeStatus struct {
 	OpenFor float64 `json:"open_for"`
 }
 
-// LeaseStatus is one lease, bytes and seconds.
+// LeaseStatus is one lease, in seconds. Ceiling is what its action was set to;
+// Amount says it in words, with its unit.
 type LeaseStatus struct {
 	Cgroup   uint64  `json:"cgroup"`
 	Path     string  `json:"path"`
 	Phase    string  `json:"phase"`
 	Verdict  string  `json:"verdict"`
+	Action   string  `json:"action"`
+	Level    int     `json:"level"`
 	Ceiling  uint64  `json:"ceiling"`
+	Amount   string  `json:"amount"`
 	HeldFor  float64 `json:"held_for"`
 	ExpireIn float64 `json:"expires_in"`
 	Reason   string  `json:"reason"`
 }
 
-// HarmStatus is the harm in sight, bytes and seconds.
+// HarmStatus is the harm in sight, in Unit and seconds; Text says it in words.
 type HarmStatus struct {
 	Kind       string   `json:"kind"`
+	Unit       string   `json:"unit"`
+	Text       string   `json:"text"`
 	Available  uint64   `json:"available"`
 	Limit      uint64   `json:"limit"`
 	Growth     float64  `json:"growth"`
@@ -156,11 +162,11 @@ func (r *reflex) status() Status {
 	for _, l := range s.Leases {
 		out.Leases = append(out.Leases, LeaseStatus{
 			Cgroup: l.Cgroup, Path: l.Path, Phase: l.Phase, Verdict: l.Verdict,
-			Ceiling: l.Ceiling, HeldFor: l.Held.Seconds(), ExpireIn: seconds(l.Deadline - now), Reason: l.Reason,
+			Action: l.Action, Level: l.Level, Ceiling: l.Ceiling, Amount: l.Amount, HeldFor: l.Held.Seconds(), ExpireIn: seconds(l.Deadline - now), Reason: l.Reason,
 		})
 	}
 	if s.Harm.Kind != policy.HarmNone {
-		h := HarmStatus{Kind: s.Harm.Kind.String(), Available: s.Harm.Available, Limit: s.Harm.Limit, Growth: s.Harm.Growth, Stall: s.Harm.Stall}
+		h := HarmStatus{Kind: s.Harm.Kind.String(), Unit: s.Harm.Kind.Unit(), Text: s.Harm.String(), Available: s.Harm.Available, Limit: s.Harm.Limit, Growth: s.Harm.Growth, Stall: s.Harm.Stall}
 		if s.Harm.Exhaustion != policy.Never {
 			h.Exhaustion = finite(s.Harm.Exhaustion.Seconds())
 		}

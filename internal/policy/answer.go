@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -48,16 +49,21 @@ func (p *Policy) settle(s *arc.Sample) {
 	p.answers = p.answers[:0]
 }
 
+// unknownAction begins the cause with which the guard refuses an action that it
+// does not have (internal/guard, Guard.validate).
+const unknownAction = "the guard has no action"
+
 // settleOne applies one answer and reports whether the lease lives on.
 func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 	now, out := s.Taken, &a.outcome
 	previous := l.verdict
 	l.verdict = out.Verdict
+	m := p.history.of(l.cgroup, "", now)
 	switch out.Verdict {
 	case arc.VerdictGranted, arc.VerdictHeld, arc.VerdictObserved:
 		if a.order.Verb == arc.Release {
 			p.answered(l, a, "")
-			p.rest(l, now)
+			p.rest(l, m, now)
 			return false
 		}
 		if l.phase == releasing {
@@ -68,11 +74,14 @@ func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 		if out.Deadline > 0 {
 			l.deadline = out.Deadline
 		}
-		if out.Value < arc.Unlimited && out.Value > l.ceiling {
-			l.ceiling = out.Value // the guard's floor
+		if out.Value < arc.Unlimited && out.Value > l.parameter {
+			l.parameter = out.Value // the guard's floor
 		}
 		if l.phase == asked {
-			p.history.of(l.cgroup, "", now).contain(now, p.cfg.GraceLost)
+			if p.alone(l) {
+				m.contain(now, p.cfg.GraceLost)
+			}
+			m.failures[l.action] = 0
 		}
 		if l.phase == asked || out.Verdict == arc.VerdictGranted || isObserved(previous) != isObserved(out.Verdict) {
 			p.answered(l, a, "")
@@ -81,36 +90,53 @@ func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 		return true
 	case arc.VerdictReleased:
 		p.answered(l, a, "")
-		p.rest(l, now)
+		p.rest(l, m, now)
 		return false
 	case arc.VerdictLost:
-		m := p.history.of(l.cgroup, "", now)
 		m.lost++
 		m.banned = p.episode
 		p.answered(l, a, "")
 		return false
 	case arc.VerdictRefused:
-		m := p.history.of(l.cgroup, "", now)
-		m.retreat(now, 10*time.Second, 5*time.Minute)
-		if m.cause != out.Cause || l.phase != asked {
-			m.cause = out.Cause
+		if strings.HasPrefix(out.Cause, unknownAction) {
+			if !p.lacks(l.action, now) {
+				p.answered(l, a, out.Cause)
+			}
+			p.missing[l.action] = now + missingFor
+			return false
+		}
+		m.retreat(l.action, now, 10*time.Second, 5*time.Minute)
+		if m.cause[l.action] != out.Cause || l.phase != asked {
+			m.cause[l.action] = out.Cause
 			p.answered(l, a, out.Cause)
 		}
+		m.failed(l.action)
 		return false
 	default: // failed, or no verdict at all
 		l.backoff = min(max(2*l.backoff, int64(500*time.Millisecond)), int64(5*time.Second))
 		l.retryAt = now + l.backoff
-		m := p.history.of(l.cgroup, "", now)
-		if m.cause != out.Cause {
-			m.cause = out.Cause
+		if m.cause[l.action] != out.Cause {
+			m.cause[l.action] = out.Cause
 			p.answered(l, a, out.Cause)
 		}
 		if l.phase == asked {
-			m.retreat(now, time.Second, time.Minute)
+			m.retreat(l.action, now, time.Second, time.Minute)
+			m.failed(l.action)
 			return false
 		}
 		return true
 	}
+}
+
+// alone says that no other lease is on the same cgroup: what begins is a new
+// containment and no next step of one.
+func (p *Policy) alone(l *lease) bool {
+	for i := range p.leases {
+		if h := &p.leases[i]; h != l && h.cgroup == l.cgroup && h.link == l.link {
+			return false
+		}
+	}
+	return true
 }
 
 // isObserved tells a shadow lease from a real one; unanswered is neither, and
@@ -118,20 +144,26 @@ func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 func isObserved(v arc.Verdict) bool { return v == arc.VerdictObserved }
 
 // rest keeps a released cgroup alone until the release can show.
-func (p *Policy) rest(l *lease, now int64) {
-	m := p.history.of(l.cgroup, "", now)
-	m.retryAt, m.backoff = max(m.retryAt, now+int64(p.cfg.Settle)), 0
+func (p *Policy) rest(l *lease, m *memory, now int64) {
+	m.restUntil, m.backoff[l.action] = max(m.restUntil, now+int64(p.cfg.Settle)), 0
 	m.graceless = now + int64(p.cfg.GraceLost)
 }
 
 // answered records an answer.
 func (p *Policy) answered(l *lease, a *answer, cause string) {
-	reason := fmt.Sprintf("memory.high of %s: %s, ceiling %s: %s", l.path, a.outcome.Verdict, bytes(float64(a.order.Parameter)), a.order.Reason)
+	reason := fmt.Sprintf("%s of %s: %s", l.action, l.path, a.outcome.Verdict)
+	if to := amount(l.action, a.order.Parameter); to != "" {
+		reason += ", " + to
+	}
+	reason += ": " + a.order.Reason
 	if cause == "" {
 		cause = a.outcome.Cause
 	}
 	if cause != "" {
 		reason += " (" + cause + ")"
 	}
-	p.event(Event{Kind: Answered, Cgroup: l.cgroup, Path: l.path, Harm: l.harm, Order: a.order, Outcome: a.outcome, Reason: reason})
+	p.event(Event{
+		Kind: Answered, Resource: l.resource, Action: l.action, Cgroup: l.cgroup, Path: l.path, Harm: l.harm,
+		Order: a.order, Outcome: a.outcome, Reason: reason,
+	})
 }

@@ -44,6 +44,11 @@ type Config struct {
 	// Observe sets Order.Observe on every order and changes nothing else.
 	Observe bool
 
+	// Resources are those that are acted upon.
+	Resources Resources
+	// MaxLevel is the highest level: 1 to 5.
+	MaxLevel int
+
 	// Persist of the last Window decisions must be anomalous before anybody is
 	// touched.
 	Persist, Window int
@@ -53,6 +58,22 @@ type Config struct {
 	// StallBudget is the share of time tasks may be stalled on memory (PSI
 	// some, of the node, 0 to 1) before that alone is harm.
 	StallBudget float64
+	// CPUStallBudget and IOStallBudget are the shares of time that others may wait
+	// for a CPU, or for I/O, beyond what is usual for them (PSI some, of the cgroup
+	// that suffers most) before that is harm.
+	CPUStallBudget, IOStallBudget float64
+	// DropBudget is the packets a second that interfaces may drop, one way, beyond
+	// what is usual, before that is harm.
+	DropBudget float64
+	// SoftIRQBudget is the CPU time in software interrupts, in CPUs, beyond what is
+	// usual that is as bad.
+	SoftIRQBudget float64
+	// NodeTasks is how many tasks the node can hold; 0 where that is not known.
+	NodeTasks uint64
+	// Sustain is how long a harm that is a rate must last while it rises before
+	// anybody is touched. One that stands must last three times as long; one that
+	// falls settles by itself.
+	Sustain time.Duration
 	// StartupGrace is the age (of the oldest process) below which growth is no
 	// harm, unless others stall.
 	StartupGrace time.Duration
@@ -63,8 +84,9 @@ type Config struct {
 	// Margin is how many times faster than the runner-up the culprit grows.
 	Margin float64
 	// MinGrowth is the growth in bytes a second below which nobody is a
-	// candidate.
-	MinGrowth float64
+	// candidate, and the rest the same for other resources: tasks a second; CPUs,
+	// bytes a second of I/O and packets a second above what is usual.
+	MinGrowth, MinTasks, MinCPU, MinIO, MinPackets float64
 
 	// GrowthBudget is the least initial growth of a ceiling in bytes a second.
 	// 6.5 MB/s kept 97 % of the answers of a leaking service (research on
@@ -76,11 +98,24 @@ type Config struct {
 	StepEvery time.Duration
 	// TTL is the life of a lease, Renew how often it is renewed at least.
 	TTL, Renew time.Duration
-	// MaxLeases bounds the leases held at once.
-	MaxLeases int
+	// MaxLeases bounds the leases held at once, MaxShare the share of the node's
+	// cgroups that they may be on (two are always allowed), ActionsPerMinute the
+	// leases begun within a minute.
+	MaxLeases        int
+	MaxShare         float64
+	ActionsPerMinute int
 
-	// Ending applies when headroom is spent.
-	Ending Ending
+	// Weight is what cpu.weight and io.weight are lowered to; 100 is the kernel's
+	// default.
+	Weight uint64
+	// TaskMargin is how many tasks more than it has a cgroup may get that is held
+	// by pids.max, or a tenth of what it has if that is more.
+	TaskMargin uint64
+
+	// Ending applies when headroom is spent, or when a contained cgroup has made no
+	// progress for NoProgress.
+	Ending     Ending
+	NoProgress time.Duration
 	// ReleaseAfter is how long a contained cgroup must not press against its
 	// ceiling before it is released. It doubles with each recurrence, up to
 	// eightfold, and halves again every GraceLost.
@@ -107,26 +142,42 @@ type Config struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		Persist:       2,
-		Window:        3,
-		Horizon:       60 * time.Second,
-		StallBudget:   0.10,
-		StartupGrace:  120 * time.Second,
-		GraceLost:     30 * time.Minute,
-		Margin:        2,
-		MinGrowth:     256 << 10,
-		GrowthBudget:  6_500_000,
-		BuyTime:       10 * time.Minute,
-		StepEvery:     100 * time.Millisecond,
-		TTL:           15 * time.Second,
-		Renew:         5 * time.Second,
-		MaxLeases:     4,
-		Ending:        EndingRelease,
-		ReleaseAfter:  30 * time.Second,
-		Settle:        2 * time.Second,
-		WatchInterval: 10 * time.Millisecond,
-		CloseAfter:    30 * time.Second,
-		CoolOff:       60 * time.Second,
-		Habituation:   10 * time.Minute,
+		Resources:        AllResources,
+		MaxLevel:         LevelPressure,
+		Persist:          2,
+		Window:           3,
+		Horizon:          60 * time.Second,
+		StallBudget:      0.10,
+		CPUStallBudget:   0.20,
+		IOStallBudget:    0.20,
+		DropBudget:       1000,
+		SoftIRQBudget:    0.5,
+		Sustain:          time.Second,
+		StartupGrace:     120 * time.Second,
+		GraceLost:        30 * time.Minute,
+		Margin:           2,
+		MinGrowth:        256 << 10,
+		MinTasks:         20,
+		MinCPU:           0.25,
+		MinIO:            4 << 20,
+		MinPackets:       10_000,
+		GrowthBudget:     6_500_000,
+		BuyTime:          10 * time.Minute,
+		StepEvery:        100 * time.Millisecond,
+		TTL:              15 * time.Second,
+		Renew:            5 * time.Second,
+		MaxLeases:        4,
+		MaxShare:         0.1,
+		ActionsPerMinute: 10,
+		Weight:           10,
+		TaskMargin:       64,
+		Ending:           EndingRelease,
+		NoProgress:       10 * time.Second,
+		ReleaseAfter:     30 * time.Second,
+		Settle:           2 * time.Second,
+		WatchInterval:    10 * time.Millisecond,
+		CloseAfter:       30 * time.Second,
+		CoolOff:          60 * time.Second,
+		Habituation:      10 * time.Minute,
 	}
 }

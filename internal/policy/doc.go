@@ -12,19 +12,28 @@
 //
 //   - Level 0 to 1 needs an anomaly on a fresh judgement of a ready engine. Level
 //     1 touches nobody: it samples faster and stops the learning.
-//   - Level 1 to 2 needs three things at once: an anomaly that persists and
-//     worsens, harm (measured or projected within a horizon), and exactly one
-//     culprit whose own unreclaimable memory grows, with a margin over the
-//     runner-up.
-//   - Level 2 holds a moving memory.high ceiling on the culprit as a lease that it
-//     renews. The ceiling only rises while the lease lasts, fast at first and
-//     slower as headroom goes.
+//   - Level 1 to 2 and above needs three things at once: an anomaly that persists,
+//     harm that gets worse (measured or projected within a horizon), and exactly
+//     one culprit who causes it, with a margin over the runner-up. Growth counts,
+//     not size; waiting that is caused, not suffered.
+//   - The pressed resource chooses what is done, mildest first; the level caps how
+//     hard. Each resource is one file: memory (with ceiling), pids, cpu, io,
+//     network. What they share: the culprit and what holds for every order
+//     (culprit), rates and what is usual (rates), what rises, stands or falls
+//     (trend), budgets (budget).
+//   - The next rung of a resource's ladder is taken no sooner than the one before
+//     could show its effect, and not while the harm falls. A rung that the guard
+//     does not have, or refuses twice, is passed over.
+//   - What is held is a lease that is renewed, and released when its cgroup has
+//     not pressed against it for long enough, the hardest first; longer each time
+//     it recurs.
 //
 // It promises that one Step changes the level by at most one and opens at most
-// one lease; that every decision, refusals included, becomes one [Event] with
-// its numbers and is not repeated at every tick; that observing differs from
-// enforcing in Order.Observe and nothing else; that Step does not allocate at
-// steady state; and that all of its state is bounded.
+// one lease; that no more leases are held and begun than the budgets allow; that
+// every decision, refusals included, becomes one [Event] with its numbers and is
+// not repeated at every tick; that observing differs from enforcing in
+// Order.Observe and nothing else; that Step does not allocate at steady state;
+// and that all of its state is bounded.
 //
 // It refuses to aim at the root, at slices, at the safelist, at the collector
 // itself and its ancestors, at a cgroup it cannot inspect, and at page cache.

@@ -22,7 +22,8 @@ const (
 	Answered
 	// Declined: the policy did not order what it might have; Cause says why.
 	Declined
-	// Announced: headroom is spent and the configured ending follows.
+	// Announced: headroom is spent, or no progress is made, and the configured
+	// ending follows; or a ceiling was tightened. Outcome.Cause says which.
 	Announced
 	// Closed: the episode ended.
 	Closed
@@ -66,6 +67,14 @@ const (
 	CauseGivenUp
 	// CauseFull: as many leases as may be held at once are held.
 	CauseFull
+	// CauseShare: as large a share of the node's cgroups as allowed is contained.
+	CauseShare
+	// CausePace: as many actions a minute as allowed were begun.
+	CausePace
+	// CauseCapped: what could be done next is above the highest level allowed.
+	CauseCapped
+	// CauseVictim: what is pressed is its own doing to nobody but itself.
+	CauseVictim
 	// CauseStale: the input had a gap and is not trusted yet.
 	CauseStale
 
@@ -74,7 +83,8 @@ const (
 
 var causeNames = [numCauses]string{
 	"none", "no_harm", "no_culprit", "uninspectable", "protected", "page_cache",
-	"startup_grace", "margin", "already_limited", "given_up", "lease_budget", "stale_input",
+	"startup_grace", "margin", "already_limited", "given_up", "lease_budget", "share_budget",
+	"action_budget", "level_cap", "victim", "stale_input",
 }
 
 // String returns the cause's name.
@@ -97,11 +107,37 @@ const (
 	HarmNode
 	// HarmStall: tasks of the node stall on memory beyond the budget.
 	HarmStall
+	// HarmTasksLimit: a pids.max of the cgroup or of an ancestor runs out.
+	HarmTasksLimit
+	// HarmTasksNode: the tasks that the node can hold run out.
+	HarmTasksNode
+	// HarmCPU: others wait for a CPU beyond the budget.
+	HarmCPU
+	// HarmIO: others wait for I/O beyond the budget.
+	HarmIO
+	// HarmIngress: packets arrive faster than the node can take them.
+	HarmIngress
+	// HarmEgress: packets are sent faster than the node can send them.
+	HarmEgress
 
 	numHarmKinds
 )
 
-var harmKindNames = [numHarmKinds]string{"none", "cgroup_limit", "node_memory", "memory_stall"}
+var harmKindNames = [numHarmKinds]string{
+	"none", "cgroup_limit", "node_memory", "memory_stall", "pids_limit", "node_pids",
+	"cpu_stall", "io_stall", "ingress_flood", "egress_flood",
+}
+
+var harmUnits = [numHarmKinds]string{"", "By", "By", "By", "{task}", "{task}", "s", "By", "{packet}", "{packet}"}
+
+// Unit is the unit (UCUM) of Available and Limit, and of what Growth is a second
+// of.
+func (k HarmKind) Unit() string {
+	if k < numHarmKinds {
+		return harmUnits[k]
+	}
+	return ""
+}
 
 // String returns the kind's name.
 func (k HarmKind) String() string {
@@ -114,32 +150,38 @@ func (k HarmKind) String() string {
 // Harm is the harm measured or projected for one cgroup.
 type Harm struct {
 	Kind HarmKind
-	// Available is the headroom that runs out first and Limit what bounds it
-	// (a memory.max, or the node's memory), in bytes.
+	// Available is the headroom that runs out first and Limit what bounds it (a
+	// memory.max or pids.max, or the node's memory or tasks), in the unit of Kind.
+	// [arc.Unlimited] where nothing runs out.
 	Available, Limit uint64
-	// Growth is in bytes a second.
+	// Growth is what more is used a second: the growth of memory or tasks; for a
+	// rate (CPU time, bytes of I/O, packets) by how much it is above what is usual.
 	Growth float64
 	// Exhaustion is when Available is used up at Growth; [Never] when not.
 	Exhaustion time.Duration
-	// Stall is the share of the last second in which tasks of the node were
-	// stalled on memory.
+	// Stall is the share of the last second in which tasks waited: tasks of the
+	// node on memory; tasks of others on CPU or I/O, above what is usual for them.
 	Stall float64
 }
 
 // Never is the time to exhaustion of what does not run out.
 const Never time.Duration = 1<<63 - 1
 
-// Event is one thing worth recording. Order and Outcome are set for Answered,
-// Cgroup and Path where the event is about one cgroup.
+// Event is one thing worth recording. Order and Outcome are set for Answered and
+// Announced, Cgroup and Path where the event is about one cgroup (Path names the
+// interface where it is about one), Resource and Action for what was done or
+// declined.
 type Event struct {
 	Kind            EventKind
 	Level, Previous int
 	Cause           Cause
+	Resource        Resource
+	Action          arc.Action
 	// Reason is one sentence for a human.
 	Reason string
 	Cgroup uint64
 	Path   string
-	// RunnerUp is the growth of the runner-up in bytes a second.
+	// RunnerUp is the growth of the runner-up, as in Harm.
 	RunnerUp float64
 	Harm     Harm
 	Order    arc.Order

@@ -13,8 +13,18 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
+// tracker is a growth of memory with a table of its own.
+type tracker struct{ *growth }
+
+func newTracker() *tracker { return &tracker{newGrowth(newTable(), arc.CgroupMemoryUsage)} }
+
+func (g *tracker) observe(now int64, sweep *arc.Sweep) {
+	g.table.observe(now, sweep)
+	g.follow(now, sweep)
+}
+
 // feed runs one cgroup's usage through a tracker at an interval.
-func feed(g *growth, interval, length time.Duration, usage func(t time.Duration) float64) {
+func feed(g *tracker, interval, length time.Duration, usage func(t time.Duration) float64) {
 	var s arc.Sweep
 	for t := time.Duration(0); t <= length; t += interval {
 		s.Reset()
@@ -39,8 +49,8 @@ func TestGrowthRate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, interval := range []time.Duration{10 * time.Millisecond, 100 * time.Millisecond} {
-				g := newGrowth()
-				feed(&g, interval, 3*time.Second, tt.usage)
+				g := newTracker()
+				feed(g, interval, 3*time.Second, tt.usage)
 				rate := g.rate(g.slots[7])
 				assert.GreaterOrEqual(t, rate, tt.least, interval)
 				assert.LessOrEqual(t, rate, tt.most, interval)
@@ -57,7 +67,7 @@ func step(t, at time.Duration) float64 {
 }
 
 func TestGrowthIsAttributedToTheDeepest(t *testing.T) {
-	g := newGrowth()
+	g := newTracker()
 	var s arc.Sweep
 	for i := range 20 {
 		s.Reset()
@@ -72,7 +82,7 @@ func TestGrowthIsAttributedToTheDeepest(t *testing.T) {
 		row(5, 2, gb+mb*at)
 		g.observe(int64(1e12)+int64(i)*1e8, &s)
 	}
-	got := g.growers(256<<10, nil)
+	got := g.growers(g.growth, 256<<10, nil)
 	require.NotEmpty(t, got)
 	assert.Equal(t, uint64(4), g.ids[got[0].slot])
 	assert.InDelta(t, 97*mb, got[0].own, mb)
@@ -82,7 +92,7 @@ func TestGrowthIsAttributedToTheDeepest(t *testing.T) {
 }
 
 func TestGrowthForgetsCgroupsThatLeft(t *testing.T) {
-	g := newGrowth()
+	g := newTracker()
 	var s arc.Sweep
 	for i := range 3000 {
 		s.Reset()
@@ -97,8 +107,8 @@ func TestGrowthForgetsCgroupsThatLeft(t *testing.T) {
 }
 
 func TestGrowthOfAReusedSlotStartsFresh(t *testing.T) {
-	g := newGrowth()
-	feed(&g, 100*time.Millisecond, 3*time.Second, func(t time.Duration) float64 { return gb * t.Seconds() })
+	g := newTracker()
+	feed(g, 100*time.Millisecond, 3*time.Second, func(t time.Duration) float64 { return gb * t.Seconds() })
 	slot := g.slots[7]
 	var s arc.Sweep
 	s.Append(1, 0)

@@ -19,11 +19,14 @@ type memory struct {
 	name string
 	used int64 // last touched; the least is forgotten first
 
-	lost    int    // leases taken away by somebody else
-	banned  uint64 // episode in which no new lease is given
-	retryAt int64  // no new lease before
-	backoff int64
-	cause   string // last refusal recorded
+	lost      int    // leases taken away by somebody else
+	banned    uint64 // episode in which no new lease is given
+	restUntil int64  // no new lease of any kind before
+	// By action: no new lease before, how long it was put off, how often it was
+	// refused or failed in this episode, and the last refusal recorded.
+	retryAt, backoff [arc.NumActions]int64
+	failures         [arc.NumActions]uint8
+	cause            [arc.NumActions]string
 
 	containments int   // by name: how often in a row
 	contained    int64 // by name: when last
@@ -100,11 +103,14 @@ func (m *memory) contain(now int64, decay time.Duration) {
 // factor is how many times longer than usual a lease is held.
 func (m *memory) factor() int64 { return 1 << max(m.containments-1, 0) }
 
-// retreat postpones the next lease, twice as long each time.
-func (m *memory) retreat(now int64, first, most time.Duration) {
-	m.backoff = min(max(2*m.backoff, int64(first)), int64(most))
-	m.retryAt = now + m.backoff
+// retreat postpones the next lease of an action, twice as long each time.
+func (m *memory) retreat(a arc.Action, now int64, first, most time.Duration) {
+	m.backoff[a] = min(max(2*m.backoff[a], int64(first)), int64(most))
+	m.retryAt[a] = now + m.backoff[a]
 }
+
+// failed counts a refusal or failure of an action.
+func (m *memory) failed(a arc.Action) { m.failures[a] = min(m.failures[a]+1, 200) }
 
 // punish takes the grace from those excused for it whose growth ended in an OOM
 // kill.
@@ -121,6 +127,9 @@ func (h *history) punish(s *arc.Sample, lost time.Duration) {
 // close ends what holds for one episode only.
 func (h *history) close() {
 	for i := range h.entries {
-		h.entries[i].excused, h.entries[i].cause = false, ""
+		e := &h.entries[i]
+		e.excused = false
+		clear(e.cause[:])
+		clear(e.failures[:])
 	}
 }

@@ -10,11 +10,14 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
-// The levels known so far.
+// The levels.
 const (
-	LevelNormal      = 0
-	LevelWatchful    = 1
-	LevelContainment = 2
+	LevelNormal = iota
+	LevelWatchful
+	LevelContainment
+	LevelPressure
+	LevelIsolation
+	LevelQuarantine
 )
 
 const (
@@ -41,21 +44,20 @@ type Policy struct {
 	fresh   int   // ticks since the last gap, up to freshTicks
 	started bool
 
-	growth       growth
-	growers      []grower
-	candidates   []candidate
-	glances      [maxGlances]glance
-	psi          stall
-	stalled      float64
-	suspect      uint64
-	suspectStall stall
-	evaluated    int64
+	table     *table
+	resources [numResources]resource
+	memory    *memoryRules
+	cpu       *cpuRules
+	evaluated int64
+	verdicts  [numResources]verdict // of the last evaluation
+	populace  int                   // cgroups in the last sweep
 
-	verdicts   [maxWindow]bool // of the last decisions, a ring
+	anomalies  [maxWindow]bool // of the last decisions, a ring
 	decisions  int
 	anomalous  bool
 	velocity   float64
-	approach   approach
+	pressed    bool // at the last evaluation something was to be done about a harm
+	climb      climb
 	episode    uint64 // counts episodes
 	onset      int64
 	calm       int64 // since when scores are below the limit
@@ -66,8 +68,10 @@ type Policy struct {
 
 	leases  []lease
 	history history
+	pace    pace
+	missing [arc.NumActions]int64 // until when the guard is taken to have no such action
 	answers []answer
-	said    [8]said
+	said    [16]said
 	saidN   int
 
 	decision Decision
@@ -75,28 +79,42 @@ type Policy struct {
 
 // said remembers a refusal, so that it is recorded once.
 type said struct {
-	cause  Cause
-	cgroup uint64
-	at     int64
+	resource Resource
+	cause    Cause
+	cgroup   uint64
+	at       int64
 }
+
+// climb is a level on the way to the one that an action needs.
+type climb struct {
+	level int
+	at    int64 // when it was last wanted
+}
+
+// climbFor is how long a level is kept that nothing is held at.
+const climbFor = int64(time.Second)
 
 // New returns a policy at level 0. A nil safelist protects the root, slices and
 // init only.
 func New(cfg Config, safelist *Safelist) *Policy {
 	cfg.Window = min(max(cfg.Window, 1), maxWindow)
 	cfg.Persist = min(max(cfg.Persist, 1), cfg.Window)
-	return &Policy{
-		cfg:        cfg,
-		safelist:   safelist,
-		growth:     newGrowth(),
-		growers:    make([]grower, 0, maxGrowers),
-		candidates: make([]candidate, 0, MaxInspected),
-		leases:     make([]lease, 0, max(cfg.MaxLeases, 1)),
-		answers:    make([]answer, 0, maxAnswers),
-		history:    history{entries: make([]memory, 0, maxRemembered)},
-		harm:       Harm{Exhaustion: Never},
-		decision:   Decision{Orders: make([]arc.Order, 0, 8), Events: make([]Event, 0, 16)},
+	p := &Policy{
+		cfg:      cfg,
+		safelist: safelist,
+		table:    newTable(),
+		leases:   make([]lease, 0, max(cfg.MaxLeases, 1)),
+		answers:  make([]answer, 0, maxAnswers),
+		history:  history{entries: make([]memory, 0, maxRemembered)},
+		harm:     Harm{Exhaustion: Never},
+		decision: Decision{Orders: make([]arc.Order, 0, 8), Events: make([]Event, 0, 16)},
 	}
+	p.memory, p.cpu = newMemoryRules(p.table, &p.cfg), newCPURules(p.table, &p.cfg)
+	p.resources = [numResources]resource{
+		Memory: p.memory, Tasks: newTaskRules(p.table, &p.cfg), CPU: p.cpu,
+		IO: newIORules(p.table, &p.cfg), Network: newNetworkRules(p.table, &p.cfg),
+	}
+	return p
 }
 
 // Step takes one sample and its judgement and decides. The decision belongs to
@@ -107,20 +125,29 @@ func (p *Policy) Step(s *arc.Sample, j *arc.Judgement, inspector Inspector) *Dec
 	d.Orders, d.Events, d.Previous, d.Changed = d.Orders[:0], d.Events[:0], p.level, false
 
 	p.gap(s)
-	p.growth.observe(s.Taken, &s.Cgroups)
-	p.stalled = p.psi.observe(s.Taken, s.Node[arc.NodePressureMemorySome])
+	p.table.observe(s.Taken, &s.Cgroups)
+	p.populace = s.Cgroups.Len()
+	learn := p.level == LevelNormal && s.Taken >= p.cool && (!j.Ready || !j.Anomalous)
+	for _, r := range p.resources {
+		r.observe(s, learn)
+	}
 	p.history.punish(s, p.cfg.GraceLost)
 	p.settle(s)
 	p.keep(s)
 	p.remember(j, s.Taken)
 
 	switch {
+	case d.Changed: // a lease went up a level by itself: one step at a time
 	case p.level == LevelNormal:
 		if j.Fresh && j.Ready && j.Anomalous && p.trusted() {
 			p.open(s, j)
 		}
-	case p.level == LevelContainment && len(p.leases) == 0:
-		p.move1(-1, "nothing is contained any more")
+	case p.level > p.wanted(s.Taken):
+		if len(p.leases) == 0 {
+			p.move1(-1, "nothing is contained any more")
+		} else {
+			p.move1(-1, "nothing is held any more that needs the level")
+		}
 	default:
 		p.watch(s, j, inspector)
 	}
@@ -154,7 +181,7 @@ func (p *Policy) remember(j *arc.Judgement, now int64) {
 	}
 	anomalous := j.Ready && j.Anomalous
 	if j.Ready {
-		p.verdicts[p.decisions%p.cfg.Window] = anomalous
+		p.anomalies[p.decisions%p.cfg.Window] = anomalous
 		p.decisions++
 		p.velocity = j.Velocity
 	}
@@ -170,7 +197,7 @@ func (p *Policy) remember(j *arc.Judgement, now int64) {
 // persists says that enough of the last decisions were anomalous.
 func (p *Policy) persists() bool {
 	n := 0
-	for _, v := range p.verdicts[:p.cfg.Window] {
+	for _, v := range p.anomalies[:p.cfg.Window] {
 		if v {
 			n++
 		}
@@ -182,7 +209,7 @@ func (p *Policy) persists() bool {
 func (p *Policy) open(s *arc.Sample, j *arc.Judgement) {
 	p.episode++
 	p.onset, p.harmful, p.harm = j.Decided, s.Taken, Harm{Exhaustion: Never}
-	p.approach, p.evaluated, p.saidN = approach{}, 0, 0
+	p.evaluated, p.saidN, p.climb = 0, 0, climb{}
 	clear(p.said[:])
 	reason := fmt.Sprintf("score %.1f above limit %.1f", j.Score, j.Limit)
 	if j.NumContributions > 0 {
@@ -202,10 +229,22 @@ func (p *Policy) move1(by int, reason string) {
 	p.event(Event{Kind: LevelChanged, Previous: previous, Reason: reason, Harm: p.harm})
 }
 
+// wanted is the level that what is held needs, or what is about to be.
+func (p *Policy) wanted(now int64) int {
+	level := LevelWatchful
+	for i := range p.leases {
+		level = max(level, p.leases[i].level)
+	}
+	if p.climb.level > level && now-p.climb.at < climbFor {
+		level = p.climb.level
+	}
+	return level
+}
+
 // watch is a tick at level 1 or above.
 func (p *Policy) watch(s *arc.Sample, j *arc.Judgement, inspector Inspector) {
 	now := s.Taken
-	if p.calm != 0 && now-p.calm >= int64(p.cfg.CloseAfter) && len(p.leases) == 0 {
+	if p.calm != 0 && now-p.calm >= int64(p.cfg.CloseAfter) && len(p.leases) == 0 && p.level == LevelWatchful {
 		p.move1(-1, fmt.Sprintf("scores below the limit for %s", p.cfg.CloseAfter))
 		p.event(Event{Kind: Closed, Reason: fmt.Sprintf("closed after %s", time.Duration(now-p.onset).Round(time.Second))})
 		p.cool = now + int64(p.cfg.CoolOff)
@@ -217,66 +256,32 @@ func (p *Policy) watch(s *arc.Sample, j *arc.Judgement, inspector Inspector) {
 		return
 	}
 	p.evaluated = now
-	v := p.judge(s, p.examine(s, inspector))
-	p.follow(v, now)
-	switch {
-	case !p.persists() || p.calm != 0 && now-p.calm > int64(time.Second):
-		return // score to look: without an anomaly there is nothing to say
-	case !p.trusted():
-		v.cause, v.order = CauseStale, false
-	case v.order && p.velocity <= 0 && !p.approach.nearer():
-		return // it is not getting worse
-	}
-	if !v.order {
-		p.decline(v, now)
-		return
-	}
-	p.grant(v.lead, s)
-	if p.level == LevelWatchful {
-		p.move1(+1, fmt.Sprintf("%s grows %s/s (runner-up %s/s), %s", v.lead.look.Path, bytes(v.lead.effective), bytes(v.second), v.lead.harm.describe()))
-		last := &p.decision.Events[len(p.decision.Events)-1]
-		last.Cgroup, last.Path, last.Harm, last.RunnerUp = v.lead.id, v.lead.look.Path, v.lead.harm, v.second
-	}
-}
-
-// follow keeps the harm in sight and whether it comes nearer.
-func (p *Policy) follow(v verdict, now int64) {
-	if v.lead == nil {
-		p.harm, p.approach = Harm{Exhaustion: Never, Stall: p.stalled}, approach{}
-	} else {
-		p.harm = v.lead.harm
-		p.approach.add(v.lead.id, now, v.lead.harm.Exhaustion)
-	}
-	if p.harm.Exhaustion <= p.cfg.Habituation || p.stalled > p.cfg.StallBudget || len(p.leases) > 0 {
-		p.harmful = now
-	}
-}
-
-// decline records why nothing is done, once per change.
-func (p *Policy) decline(v verdict, now int64) {
-	if v.cause == CauseNone || p.containing() && (v.cause == CauseNoHarm || v.cause == CauseNoCulprit) {
-		return // that nobody else does harm is what containment is for
-	}
-	var id uint64
-	// That nothing is harmed is one fact, whoever grows fastest at the moment.
-	if v.lead != nil && v.cause != CauseNoHarm {
-		id = v.lead.id
-	}
-	for i := range p.said {
-		if w := &p.said[i]; w.at != 0 && w.cause == v.cause && w.cgroup == id {
-			if now-w.at < repeatEvery || v.cause == CauseNoHarm {
-				return
-			}
-			w.at = 0
+	verdicts := &p.verdicts
+	*verdicts = [numResources]verdict{}
+	for i, r := range p.resources {
+		if p.cfg.Resources.Has(Resource(i)) { //nolint:gosec // a handful
+			verdicts[i] = r.judge(p, s, inspector)
 		}
 	}
-	p.said[p.saidN%len(p.said)] = said{v.cause, id, now}
-	p.saidN++
-	e := Event{Kind: Declined, Cause: v.cause, Reason: v.say(), RunnerUp: v.second}
-	if v.lead != nil {
-		e.Cgroup, e.Path, e.Harm = v.lead.id, v.lead.look.Path, v.lead.harm
+	p.follow(verdicts, now)
+	if !p.persists() || p.calm != 0 && now-p.calm > int64(time.Second) {
+		return // score to look: without an anomaly there is nothing to say
 	}
-	p.event(e)
+	acted := false
+	for i := range verdicts {
+		v := &verdicts[i]
+		switch {
+		case !p.trusted() && (v.order || v.cause != CauseNone):
+			v.cause, v.order = CauseStale, false
+		case v.order && acted:
+			continue // one step a decision
+		case v.order:
+			acted = true
+			p.act(p.resources[i], v, s, j.Fresh)
+			continue
+		}
+		p.decline(v, verdicts, now)
+	}
 }
 
 // event records e at the level in force.
@@ -288,23 +293,11 @@ func (p *Policy) event(e Event) {
 	p.decision.Events = append(p.decision.Events, e)
 }
 
-// containing says that a lease is held: stalls are then of our own making too.
-func (p *Policy) containing() bool { return len(p.leases) > 0 }
-
-func (p *Policy) leaseOf(id uint64) *lease {
-	for i := range p.leases {
-		if p.leases[i].cgroup == id {
-			return &p.leases[i]
-		}
-	}
-	return nil
-}
-
 // control writes the word that flows back.
 func (p *Policy) control(now int64) {
-	c := arc.Control{FrozenUntil: p.cool, LeaseHeld: p.containing()}
+	c := arc.Control{FrozenUntil: p.cool, LeaseHeld: len(p.leases) > 0}
 	if p.level > LevelNormal {
-		c.Harm = p.harm.Exhaustion <= p.cfg.Horizon || p.stalled > p.cfg.StallBudget
+		c.Harm = p.pressed || p.harm.Exhaustion <= p.cfg.Horizon || p.memory.stalled > p.cfg.StallBudget
 		if now-p.harmful < int64(p.cfg.Habituation) {
 			c.FrozenUntil = arc.Forever
 			if !p.settled(now) {
@@ -325,13 +318,16 @@ func (p *Policy) settled(now int64) bool {
 			return false
 		}
 	}
-	return len(p.leases) > 0 && p.harm.Exhaustion > p.cfg.Horizon
+	return len(p.leases) > 0 && !p.pressed && p.harm.Exhaustion > p.cfg.Horizon
 }
 
 // Lease describes one lease for a status page.
 type Lease struct {
 	Cgroup   uint64        `json:"cgroup"`
 	Path     string        `json:"path"`
+	Action   string        `json:"action"`
+	Level    int           `json:"level"`
+	Amount   string        `json:"amount"`
 	Phase    string        `json:"phase"`
 	Verdict  string        `json:"verdict"`
 	Ceiling  uint64        `json:"ceiling"`
@@ -348,8 +344,8 @@ func (p *Policy) Leases(into []Lease) []Lease {
 	for i := range p.leases {
 		l := &p.leases[i]
 		into = append(into, Lease{
-			Cgroup: l.cgroup, Path: l.path, Phase: phaseNames[l.phase], Verdict: l.verdict.String(),
-			Ceiling: l.ceiling, Headroom: l.headroom, Deadline: l.deadline, Reason: l.reason, Held: time.Duration(p.last - l.granted),
+			Cgroup: l.cgroup, Path: l.path, Action: l.action.String(), Level: l.level, Amount: amount(l.action, l.parameter),
+			Phase: phaseNames[l.phase], Verdict: l.verdict.String(), Ceiling: l.parameter, Headroom: l.headroom, Deadline: l.deadline, Reason: l.reason, Held: time.Duration(p.last - l.granted),
 		})
 	}
 	return into
@@ -360,7 +356,7 @@ func (p *Policy) ReleaseAll(into []arc.Order) []arc.Order {
 	for i := range p.leases {
 		l := &p.leases[i]
 		into = append(into, arc.Order{
-			Cgroup: l.cgroup, Action: arc.ActionMemoryHigh, Verb: arc.Release, Observe: p.cfg.Observe,
+			Cgroup: l.cgroup, Device: l.device, Interface: l.link, Action: l.action, Verb: arc.Release, Observe: p.cfg.Observe,
 			TTL: int64(p.cfg.TTL), Generation: l.generation, Scheduled: p.last, Reason: "released: the collector shuts down",
 		})
 	}

@@ -383,7 +383,7 @@ func TestKindOfGrowthIsKnownFromLooksFarEnoughApart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var g glance
 			for _, l := range tt.looks {
-				g.add(l.at*ms, l.bytes)
+				g.add(l.at*ms, l.bytes, [2]uint64{})
 			}
 			rate, known := g.growth()
 			assert.Equal(t, tt.known, known)
@@ -392,7 +392,7 @@ func TestKindOfGrowthIsKnownFromLooksFarEnoughApart(t *testing.T) {
 	}
 	var g glance
 	for i := range int64(100) {
-		g.add(i*50*ms, uint64(i)*mb)
+		g.add(i*50*ms, uint64(i)*mb, [2]uint64{})
 	}
 	assert.Equal(t, glancePoints, g.n)
 }

@@ -37,7 +37,9 @@ type group struct {
 	leak func(t time.Duration) float64
 	read func(t time.Duration) float64
 
+	porous  bool   // its ceiling does not hold it
 	ceiling uint64 // what the guard holds; Unlimited for nothing
+	plant
 }
 
 // world is a node, an engine and a guard, all simulated, with a policy between.
@@ -57,10 +59,12 @@ type world struct {
 	velocity  float64
 	refuse    func(o arc.Order) (arc.Outcome, bool)
 
+	machine
 	start, now, decided int64
 	orders              []arc.Order
 	events              []Event
 	levels              []int
+	changed             []time.Duration // when, by index of levels
 	inspected           int
 	blind               bool
 	answers             []answer
@@ -77,6 +81,7 @@ func newWorld(tb testing.TB, cfg Config, groups ...*group) *world {
 	w.groups = append([]*group{{id: 1, path: "/", born: 1}}, groups...)
 	for _, g := range w.groups {
 		g.ceiling = arc.Unlimited
+		g.plant.reset()
 		if g.limit == 0 {
 			g.limit = arc.Unlimited
 		}
@@ -116,7 +121,7 @@ func (w *world) usage(g *group) float64 {
 }
 
 // Inspect implements Inspector.
-func (w *world) Inspect(id uint64, into *Inspection) error {
+func (w *world) Inspect(id uint64, _ Aspect, into *Inspection) error {
 	w.inspected++
 	g := w.group(id)
 	if g == nil || g.gone || w.blind {
@@ -128,7 +133,7 @@ func (w *world) Inspect(id uint64, into *Inspection) error {
 			anon += c.anon
 		}
 	}
-	*into = Inspection{Path: g.path, Name: g.path, Anon: uint64(anon), File: uint64(g.cache), Populated: !g.empty, Age: time.Duration(w.now - g.born)}
+	*into = Inspection{ReadBytes: uint64(g.readBytes), WriteBytes: uint64(g.writtenBytes), Device: 8 << 32, Path: g.path, Name: g.path, Anon: uint64(anon), File: uint64(g.cache), Populated: !g.empty, Age: time.Duration(w.now - g.born)}
 	return nil
 }
 
@@ -142,7 +147,7 @@ func (w *world) grow(dt time.Duration) {
 		}
 		if g.leak != nil {
 			want := g.leak(w.since()) * s
-			if want > 0 && g.ceiling < arc.Unlimited {
+			if want > 0 && g.ceiling < arc.Unlimited && !g.porous {
 				// A task over memory.high is throttled to nearly nothing.
 				want = min(want, max(float64(g.ceiling)-w.usage(g), 0)+0.02*mb*s)
 			}
@@ -162,6 +167,7 @@ func (w *world) grow(dt time.Duration) {
 			}
 		}
 	}
+	w.work(dt)
 	if w.stall != nil {
 		w.psi += w.stall(w.since()) * s
 	}
@@ -192,7 +198,9 @@ func (w *world) step(interval int64) *Decision {
 		s.Cgroups.Set(arc.CgroupMemoryUsage, i, uint64(w.usage(g)))
 		s.Cgroups.Set(arc.CgroupMemoryMax, i, g.limit)
 		s.Cgroups.Set(arc.CgroupMemoryHigh, i, min(g.high, g.ceiling))
+		w.show(g, i)
 	}
+	w.showNode()
 	j := &w.judge
 	*j = arc.Judgement{Sequence: s.Sequence, Ready: true, Limit: 5, Score: 1, Velocity: w.velocity}
 	if w.now-w.decided >= 100e6 {
@@ -218,14 +226,20 @@ func (w *world) step(interval int64) *Decision {
 	w.orders = append(w.orders, d.Orders...)
 	w.events = append(w.events, d.Events...)
 	if d.Changed {
-		w.levels = append(w.levels, d.Level)
+		w.levels, w.changed = append(w.levels, d.Level), append(w.changed, w.since())
 	}
 	return d
 }
 
 // carryOut is the guard.
 func (w *world) carryOut(o arc.Order) {
-	require.NotZero(w.t, o.Cgroup)
+	if o.Action == arc.ActionShield {
+		require.Zero(w.t, o.Cgroup)
+		require.NotZero(w.t, o.Interface)
+	} else {
+		require.NotZero(w.t, o.Cgroup)
+		require.Zero(w.t, o.Interface)
+	}
 	out := arc.Outcome{Verdict: arc.VerdictHeld, Value: o.Parameter, Written: w.now + 1000, Deadline: w.now + o.TTL, Original: arc.Unlimited}
 	g := w.group(o.Cgroup)
 	if w.refuse != nil {
@@ -234,22 +248,25 @@ func (w *world) carryOut(o arc.Order) {
 			return
 		}
 	}
+	if w.lacks[o.Action] {
+		w.answers = append(w.answers, answer{o, arc.Outcome{Verdict: arc.VerdictRefused, Cause: fmt.Sprintf("the guard has no action %q", o.Action)}})
+		return
+	}
 	switch {
-	case g == nil || g.gone:
+	case o.Action != arc.ActionShield && (g == nil || g.gone):
 		out = arc.Outcome{Verdict: arc.VerdictReleased, Cause: "gone"}
 	case o.Verb == arc.Release:
 		out.Verdict = arc.VerdictReleased
 		if o.Observe {
 			out.Verdict = arc.VerdictObserved
 		}
-		g.ceiling = arc.Unlimited
+		w.turn(g, o.Action, arc.Unlimited)
 	case o.Observe:
 		out.Verdict = arc.VerdictObserved
 	default:
-		if g.ceiling == arc.Unlimited {
+		if w.turn(g, o.Action, o.Parameter) == arc.Unlimited {
 			out.Verdict = arc.VerdictGranted
 		}
-		g.ceiling = o.Parameter
 	}
 	w.answers = append(w.answers, answer{o, out})
 }

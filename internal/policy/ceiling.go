@@ -1,0 +1,182 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// memoryLadder has one rung: the moving ceiling. At level 3 it is the same
+// ceiling with a smaller growth budget (tighten).
+var memoryLadder = []rung{{LevelContainment, arc.ActionMemoryHigh, 2 * time.Second}}
+
+func (*memoryRules) ladder(*candidate) []rung { return memoryLadder }
+
+const page = 4096
+
+// leastMove is the part of a ceiling, as a shift, below which a move is not
+// worth a write. The kernel makes a task above memory.high sleep only from about
+// 1.25 % above it (64·overage² s for a full charge batch must exceed 10 ms:
+// calculate_high_delay in mm/memcontrol.c), so a cgroup that presses sits that
+// far above its ceiling, and every write to memory.high first tries to reclaim
+// the difference. 1/512 is a sixth of it.
+const leastMove = 9
+
+// roundUp rounds to a whole page.
+func roundUp(b uint64) uint64 { return (b + page - 1) &^ uint64(page-1) }
+
+// ceiling is the state of a moving memory.high.
+type ceiling struct {
+	headroom uint64  // at grant: h0
+	fastest  float64 // growth of the ceiling at grant: r0, bytes a second
+	owed     float64 // growth not yet ordered, bytes
+	ending   string  // why its ending was announced
+	full     stall   // the cgroup's own, on memory
+	idle     int64   // since when it makes no progress; 0 while it does
+}
+
+// slack is how near to its ceiling usage may come without pressing: a second
+// of growth at first.
+func (l *lease) slack() uint64 { return max(uint64(l.fastest), 4<<20) }
+
+// raise moves the ceiling by what dt nanoseconds allow with available bytes
+// left above usage: r(h) = r0·h/h0, so that exhaustion is approached and not
+// met. It never lowers the ceiling and never passes the limit.
+func (l *lease) raise(dt int64, usage, available uint64) {
+	most := usage + min(available, arc.Unlimited-min(usage, arc.Unlimited))
+	if most <= l.parameter {
+		return
+	}
+	h := float64(most - l.parameter)
+	l.owed += l.fastest * min(h/max(float64(l.headroom), 1), 1) * float64(dt) / 1e9
+	if whole := uint64(l.owed) &^ uint64(page-1); whole > 0 {
+		l.parameter += min(whole, (most-l.parameter)&^uint64(page-1))
+		l.owed -= float64(whole)
+	}
+}
+
+// spent says that nothing worth holding is left between ceiling and limit.
+func (l *lease) spent(usage, available uint64) bool {
+	if l.headroom >= arc.Unlimited || available >= arc.Unlimited {
+		return false
+	}
+	left := usage + available - min(usage+available, l.parameter)
+	return left <= l.headroom/100 || left < page
+}
+
+// open starts the ceiling at the usage of the moment, so that no write reclaims.
+func (m *memoryRules) open(_ *Policy, l *lease, c *candidate, s *arc.Sample) {
+	l.parameter = roundUp(m.value(s, arc.CgroupMemoryUsage, c.slot))
+	l.headroom, l.fastest = c.harm.Available, m.cfg.GrowthBudget
+	if c.harm.Available < arc.Unlimited {
+		l.fastest = max(l.fastest, float64(c.harm.Available)/m.cfg.BuyTime.Seconds())
+	}
+}
+
+func (m *memoryRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, dt int64) (pressing, known bool) {
+	usage := m.value(s, arc.CgroupMemoryUsage, slot)
+	if usage == arc.Absent {
+		return false, false
+	}
+	available, _, _ := m.headroom(slot, s)
+	near := usage+l.slack() >= l.parameter
+	pressing = near || m.rate(slot) > max(l.fastest, m.cfg.GrowthBudget)
+	if near {
+		l.raise(dt, usage, available)
+	}
+	m.progress(p, l, slot, pressing, s)
+	return pressing, true
+}
+
+// Above overshoot of its ceiling a cgroup grows in spite of it: many tasks that
+// charge at once are each slowed down by themselves only.
+const overshoot = 1.05
+
+// tighten makes the growth budget smaller where the ceiling slows the cgroup down
+// but does not hold it: level 3. Where it does nothing at all, less of it would
+// not help. It says whether it did.
+func (m *memoryRules) tighten(p *Policy, l *lease, slot int32, s *arc.Sample) bool {
+	usage, rate := float64(m.value(s, arc.CgroupMemoryUsage, slot)), m.rate(slot)
+	if l.level >= LevelPressure || m.cfg.MaxLevel < LevelPressure || p.decision.Changed || s.Taken-l.granted < int64(m.cfg.Settle) ||
+		usage < overshoot*float64(l.parameter) || rate <= l.fastest || rate > l.harm.Growth/2 || !m.ongoing(slot, 4*l.fastest) ||
+		m.project(slot, rate, s).Exhaustion > m.cfg.Horizon {
+		return false
+	}
+	l.level, l.fastest = LevelPressure, l.fastest/2
+	return true
+}
+
+const (
+	// frozen is the share of time in which every task of a cgroup waits for memory
+	// above which it does nothing else. A service under a fair ceiling answers at
+	// 45 to 88 % (research on moving ceilings, kernel 6.12).
+	frozen = 0.9
+	// hindered, with a quarter of its usual CPU time, is as bad.
+	hindered = 0.5
+	lively   = 0.25
+)
+
+// progress notes since when the contained cgroup makes none.
+func (m *memoryRules) progress(p *Policy, l *lease, slot int32, pressing bool, s *arc.Sample) {
+	total := m.value(s, arc.CgroupPressureMemoryFull, slot)
+	if total == arc.Absent {
+		l.idle = 0
+		return
+	}
+	full := l.full.observe(s.Taken, float64(total)/1e9)
+	works, usually := p.work(slot)
+	stuck := full >= frozen || full >= hindered && usually > 0 && works < lively*usually
+	switch {
+	case !pressing || !stuck:
+		l.idle = 0
+	case l.idle == 0:
+		l.idle = s.Taken
+	}
+}
+
+// end announces the configured ending when headroom is spent, or when the cgroup
+// makes no progress under its ceiling, and a step later carries it out.
+func (m *memoryRules) end(p *Policy, l *lease, slot int32, s *arc.Sample, pressing bool) bool {
+	now := s.Taken
+	if l.ending != "" {
+		if m.cfg.Ending != EndingRelease {
+			return false
+		}
+		p.history.of(l.cgroup, "", now).banned = p.episode
+		p.release(l, s, l.ending)
+		return true
+	}
+	if !pressing {
+		return false
+	}
+	available, _, _ := m.headroom(slot, s)
+	held := time.Duration(now - l.granted).Round(time.Second)
+	switch {
+	case l.spent(m.value(s, arc.CgroupMemoryUsage, slot), available):
+		l.ending = "headroom is spent"
+		m.announce(p, l, slot, s, l.ending+", ending: "+m.cfg.Ending.String(),
+			fmt.Sprintf("headroom of %s is spent after %s of containment; ending: %s", l.path, held, m.cfg.Ending))
+	case l.idle != 0 && now-l.idle >= int64(m.cfg.NoProgress):
+		l.ending = "it makes no progress"
+		m.announce(p, l, slot, s, l.ending+", ending: "+m.cfg.Ending.String(),
+			fmt.Sprintf("%s has made no progress for %s, contained for %s; ending: %s", l.path, time.Duration(now-l.idle).Round(time.Second), held, m.cfg.Ending))
+	case m.tighten(p, l, slot, s):
+		reason := fmt.Sprintf("%s grows past its ceiling: its growth budget is halved to %s/s", l.path, bytes(l.fastest))
+		m.announce(p, l, slot, s, "growth budget halved", reason)
+		if p.level < l.level {
+			p.move1(+1, reason)
+		}
+	}
+	return false
+}
+
+func (m *memoryRules) announce(p *Policy, l *lease, slot int32, s *arc.Sample, cause, reason string) {
+	p.event(Event{
+		Kind: Announced, Resource: Memory, Action: l.action, Cgroup: l.cgroup, Path: l.path, Harm: m.project(slot, m.rate(slot), s),
+		Order: p.past(l, s), Outcome: arc.Outcome{Verdict: arc.VerdictHeld, Value: l.parameter, Cause: cause}, Reason: reason,
+	})
+}

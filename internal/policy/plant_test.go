@@ -1,0 +1,313 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// plant is what a simulated cgroup wants of a machine beside memory, what it
+// gets, and what holds it.
+type plant struct {
+	// cpu is the CPUs wanted, forks the tasks a second, reads and writes the bytes
+	// a second, sends the packets a second.
+	cpu, forks, reads, writes, sends func(t time.Duration) float64
+	tasks                            float64
+	mostTasks                        uint64  // its own pids.max
+	quota                            float64 // its own cpu.max, in CPUs; 0 is none
+	full                             func(t time.Duration) float64
+
+	knobs map[arc.Action]uint64
+
+	ran, waited, throttled, waitedIO, stuck float64 // seconds
+	readBytes, writtenBytes                 float64
+	packets, bytesSent                      float64
+	refused                                 float64 // forks
+
+	gets  float64 // CPUs at this step
+	moves traffic
+}
+
+// traffic is bytes a second, and the share of them that a cap holds back.
+type traffic struct{ reads, writes, held float64 }
+
+func (g *plant) reset() {
+	g.knobs = map[arc.Action]uint64{}
+	if g.mostTasks == 0 {
+		g.mostTasks = arc.Unlimited
+	}
+}
+
+func (g *plant) knob(a arc.Action) uint64 {
+	if v, held := g.knobs[a]; held {
+		return v
+	}
+	return arc.Unlimited
+}
+
+func (g *plant) weight(a arc.Action) float64 {
+	if v := g.knob(a); v < arc.Unlimited {
+		return float64(v)
+	}
+	return 100
+}
+
+// machine is what the plants share.
+type machine struct {
+	cpus, disk float64 // CPUs, bytes a second
+	// weightless says that io.weight does nothing here.
+	weightless bool
+	// flood is packets a second that arrive unasked; the node takes capacity.
+	flood    func(t time.Duration) float64
+	capacity float64
+	shield   uint64
+	lacks    map[arc.Action]bool // what the guard does not have
+	linkless bool
+	// queueless says that block requests do not wait for one another.
+	queueless bool
+	deaf      arc.Action // granted without effect
+	unforked  bool       // tasks come from elsewhere
+	// quietStalls says that the kernel does not count stalls by cgroup.
+	quietStalls bool
+
+	cpuSome, ioSome, softIRQ, forked float64
+	received, sent, dropsIn          float64
+	operations, busy                 float64
+}
+
+func value(f func(time.Duration) float64, t time.Duration) float64 {
+	if f == nil {
+		return 0
+	}
+	return f(t)
+}
+
+// Flooded implements Inspector.
+func (w *world) Flooded() (Interface, error) {
+	if w.linkless {
+		return Interface{}, errors.New("none")
+	}
+	return Interface{Index: 3, Name: "eth0"}, nil
+}
+
+// turn sets a knob and returns what it was.
+func (w *world) turn(g *group, a arc.Action, to uint64) (before uint64) {
+	switch {
+	case a == arc.ActionShield:
+		before, w.shield = w.shield, to
+		if before == 0 {
+			before = arc.Unlimited
+		}
+	case a == arc.ActionMemoryHigh:
+		before, g.ceiling = g.ceiling, to
+	case to == arc.Unlimited:
+		delete(g.knobs, a)
+	case a == w.deaf:
+		return arc.Unlimited
+	default:
+		before, g.knobs[a] = g.knob(a), to
+	}
+	return before
+}
+
+// work moves everything but memory on by dt.
+func (w *world) work(dt time.Duration) {
+	s, t := dt.Seconds(), w.since()
+	cpus, disk := w.cpus, w.disk
+	if cpus == 0 {
+		cpus = 2
+	}
+	if disk == 0 {
+		disk = 200 * mb
+	}
+	w.compute(s, t, cpus)
+	w.move(s, t, disk)
+	w.network(s, t)
+	for _, g := range w.groups {
+		if g.gone {
+			continue
+		}
+		wants := value(g.forks, t) * s
+		gets := min(wants, max(float64(min(g.mostTasks, g.knob(arc.ActionPidsMax)))-g.tasks, 0))
+		if wants < 0 {
+			gets = max(wants, -g.tasks)
+		}
+		g.tasks += gets
+		g.refused += max(wants-gets, 0)
+		if !w.unforked {
+			w.forked += max(gets, 0)
+		}
+		g.stuck += value(g.full, t) * s
+	}
+}
+
+// compute shares the CPUs. Who wants little gets it, but waits for it: the longer
+// the more of those that run have as much weight.
+func (w *world) compute(s float64, t time.Duration, cpus float64) {
+	wanted, weighed, some := 0.0, 0.0, 0.0
+	for _, g := range w.groups {
+		if g.gets = 0; g.gone {
+			continue
+		}
+		want := value(g.cpu, t)
+		if quota := g.knob(arc.ActionCPUMax); quota < arc.Unlimited && want > float64(quota)/1e6 {
+			g.throttled += s * (want - float64(quota)/1e6)
+			want = float64(quota) / 1e6
+		}
+		if g.quota > 0 && want > g.quota {
+			g.throttled += s * (want - g.quota)
+			g.waited += s // who is throttled is runnable and does not run
+			some = 1
+			want = g.quota
+		}
+		g.gets, wanted = want, wanted+want
+		weighed += want * g.weight(arc.ActionCPUWeight)
+	}
+	for _, g := range w.groups {
+		if g.gets > 0 && wanted > cpus {
+			others := (weighed - g.gets*g.weight(arc.ActionCPUWeight)) * cpus / wanted
+			wait := others / (others + g.weight(arc.ActionCPUWeight))
+			if own := g.gets; own > cpus {
+				wait = max(wait, 1-cpus/own)
+			}
+			g.waited += wait * s
+			some = max(some, wait)
+		}
+		if wanted > 0 {
+			g.ran += g.gets * min(cpus/wanted, 1) * s
+		}
+	}
+	w.cpuSome += some * s
+}
+
+// move shares the disk in the same way.
+func (w *world) move(s float64, t time.Duration, disk float64) {
+	wanted, weighed, some := 0.0, 0.0, 0.0
+	weight := func(g *group) float64 {
+		if w.weightless {
+			return 100
+		}
+		return g.weight(arc.ActionIOWeight)
+	}
+	for _, g := range w.groups {
+		if g.moves = (traffic{}); g.gone {
+			continue
+		}
+		want := traffic{reads: value(g.reads, t), writes: value(g.writes, t)}
+		reads, writes := min(want.reads, float64(g.knob(arc.ActionIOMaxRead))), min(want.writes, float64(g.knob(arc.ActionIOMaxWrite)))
+		if all := want.reads + want.writes; all > 0 {
+			want.held = 1 - (reads+writes)/all
+		}
+		want.reads, want.writes = reads, writes
+		g.moves, wanted = want, wanted+reads+writes
+		weighed += (reads + writes) * weight(g)
+	}
+	for _, g := range w.groups {
+		own := g.moves.reads + g.moves.writes
+		if own == 0 {
+			continue
+		}
+		share, wait := min(disk/wanted, 1), g.moves.held
+		if wanted > disk {
+			others := (weighed - own*weight(g)) / wanted
+			if wait = max(wait, others/(others+weight(g))); own > disk {
+				wait = max(wait, 1-share)
+			}
+		}
+		g.waitedIO += wait * s
+		some = max(some, wait)
+		g.readBytes += g.moves.reads * share * s
+		g.writtenBytes += g.moves.writes * share * s
+	}
+	w.ioSome += some * s
+	// Requests of 64 KiB, of a millisecond each, or of many where they queue.
+	requests, each := min(wanted, disk)/65536*s, 0.001
+	if wanted > disk && !w.queueless {
+		each = 0.02
+	}
+	w.operations += requests
+	w.busy += requests * each
+}
+
+// network moves packets of 100 bytes. What arrives unasked comes from one source.
+func (w *world) network(s float64, t time.Duration) {
+	arrives := 2000 + value(w.flood, t)
+	if w.shield != 0 && w.shield < arc.Unlimited {
+		arrives = min(arrives, 2000+float64(w.shield))
+	}
+	capacity := w.capacity
+	if capacity == 0 {
+		capacity = 50_000
+	}
+	w.received += arrives * s
+	w.dropsIn += max(arrives-capacity, 0) * s
+	sent := 0.0
+	for _, g := range w.groups {
+		n := value(g.sends, t)
+		if g.gone {
+			n = 0
+		}
+		n = min(n, float64(g.knob(arc.ActionNetworkThrottle))/100)
+		if g.knob(arc.ActionQuarantine) < arc.Unlimited {
+			n = 0
+		}
+		g.packets += n * s
+		g.bytesSent += 100 * n * s
+		sent += n
+	}
+	w.sent += sent * s
+	w.softIRQ += (arrives + sent) * 5e-6 * s
+}
+
+// show puts what a plant got into its row of the sweep.
+func (w *world) show(g *group, i int) {
+	set := func(f arc.CgroupField, v float64) { w.sample.Cgroups.Set(f, i, uint64(v)) }
+	set(arc.CgroupCPUTime, g.ran*1e9)
+	set(arc.CgroupCPUThrottledTime, g.throttled*1e9)
+	set(arc.CgroupPids, g.tasks)
+	w.sample.Cgroups.Set(arc.CgroupPidsMax, i, min(g.mostTasks, g.knob(arc.ActionPidsMax)))
+	set(arc.CgroupPacketsSent, g.packets)
+	set(arc.CgroupBytesSent, g.bytesSent)
+	if g.full != nil {
+		set(arc.CgroupPressureMemoryFull, g.stuck*1e9)
+	}
+	if !w.quietStalls {
+		set(arc.CgroupPressureCPUSome, g.waited*1e9)
+		set(arc.CgroupPressureIOSome, g.waitedIO*1e9)
+	}
+}
+
+func (w *world) showNode() {
+	n := &w.sample.Node
+	n[arc.NodePressureCPUSome], n[arc.NodePressureIOSome] = w.cpuSome, w.ioSome
+	n[arc.NodeCPUSoftIRQ], n[arc.NodeForks] = w.softIRQ, w.forked
+	n[arc.NodeBlockOperations], n[arc.NodeBlockTime] = w.operations, w.busy
+	n[arc.NodePacketsReceived], n[arc.NodePacketsSent] = w.received, w.sent
+	n[arc.NodeDropsReceived], n[arc.NodeDropsSent], n[arc.NodeTCPOpens] = w.dropsIn, 0, 0
+}
+
+// service is somebody who needs a little of everything, all the time.
+func service() *group {
+	always := func(v float64) func(time.Duration) float64 { return func(time.Duration) float64 { return v } }
+	return &group{id: 11, path: "/system.slice/service.service", anon: 300 * mb, plant: plant{
+		cpu: always(0.1), reads: always(mb), sends: always(500), tasks: 20,
+	}}
+}
+
+// actions lists the actions ordered and not released, in the order in which they
+// were first ordered.
+func (w *world) actions() []arc.Action {
+	var out []arc.Action
+	seen := map[uint64]bool{}
+	for _, o := range w.orders {
+		if o.Verb == arc.Hold && !seen[o.Generation] {
+			seen[o.Generation] = true
+			out = append(out, o.Action)
+		}
+	}
+	return out
+}
