@@ -77,6 +77,23 @@ func TestFlappingIsHeldForLongerEachTime(t *testing.T) {
 	assert.LessOrEqual(t, len(w.actions()), 4, "it is held through most of its flaps in the end: %v", held)
 }
 
+func TestWhoStillPressesIsTriedWithoutAfterAWhile(t *testing.T) {
+	w := newWorld(t, DefaultConfig(), spinner(25*time.Minute), service())
+	w.anomalous = func(at time.Duration) bool { return at >= 20*time.Second && at < 25*time.Minute }
+	w.run(40 * time.Minute)
+	assert.Equal(t, []arc.Action{arc.ActionCPUWeight, arc.ActionCPUWeight}, w.actions(), "given back, and taken again as others suffer again: %s", w.story())
+	var why []string
+	for _, o := range w.orders {
+		if o.Verb == arc.Release {
+			why = append(why, o.Reason)
+		}
+	}
+	require.Len(t, why, 2)
+	assert.Contains(t, why[0], "held for 10m0s: to see whether it still does harm")
+	assert.Contains(t, why[1], "it has not pressed", "the second time would have been twenty minutes")
+	assert.Equal(t, []int{1, 2, 1, 2, 1, 0}, w.levels)
+}
+
 func TestFactorIsCappedAndDecays(t *testing.T) {
 	m := memory{}
 	now := int64(1e12)

@@ -83,6 +83,11 @@ func (p *Policy) grant(r resource, v *verdict, s *arc.Sample) {
 	p.order(l, arc.Hold, s)
 }
 
+// trialAfter is after how long somebody who still presses is released to see
+// whether that still harms anybody: a rate is not exhausted by waiting, and the
+// node learns nothing new meanwhile. It is longer each time it recurs.
+const trialAfter = 10 * int64(time.Minute)
+
 // keep moves, renews, ends and drops the leases.
 func (p *Policy) keep(s *arc.Sample) {
 	kept := p.leases[:0]
@@ -157,8 +162,12 @@ func (p *Policy) move(l *lease, slot int32, s *arc.Sample) {
 		p.renew(l, s)
 		return
 	}
-	hold := int64(p.cfg.ReleaseAfter) * p.history.of(l.cgroup, "", now).factor()
+	m := p.history.of(l.cgroup, "", now)
+	hold := int64(p.cfg.ReleaseAfter) * m.factor()
 	switch {
+	case l.resource >= CPU && now-l.granted >= trialAfter*m.factor() && now >= m.restUntil && !p.outranked(l):
+		p.release(l, s, fmt.Sprintf("held for %s: to see whether it still does harm", time.Duration(now-l.granted).Round(time.Second)))
+		return
 	case pressing || p.outranked(l):
 		l.calm = 0
 	case l.calm == 0:

@@ -167,8 +167,6 @@ const (
 	leastThrottle = 128 << 10
 	// leastPerSource is the least a source is held to, in packets a second.
 	leastPerSource = 1000
-	// quarantineFor is when a quarantine ends by itself.
-	quarantineFor = 10 * int64(time.Minute)
 )
 
 func (n *networkRules) open(_ *Policy, l *lease, c *candidate, _ *arc.Sample) {
@@ -187,13 +185,13 @@ func (n *networkRules) open(_ *Policy, l *lease, c *candidate, _ *arc.Sample) {
 
 // press says that it goes on: packets still come, or are still sent, at more than
 // half of what counts as a surge, or at nearly what the throttle lets through. A
-// quarantine lasts for its time, because it lets nothing be seen.
-func (n *networkRules) press(_ *Policy, l *lease, slot int32, s *arc.Sample, _ int64) (pressing, known bool) {
+// quarantine lets nothing be seen and lasts until it is tried without.
+func (n *networkRules) press(_ *Policy, l *lease, slot int32, _ *arc.Sample, _ int64) (pressing, known bool) {
 	switch l.action {
 	case arc.ActionShield:
 		return n.received.more() >= n.cfg.MinPackets/2 || n.dropsIn.more() >= n.cfg.DropBudget, true
 	case arc.ActionQuarantine:
-		return s.Taken-l.granted < quarantineFor, true
+		return true, true
 	}
 	return n.packets.rate(slot) >= n.cfg.MinPackets/2 || n.bytes.now(slot) >= 0.8*float64(l.parameter), n.packets.known(slot)
 }
