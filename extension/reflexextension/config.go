@@ -90,7 +90,8 @@ type PolicyConfig struct {
 	GrowthBudget float64 `mapstructure:"growth_budget"`
 	// ReleaseAfter is how long a contained cgroup must not press.
 	ReleaseAfter time.Duration `mapstructure:"release_after"`
-	// Ending applies when headroom is spent: "release" or "hold".
+	// Ending applies when headroom is spent or no progress is made: "release",
+	// "hold" or "freeze".
 	Ending string `mapstructure:"ending"`
 	// NoProgress is for how long a contained cgroup may do nothing but wait for
 	// memory before the ending applies.

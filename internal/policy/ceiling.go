@@ -79,7 +79,10 @@ func (m *memoryRules) open(_ *Policy, l *lease, c *candidate, s *arc.Sample) {
 
 func (m *memoryRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, dt int64) (pressing, known bool) {
 	usage := m.value(s, arc.CgroupMemoryUsage, slot)
-	if usage == arc.Absent {
+	switch {
+	case l.action == arc.ActionFreeze:
+		return true, true // until somebody ends it
+	case usage == arc.Absent:
 		return false, false
 	}
 	available, _, _ := m.headroom(slot, s)
@@ -142,8 +145,15 @@ func (m *memoryRules) progress(p *Policy, l *lease, slot int32, pressing bool, s
 // makes no progress under its ceiling, and a step later carries it out.
 func (m *memoryRules) end(p *Policy, l *lease, slot int32, s *arc.Sample, pressing bool) bool {
 	now := s.Taken
+	if l.action == arc.ActionFreeze {
+		return false
+	}
 	if l.ending != "" {
-		if m.cfg.Ending != EndingRelease {
+		switch m.cfg.Ending {
+		case EndingHold:
+			return false
+		case EndingFreeze:
+			m.freeze(p, l, s)
 			return false
 		}
 		p.history.of(l.cgroup, "", now).banned = p.episode
@@ -172,6 +182,20 @@ func (m *memoryRules) end(p *Policy, l *lease, slot int32, s *arc.Sample, pressi
 		}
 	}
 	return false
+}
+
+// freeze stops the tasks of a cgroup whose ceiling l is at its end. Where the
+// guard cannot, the ceiling stays as it is.
+func (m *memoryRules) freeze(p *Policy, l *lease, s *arc.Sample) {
+	h := p.history.of(l.cgroup, "", s.Taken)
+	if p.leaseFor(arc.ActionFreeze, &candidate{id: l.cgroup}) != nil || p.lacks(arc.ActionFreeze, s.Taken) || s.Taken < h.retryAt[arc.ActionFreeze] ||
+		p.following != nil || len(p.leases) >= p.cfg.MaxLeases || !p.pace.allows(s.Taken, p.cfg.ActionsPerMinute) {
+		return
+	}
+	p.following = &lease{
+		resource: Memory, action: arc.ActionFreeze, level: l.level, cgroup: l.cgroup, path: l.path, harm: l.harm,
+		parameter: 1, reason: "ending: " + l.ending,
+	}
 }
 
 func (m *memoryRules) announce(p *Policy, l *lease, slot int32, s *arc.Sample, cause, reason string) {

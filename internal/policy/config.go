@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -18,25 +19,29 @@ const (
 	// EndingHold keeps the ceiling where it is until the cgroup calms down or
 	// somebody ends it.
 	EndingHold
+	// EndingFreeze stops every task of the cgroup, beside the ceiling, until
+	// somebody ends it.
+	EndingFreeze
 )
+
+var endingNames = [...]string{"release", "hold", "freeze"}
 
 // String returns the ending's name as it is configured.
 func (e Ending) String() string {
-	if e == EndingHold {
-		return "hold"
+	if int(e) < len(endingNames) {
+		return endingNames[e]
 	}
-	return "release"
+	return "unknown"
 }
 
 // ParseEnding is the inverse of [Ending.String].
 func ParseEnding(s string) (Ending, error) {
-	switch s {
-	case "release":
-		return EndingRelease, nil
-	case "hold":
-		return EndingHold, nil
+	for e, name := range endingNames {
+		if s == name {
+			return Ending(e), nil //nolint:gosec // a handful
+		}
 	}
-	return 0, fmt.Errorf("unknown ending %q, want release or hold", s)
+	return 0, fmt.Errorf("unknown ending %q, want one of %s", s, strings.Join(endingNames[:], ", "))
 }
 
 // Config holds the numbers of the rules. [DefaultConfig] gives the defaults.

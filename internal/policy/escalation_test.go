@@ -197,6 +197,32 @@ func TestFrozenServiceIsHandedOverEarly(t *testing.T) {
 	}
 }
 
+func TestEndingFreezeStopsWhatIsContained(t *testing.T) {
+	for name, lacks := range map[string]bool{"by a guard that can": false, "not by one that cannot": true} {
+		t.Run(name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.Ending = EndingFreeze
+			g := &group{id: 10, path: "/a.service", limit: 400 * mb, anon: 300 * mb, leak: from(time.Second, 20*mb)}
+			w := newWorld(t, cfg, g)
+			w.lacks = map[arc.Action]bool{arc.ActionFreeze: lacks}
+			w.anomalous = after(time.Second)
+			w.runUntil(5*time.Minute, func(*Decision) bool { return len(w.of(Announced)) > 0 })
+			assert.Equal(t, []arc.Action{arc.ActionMemoryHigh}, w.actions(), "announced before it happens")
+			w.run(w.since() + 10*time.Second)
+			assert.Len(t, w.of(Announced), 1)
+			assert.Equal(t, []arc.Action{arc.ActionMemoryHigh, arc.ActionFreeze}, w.actions(), w.story())
+			assert.Less(t, g.ceiling, arc.Unlimited, "the ceiling stays")
+			assert.Equal(t, LevelContainment, w.policy.level)
+			if lacks {
+				assert.Empty(t, g.knobs)
+				assert.Len(t, w.of(Answered), 2, "asked for once: %s", w.story())
+			} else {
+				assert.Equal(t, uint64(1), g.knobs[arc.ActionFreeze])
+			}
+		})
+	}
+}
+
 func TestCeilingThatIsOverrunGrowsMoreSlowly(t *testing.T) {
 	g := payment()
 	g.limit = 4 << 30

@@ -69,18 +69,25 @@ func (p *Policy) order(l *lease, verb arc.Verb, s *arc.Sample) {
 
 // grant opens a lease on the culprit.
 func (p *Policy) grant(r resource, v *verdict, s *arc.Sample) {
-	c, now := v.lead, s.Taken
-	p.generation = max(p.generation+1, uint64(now))
-	p.leases = append(p.leases, lease{
+	c := v.lead
+	l := lease{
 		resource: v.resource, action: v.rung.action, level: v.rung.level,
-		cgroup: c.id, device: c.look.Device, link: c.link.Index, generation: p.generation, path: v.path(), harm: c.harm,
-		stepped: now, deadline: now + int64(p.cfg.TTL), granted: now,
+		cgroup: c.id, device: c.look.Device, link: c.link.Index, path: v.path(), harm: c.harm,
 		reason: clip(strings.TrimPrefix(r.say(v), c.where()+" "), maxReason),
-	})
-	l := &p.leases[len(p.leases)-1]
-	r.open(p, l, c, s)
+	}
+	r.open(p, &l, c, s)
+	p.begin(&l, s)
+}
+
+// begin orders a lease for the first time.
+func (p *Policy) begin(l *lease, s *arc.Sample) {
+	now := s.Taken
+	p.generation = max(p.generation+1, uint64(now))
+	l.generation, l.stepped, l.granted, l.deadline = p.generation, now, now, now+int64(p.cfg.TTL)
+	p.begun = true
 	p.pace.note(now)
 	p.order(l, arc.Hold, s)
+	p.leases = append(p.leases, *l)
 }
 
 // trialAfter is after how long somebody who still presses is released to see
@@ -97,7 +104,10 @@ func (p *Policy) keep(s *arc.Sample) {
 		}
 	}
 	clear(p.leases[len(kept):])
-	p.leases = kept
+	if p.leases = kept; p.following != nil {
+		p.begin(p.following, s)
+		p.following = nil
+	}
 }
 
 func (p *Policy) keepOne(l *lease, s *arc.Sample) bool {

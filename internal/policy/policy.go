@@ -66,13 +66,16 @@ type Policy struct {
 	cool       int64 // learning stays frozen until then
 	generation uint64
 
-	leases  []lease
-	history history
-	pace    pace
-	missing [arc.NumActions]int64 // until when the guard is taken to have no such action
-	answers []answer
-	said    [16]said
-	saidN   int
+	leases []lease
+	begun  bool // a lease, at this step
+	// following is a lease that the keeping of another begins.
+	following *lease
+	history   history
+	pace      pace
+	missing   [arc.NumActions]int64 // until when the guard is taken to have no such action
+	answers   []answer
+	said      [16]said
+	saidN     int
 
 	decision Decision
 }
@@ -123,6 +126,7 @@ func (p *Policy) Step(s *arc.Sample, j *arc.Judgement, inspector Inspector) *Dec
 	d := &p.decision
 	clear(d.Events) // drop what they point to
 	d.Orders, d.Events, d.Previous, d.Changed = d.Orders[:0], d.Events[:0], p.level, false
+	p.begun = false
 
 	p.gap(s)
 	p.table.observe(s.Taken, &s.Cgroups)
@@ -267,7 +271,7 @@ func (p *Policy) watch(s *arc.Sample, j *arc.Judgement, inspector Inspector) {
 	if !p.persists() || p.calm != 0 && now-p.calm > int64(time.Second) {
 		return // score to look: without an anomaly there is nothing to say
 	}
-	acted := false
+	acted := p.begun
 	for i := range verdicts {
 		v := &verdicts[i]
 		switch {
