@@ -49,9 +49,12 @@ func (p *Policy) settle(s *arc.Sample) {
 	p.answers = p.answers[:0]
 }
 
-// unknownAction begins the cause with which the guard refuses an action that it
-// does not have (internal/guard, Guard.validate).
-const unknownAction = "the guard has no action"
+// These begin the causes with which the guard refuses an action that it, or its
+// kernel, does not have (internal/guard).
+const (
+	unknownAction = "the guard has no action"
+	unknownKnob   = "this kernel does not know"
+)
 
 // settleOne applies one answer and reports whether the lease lives on.
 func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
@@ -98,7 +101,7 @@ func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 		p.answered(l, a, "")
 		return false
 	case arc.VerdictRefused:
-		if strings.HasPrefix(out.Cause, unknownAction) {
+		if strings.HasPrefix(out.Cause, unknownAction) || strings.HasPrefix(out.Cause, unknownKnob) {
 			if !p.lacks(l.action, now) {
 				p.answered(l, a, out.Cause)
 			}

@@ -33,6 +33,12 @@ func TestIOStormIsCappedWhereWeightsDoNothing(t *testing.T) {
 	for name, prepare := range map[string]func(*world){
 		"and the guard does not know it": func(w *world) { w.weightless = true },
 		"and the guard knows it":         func(w *world) { w.lacks = map[arc.Action]bool{arc.ActionIOWeight: true} },
+		"and the kernel does not know it": func(w *world) {
+			w.refuse = func(o arc.Order) (arc.Outcome, bool) {
+				require.Less(t, len(w.actions()), 3, "asked once")
+				return arc.Outcome{Verdict: arc.VerdictRefused, Cause: "this kernel does not know io.weight: it has no iocost"}, o.Action == arc.ActionIOWeight
+			}
+		},
 		"and the guard refuses it": func(w *world) {
 			w.refuse = func(o arc.Order) (arc.Outcome, bool) {
 				return arc.Outcome{Verdict: arc.VerdictRefused, Cause: "neither iocost nor BFQ is active"}, o.Action == arc.ActionIOWeight
