@@ -18,7 +18,7 @@ func spinner(until time.Duration) *group {
 	return &group{id: 10, path: "/batch.service", plant: plant{cpu: between(20*time.Second, until, 8), tasks: 8}}
 }
 
-// aggressive wants what a lower weight does not take from it.
+// hours is longer than any test.
 const hours = 100 * time.Hour
 
 func TestSpinThatKeepsOthersWaitingGetsLessWeight(t *testing.T) {
@@ -40,10 +40,9 @@ func TestSpinThatKeepsOthersWaitingGetsLessWeight(t *testing.T) {
 }
 
 func TestSpinThatWeightDoesNotStopGetsAQuota(t *testing.T) {
-	// A group that nobody competes with at its own level: weight does nothing.
+	// Nobody competes with it at its own level of the tree: weight does nothing.
 	w := newWorld(t, DefaultConfig(), spinner(60*time.Second), service())
 	w.anomalous = func(at time.Duration) bool { return at >= 20*time.Second && at < 60*time.Second }
-	w.weightless = true
 	w.deaf = arc.ActionCPUWeight
 	w.run(50 * time.Second)
 	require.Equal(t, []arc.Action{arc.ActionCPUWeight, arc.ActionCPUMax}, w.actions(), w.story())

@@ -73,8 +73,6 @@ const (
 	CausePace
 	// CauseCapped: what could be done next is above the highest level allowed.
 	CauseCapped
-	// CauseVictim: what is pressed is its own doing to nobody but itself.
-	CauseVictim
 	// CauseStale: the input had a gap and is not trusted yet.
 	CauseStale
 
@@ -84,7 +82,7 @@ const (
 var causeNames = [numCauses]string{
 	"none", "no_harm", "no_culprit", "uninspectable", "protected", "page_cache",
 	"startup_grace", "margin", "already_limited", "given_up", "lease_budget", "share_budget",
-	"action_budget", "level_cap", "victim", "stale_input",
+	"action_budget", "level_cap", "stale_input",
 }
 
 // String returns the cause's name.
