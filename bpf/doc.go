@@ -14,9 +14,13 @@
 // hot events are attached only for who asks: [Syscalls] for a short window of every
 // period, those of [OpenCgroupsAndTraffic] on every packet, which they let pass.
 //
+// Programs that drop packets are apart ([OpenShield], [OpenThrottle],
+// [OpenQuarantine]): only internal/guard attaches them. They need Linux 5.18 and
+// CAP_NET_ADMIN besides, and nothing of BTF.
+//
 // It refuses to guess. A value that the kernel does not offer stays as the
 // caller left it, and no path, process or container name is looked at: a cgroup
-// is its id. It never writes to the kernel's state and pins nothing.
+// is its id. It pins nothing: whatever it attaches ends with the process.
 //
 // The programs are compiled in (see gen.go) and need BTF, CAP_BPF and
 // CAP_PERFMON: the node from Linux 5.19 on, the sweep of cgroups from 6.1. What

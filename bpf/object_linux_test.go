@@ -38,6 +38,13 @@ func TestObjectsHoldTheirPrograms(t *testing.T) {
 		"traffic": {loadTraffic, map[string]ebpf.ProgramType{
 			"count_received": ebpf.CGroupSKB, "count_sent": ebpf.CGroupSKB, "count_open": ebpf.Tracing,
 		}, []string{"traffic", "uncounted"}},
+		"shield": {loadShield, map[string]ebpf.ProgramType{
+			"shield": ebpf.XDP,
+		}, []string{"counts", "state", "sources", "sessions", "prefixes"}},
+		"verdict": {loadVerdict, map[string]ebpf.ProgramType{
+			"throttle_received": ebpf.CGroupSKB, "throttle_sent": ebpf.CGroupSKB,
+			"deny_received": ebpf.CGroupSKB, "deny_sent": ebpf.CGroupSKB,
+		}, []string{"counts", "state", "prefixes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec, err := tc.load()

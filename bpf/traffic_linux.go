@@ -9,9 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -143,9 +141,7 @@ func (t *traffic) create(spec *ebpf.CollectionSpec, max int) (err error) {
 // load loads some programs of spec.
 func (t *traffic) load(spec *ebpf.CollectionSpec, kernel *btf.Spec, programs ...string) (*ebpf.Collection, error) {
 	some := spec.Copy()
-	maps.DeleteFunc(some.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
-		return !slices.Contains(programs, name)
-	})
+	only(some, programs...)
 	loaded, err := ebpf.NewCollectionWithOptions(some, ebpf.CollectionOptions{
 		MapReplacements: map[string]*ebpf.Map{"traffic": t.counts, "uncounted": t.uncounted},
 		Programs:        ebpf.ProgramOptions{KernelTypes: kernel},

@@ -101,3 +101,24 @@ func (*Syscalls) Read(*arc.Node) error { return errPlatform }
 
 // Close does nothing.
 func (*Syscalls) Close() error { return nil }
+
+// Enforcement drops packets. It cannot be opened on this platform.
+type Enforcement struct{}
+
+// OpenShield returns [ErrUnsupported].
+func OpenShield(ShieldOptions) (*Enforcement, error) { return nil, errPlatform }
+
+// OpenThrottle returns [ErrUnsupported].
+func OpenThrottle(VerdictOptions) (*Enforcement, error) { return nil, errPlatform }
+
+// OpenQuarantine returns [ErrUnsupported].
+func OpenQuarantine(VerdictOptions) (*Enforcement, error) { return nil, errPlatform }
+
+// Renew returns [ErrUnsupported].
+func (*Enforcement) Renew(uint64, int64) error { return errPlatform }
+
+// Counts returns [ErrUnsupported].
+func (*Enforcement) Counts() ([]Count, error) { return nil, errPlatform }
+
+// Close does nothing.
+func (*Enforcement) Close() error { return nil }

@@ -34,6 +34,10 @@ type Dir struct {
 // ID returns the kernel's id of the cgroup.
 func (d *Dir) ID() uint64 { return d.id }
 
+// FD returns the descriptor of the directory, for links to the cgroup. It is the
+// Dir's: valid until Close.
+func (d *Dir) FD() int { return d.fd }
+
 // Close closes the descriptor.
 func (d *Dir) Close() error {
 	var err error

@@ -61,6 +61,8 @@ type Config struct {
 	MaxLeases int
 	// GrantsPerMinute bounds new leases; 0 is 20.
 	GrantsPerMinute int
+	// Network bounds and spares what network actions do.
+	Network Network
 	// Logger receives what an operator should know; nil is silence.
 	Logger *slog.Logger
 
@@ -89,7 +91,7 @@ func (c *Config) Validate() error {
 	if c.GrantsPerMinute < 0 {
 		return fmt.Errorf("grants_per_minute: must not be negative, is %d", c.GrantsPerMinute)
 	}
-	return nil
+	return c.Network.validate()
 }
 
 func (c *Config) complete() error {
@@ -114,6 +116,9 @@ func (c *Config) complete() error {
 	}
 	if c.GrantsPerMinute == 0 {
 		c.GrantsPerMinute = defaultGrantsPerMinute
+	}
+	if c.Network.Aggregate == 0 {
+		c.Network.Aggregate = DefaultAggregate
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

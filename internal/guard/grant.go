@@ -97,7 +97,7 @@ func (g *Guard) plan(l *lease, o *arc.Order) error {
 		return err
 	}
 	now, book := g.config.Clock(), bookOf(o.Observe)
-	if held := len(g.leases(o.Observe)); held >= g.config.MaxLeases {
+	if held := g.held(o.Observe); held >= g.config.MaxLeases {
 		return refusal(fmt.Sprintf("%d leases are held, no more are allowed at a time", held))
 	}
 	if !g.grants[book].take(now) {

@@ -36,6 +36,11 @@ type Guard struct {
 	unread map[uint64]Damage // by cgroup: what could not be looked at, see retry
 	early  [2]overtaken      // releases that came before their hold
 
+	network networkBook
+	// The kernel's, replaced in tests.
+	attach     func(*networkLease) (enforcement, error)
+	interfaces func(index int) (name string, err error)
+
 	log audit
 
 	// fault stands between the guard and each write, in tests.
@@ -74,6 +79,7 @@ func New(config Config) (*Guard, error) {
 		damage: map[leaseKey]Damage{},
 		unread: map[uint64]Damage{},
 	}
+	g.attach, g.interfaces = g.attachPrograms, interfaceName
 	for i := range g.grants {
 		g.grants[i] = bucket{size: int64(config.GrantsPerMinute), per: int64(time.Minute)}
 	}
@@ -124,6 +130,9 @@ func (g *Guard) act(ctx context.Context, o *arc.Order, out *arc.Outcome) string 
 		}
 		return ""
 	}
+	if overNetwork(o.Action) {
+		return g.actOnNetwork(ctx, o, out)
+	}
 	l := g.find(leaseKey{o.Cgroup, o.Action}, o.Observe)
 	if o.Verb == arc.Release {
 		return g.release(l, o, out)
@@ -138,11 +147,11 @@ func (g *Guard) act(ctx context.Context, o *arc.Order, out *arc.Outcome) string 
 
 // validate checks what can be checked without looking at the machine.
 func (g *Guard) validate(o *arc.Order) (knob, error) {
-	if o.Cgroup == 0 {
-		return nil, refusal("the order names no cgroup")
+	if err := validTarget(o); err != nil {
+		return nil, err
 	}
 	k, known := knobs[o.Action]
-	if !known {
+	if !known && !overNetwork(o.Action) {
 		return nil, refusal(fmt.Sprintf("the guard has no action %q", o.Action))
 	}
 	if len(o.Reason) > MaxReason {

@@ -40,7 +40,7 @@ func (t *overtaken) add(key leaseKey, generation uint64) {
 func (g *Guard) overtake(o *arc.Order) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.early[bookOf(o.Observe)].add(leaseKey{o.Cgroup, o.Action}, o.Generation)
+	g.early[bookOf(o.Observe)].add(keyOf(o), o.Generation)
 }
 
 // overtaken reports why an order to hold is no longer wanted: it was released,
@@ -52,7 +52,7 @@ func (g *Guard) overtaken(ctx context.Context, o *arc.Order) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	generation, known := g.early[bookOf(o.Observe)].generations[leaseKey{o.Cgroup, o.Action}]
+	generation, known := g.early[bookOf(o.Observe)].generations[keyOf(o)]
 	if known && o.Generation <= generation {
 		return errOvertaken
 	}

@@ -105,6 +105,19 @@ func capabilities() []Requirement {
 	}
 }
 
+// NetworkRequirements probes what network actions need besides. Everything else
+// works without.
+func NetworkRequirements() []Requirement {
+	return []Requirement{
+		probe("CAP_BPF", "give the process CAP_BPF and CAP_PERFMON: network actions are BPF programs", func() error {
+			return errors.Join(capable(unix.CAP_BPF), capable(unix.CAP_PERFMON))
+		}),
+		probe("CAP_NET_ADMIN", "give the process CAP_NET_ADMIN: network actions attach programs to interfaces and cgroups", func() error {
+			return capable(unix.CAP_NET_ADMIN)
+		}),
+	}
+}
+
 func probe(name, remedy string, try func() error) Requirement {
 	if err := try(); err != nil {
 		return Requirement{Name: name, Cause: err.Error(), Remedy: remedy}

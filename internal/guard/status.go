@@ -19,6 +19,7 @@ type Status struct {
 	BootTime     int64             `json:"boottime_ns"` // CLOCK_BOOTTIME when asked
 	KillSwitch   KillSwitch        `json:"kill_switch"`
 	Leases       []Lease           `json:"leases"`
+	Network      []NetworkCount    `json:"network"` // since the guard started
 	Verdicts     map[string]uint64 `json:"verdicts"`
 	Damaged      []Damage          `json:"damaged"`
 	Unread       []Damage          `json:"unread"` // cgroups that could not be looked at yet; Knob is ""
@@ -38,6 +39,7 @@ type KillSwitch struct {
 // [arc.Unlimited] and above is "max"; Deadline is CLOCK_BOOTTIME in ns.
 type Lease struct {
 	Cgroup     uint64 `json:"cgroup"`
+	Interface  uint32 `json:"interface,omitempty"` // of a shield, which has no cgroup
 	Path       string `json:"path"`
 	Knob       string `json:"knob"`
 	Observed   bool   `json:"observed,omitempty"`
@@ -47,6 +49,13 @@ type Lease struct {
 	Generation uint64 `json:"generation"`
 	Deadline   int64  `json:"deadline_ns"`
 	Reason     string `json:"reason"`
+}
+
+// NetworkCount is how many packets network actions dropped or let pass, and why.
+type NetworkCount struct {
+	Action  string `json:"action"`
+	Reason  string `json:"reason"`
+	Packets uint64 `json:"packets"`
 }
 
 // Damage is a lease record that cannot be read, on a knob that is left alone.
@@ -67,17 +76,18 @@ type Loss struct {
 // Entry is one decision in the audit. Renewals of one lease that follow each
 // other are one entry, of the last of them.
 type Entry struct {
-	At       int64  `json:"at_ns"` // CLOCK_BOOTTIME
-	Times    int    `json:"times"`
-	Cgroup   uint64 `json:"cgroup"`
-	Path     string `json:"path,omitempty"`
-	Action   string `json:"action"`
-	Verb     string `json:"verb"`
-	Verdict  string `json:"verdict"`
-	Original uint64 `json:"original,omitempty"`
-	Value    uint64 `json:"value,omitempty"`
-	Cause    string `json:"cause,omitempty"`
-	Reason   string `json:"reason,omitempty"`
+	At        int64  `json:"at_ns"` // CLOCK_BOOTTIME
+	Times     int    `json:"times"`
+	Cgroup    uint64 `json:"cgroup"`
+	Interface uint32 `json:"interface,omitempty"`
+	Path      string `json:"path,omitempty"`
+	Action    string `json:"action"`
+	Verb      string `json:"verb"`
+	Verdict   string `json:"verdict"`
+	Original  uint64 `json:"original,omitempty"`
+	Value     uint64 `json:"value,omitempty"`
+	Cause     string `json:"cause,omitempty"`
+	Reason    string `json:"reason,omitempty"`
 }
 
 // Status returns a snapshot.
@@ -102,7 +112,13 @@ func (g *Guard) Status() Status {
 			}
 			l.mu.Unlock()
 		}
+		for _, l := range g.network.leases(observe) {
+			if lease, held := l.status(); held {
+				s.Leases = append(s.Leases, lease)
+			}
+		}
 	}
+	s.Network = g.network.totals()
 	slices.SortFunc(s.Leases, func(a, b Lease) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
 	g.mu.Lock()
 	s.Damaged, s.Unread, s.Losses = []Damage{}, []Damage{}, []Loss{}
@@ -135,7 +151,7 @@ type audit struct {
 
 func (a *audit) add(now int64, path string, o *arc.Order, out *arc.Outcome) {
 	e := Entry{
-		At: now, Times: 1, Cgroup: o.Cgroup, Path: path, Action: o.Action.String(), Verb: o.Verb.String(), Verdict: out.Verdict.String(),
+		At: now, Times: 1, Cgroup: o.Cgroup, Interface: o.Interface, Path: path, Action: o.Action.String(), Verb: o.Verb.String(), Verdict: out.Verdict.String(),
 		Original: out.Original, Value: out.Value, Cause: out.Cause, Reason: o.Reason[:min(len(o.Reason), MaxReason)],
 	}
 	a.mu.Lock()
@@ -144,7 +160,7 @@ func (a *audit) add(now int64, path string, o *arc.Order, out *arc.Outcome) {
 		a.verdicts[out.Verdict]++
 	}
 	newest := &a.ring[a.last]
-	if a.count > 0 && newest.Cgroup == e.Cgroup && newest.Action == e.Action && newest.Verb == e.Verb && newest.Verdict == e.Verdict && newest.Cause == e.Cause {
+	if a.count > 0 && newest.Cgroup == e.Cgroup && newest.Interface == e.Interface && newest.Action == e.Action && newest.Verb == e.Verb && newest.Verdict == e.Verdict && newest.Cause == e.Cause {
 		e.Times += newest.Times
 		*newest = e
 		return

@@ -24,6 +24,7 @@ const (
 
 type wireOrder struct {
 	Cgroup     uint64 `json:"cgroup"`
+	Interface  uint32 `json:"interface,omitempty"`
 	Action     string `json:"action"`
 	Verb       string `json:"verb"`
 	Observe    bool   `json:"observe"`
@@ -45,7 +46,7 @@ type wireOutcome struct {
 
 func toWire(o *arc.Order) wireOrder {
 	return wireOrder{
-		Cgroup: o.Cgroup, Action: o.Action.String(), Verb: o.Verb.String(), Observe: o.Observe, Parameter: o.Parameter,
+		Cgroup: o.Cgroup, Interface: o.Interface, Action: o.Action.String(), Verb: o.Verb.String(), Observe: o.Observe, Parameter: o.Parameter,
 		TTL: o.TTL, Generation: o.Generation, Scheduled: o.Scheduled, Reason: o.Reason,
 	}
 }
@@ -54,14 +55,10 @@ func toWire(o *arc.Order) wireOrder {
 // for.
 func (w *wireOrder) order() (arc.Order, error) {
 	o := arc.Order{
-		Cgroup: w.Cgroup, Observe: w.Observe, Parameter: w.Parameter,
+		Cgroup: w.Cgroup, Interface: w.Interface, Observe: w.Observe, Parameter: w.Parameter,
 		TTL: w.TTL, Generation: w.Generation, Scheduled: w.Scheduled, Reason: w.Reason,
 	}
-	for action := range knobs {
-		if action.String() == w.Action {
-			o.Action = action
-		}
-	}
+	o.Action, _ = arc.ParseAction(w.Action) // what the guard can do about it, Act knows
 	switch w.Verb {
 	case arc.Hold.String():
 		o.Verb = arc.Hold

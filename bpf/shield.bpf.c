@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Copyright The Reflex Authors */
+//go:build ignore
+
+/*
+ * A token bucket for every source that sends to an interface. Sources are kept in
+ * a table of fixed size, which spoofed ones would fill: a source that is not in it
+ * has to take from a bucket that all newcomers share, and those that are in it
+ * take from another one, besides their own. So there is a bound to what passes,
+ * whoever sends. What a node must not be without passes before either; see rule.
+ * Past its deadline the program lets everything pass.
+ */
+#include "headers/enforce.h"
+
+#define ETH_P_ARP 0x0806
+#define ETH_P_8021Q 0x8100
+#define ETH_P_8021AD 0x88a8
+#define ETH_P_8809 0x8809 /* LACP */
+#define ETH_P_EAPOL 0x888e
+#define ETH_P_LLDP 0x88cc
+#define ETH_P_802_3_MIN 0x0600 /* below, it is a length: spanning tree */
+
+#define XDP_DROP 1
+#define XDP_PASS 2
+
+struct xdp_md {
+	u32 data;
+	u32 data_end;
+};
+
+struct ethernet_header {
+	__u8 destination[6], source[6];
+	__be16 type;
+};
+
+struct vlan_header {
+	__be16 tag;
+	__be16 type;
+};
+
+/* What became of packets, in the order of shieldCounts. */
+enum shield_count {
+	EXPIRED,
+	PASSED_LINK,       /* what keeps the link: ARP, neighbour discovery, LLDP … */
+	PASSED_NEVER_CUT,  /* by a rule, from where the rule allows */
+	PASSED_SESSION,    /* of a TCP session that was there at the start */
+	PASSED_KNOWN,      /* within its source's bucket, and that of all of them */
+	PASSED_NEW,        /* within the bucket of newcomers */
+	DROPPED_SOURCE,    /* over its source's bucket */
+	DROPPED_AGGREGATE, /* over that of all sources known */
+	DROPPED_NEW,       /* over that of newcomers */
+	DROPPED_UNPARSED,  /* no source can be read, and over that of newcomers */
+	SHIELD_COUNTS,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SHIELD_COUNTS);
+	__type(key, u32);
+	__type(value, u64);
+} counts SEC(".maps");
+
+/* What nobody can be asked for the source of has a bucket for each kind. */
+enum reserve {
+	RESERVE_DHCP,
+	RESERVE_ICMP,
+	RESERVE_METADATA,
+	RESERVES,
+	UNRESERVED = RESERVES,
+};
+
+struct line {
+	u64 spent;
+	u64 unused[7]; /* CPUs that write one do not disturb the readers of another */
+};
+
+struct shield_state {
+	/* Of the loader: times in ns, costs in ns a packet. */
+	u64 deadline;
+	u64 burst;
+	u64 source_cost;
+	u64 known_cost;
+	u64 newcomer_cost;
+	u64 reserve_cost;
+	u64 unused[2];
+	/* Of the program. */
+	struct line known;
+	struct line newcomers;
+	struct line reserves[RESERVES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct shield_state);
+} state SEC(".maps");
+
+/* By source: up to when its credit is spent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, u64);
+	__type(value, u64);
+} sources SEC(".maps");
+
+/* TCP sessions of this machine when the shield was put up. */
+struct session {
+	struct address remote;
+	u16 remote_port, local_port;
+	u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct session);
+	__type(value, u32);
+} sessions SEC(".maps");
+
+/* Whether there is any session; set by the loader. */
+const volatile bool in_session = false;
+
+static __always_inline int verdict(int action, u32 reason)
+{
+	u64 *n = bpf_map_lookup_elem(&counts, &reason);
+
+	if (n)
+		(*n)++;
+	return action;
+}
+
+#define SCOPE_MANAGEMENT 1 /* from where operators log in */
+#define SCOPE_PEERS 2      /* what the node works with */
+
+/*
+ * rule_scope says from where a packet may never be cut: 0 is nowhere. A port alone
+ * is no reason, for anybody can send from or to it.
+ */
+static __always_inline u32 rule_scope(const struct packet *p)
+{
+	if (p->fragment)
+		return SCOPE_PEERS;
+	switch (p->protocol) {
+	case PROTOCOL_TCP:
+		switch (p->destination_port) {
+		case 22: /* SSH */
+			return SCOPE_MANAGEMENT;
+		case 179:   /* BGP */
+		case 2379:  /* etcd */
+		case 2380:
+		case 6443:  /* Kubernetes API */
+		case 10250: /* kubelet */
+		case 10256: /* health of kube-proxy */
+			return SCOPE_PEERS;
+		}
+		switch (p->source_port) {
+		case 53:    /* DNS */
+		case 179:
+		case 2049:  /* NFS */
+		case 2379:
+		case 2380:
+		case 3260:  /* iSCSI */
+		case 4317:  /* OTLP: where this node's own telemetry goes */
+		case 4318:
+		case 4420:  /* NVMe over TCP */
+		case 6443:
+		case 8009:  /* NVMe discovery */
+		case 10250:
+			return SCOPE_PEERS;
+		}
+		return 0;
+	case PROTOCOL_UDP:
+		switch (p->destination_port) {
+		case 4789: /* VXLAN */
+		case 6081: /* Geneve */
+		case 8472: /* VXLAN, as Linux has it */
+			return SCOPE_PEERS;
+		}
+		switch (p->source_port) {
+		case 53:
+		case 123: /* NTP */
+		case 2049:
+			return SCOPE_PEERS;
+		}
+	}
+	return 0;
+}
+
+/*
+ * reserve_of is for what comes from where nobody can list: such packets pass as
+ * long as there are few. Beyond that they are judged by their source, as all are.
+ */
+static __always_inline u32 reserve_of(const struct packet *p)
+{
+	if (icmp_error(p))
+		return RESERVE_ICMP;
+	if (p->protocol == PROTOCOL_UDP) {
+		u16 port = p->destination_port;
+
+		if (p->ipv6 ? port == 546 || port == 547 : port == 67 || port == 68)
+			return RESERVE_DHCP;
+	}
+	/* Of cloud providers: 169.254.169.254 and fd00:ec2::254. */
+	if (p->ipv6 ? p->source.high == bpf_cpu_to_be64(0xfd000ec200000000) &&
+			      p->source.low == bpf_cpu_to_be64(0x254) :
+		      p->source.low == mapped(bpf_htonl(0xa9fea9fe)))
+		return RESERVE_METADATA;
+	return UNRESERVED;
+}
+
+/* DHCP of IPv6 is answered from an address that no router forwards. */
+static __always_inline bool link_local(const struct packet *p)
+{
+	return p->ipv6 && (p->source.high & bpf_cpu_to_be64(0xffc0000000000000)) ==
+				  bpf_cpu_to_be64(0xfe80000000000000);
+}
+
+/* of_session says whether a segment is of a session that was there at the start. */
+static __always_inline bool of_session(const struct packet *p)
+{
+	struct session key = {};
+
+	if (!in_session || p->protocol != PROTOCOL_TCP || p->fragment ||
+	    (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return false;
+	key.remote = p->source;
+	key.remote_port = p->source_port;
+	key.local_port = p->destination_port;
+	return bpf_map_lookup_elem(&sessions, &key);
+}
+
+/*
+ * source_key is what has a bucket: an IPv4 address, an IPv6 /64, or, where that is
+ * the link itself, the host on it.
+ */
+static __always_inline u64 source_key(const struct packet *p)
+{
+	return p->ipv6 && !link_local(p) ? p->source.high : p->source.low;
+}
+
+/* judge_source is for what no rule lets pass. */
+static __always_inline int judge_source(const struct packet *p, struct shield_state *s, u64 now)
+{
+	u64 key = source_key(p), *spent = bpf_map_lookup_elem(&sources, &key), first;
+
+	if (spent) {
+		if (!take(spent, now, s->source_cost, s->burst))
+			return verdict(XDP_DROP, DROPPED_SOURCE);
+		if (!take(&s->known.spent, now, s->known_cost, s->burst))
+			return verdict(XDP_DROP, DROPPED_AGGREGATE);
+		return verdict(XDP_PASS, PASSED_KNOWN);
+	}
+	if (!take(&s->newcomers.spent, now, s->newcomer_cost, s->burst))
+		return verdict(XDP_DROP, DROPPED_NEW);
+	first = now - s->burst + s->source_cost;
+	bpf_map_update_elem(&sources, &key, &first, BPF_NOEXIST);
+	return verdict(XDP_PASS, PASSED_NEW);
+}
+
+/* skip_vlan reads past one tag, if there is one. */
+static __always_inline bool skip_vlan(void **at, void *end, __be16 *type)
+{
+	struct vlan_header *vlan = *at;
+
+	if (*type != bpf_htons(ETH_P_8021Q) && *type != bpf_htons(ETH_P_8021AD))
+		return true;
+	if ((void *)(vlan + 1) > end)
+		return false;
+	*type = vlan->type;
+	*at = vlan + 1;
+	return true;
+}
+
+/* keeps_link is true of frames that no router forwards and links depend on. */
+static __always_inline bool keeps_link(__be16 type)
+{
+	switch (bpf_ntohs(type)) {
+	case ETH_P_ARP:
+	case ETH_P_8809:
+	case ETH_P_EAPOL:
+	case ETH_P_LLDP:
+		return true;
+	}
+	return bpf_ntohs(type) < ETH_P_802_3_MIN;
+}
+
+/* unparsed is for what no source can be read of. */
+static __always_inline int unparsed(struct shield_state *s, u64 now)
+{
+	if (take(&s->newcomers.spent, now, s->newcomer_cost, s->burst))
+		return verdict(XDP_PASS, PASSED_NEW);
+	return verdict(XDP_DROP, DROPPED_UNPARSED);
+}
+
+SEC("xdp.frags")
+int shield(struct xdp_md *ctx)
+{
+	void *at = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethernet_header *ethernet = at;
+	struct packet p = {};
+	struct shield_state *s;
+	u32 zero = 0, scope, reserve;
+	u64 now = clock_now();
+	__be16 type;
+
+	s = bpf_map_lookup_elem(&state, &zero);
+	if (!s)
+		return XDP_PASS;
+	if (now >= s->deadline)
+		return verdict(XDP_PASS, EXPIRED);
+	if ((void *)(ethernet + 1) > end)
+		return unparsed(s, now);
+	type = ethernet->type;
+	at = ethernet + 1;
+	if (!skip_vlan(&at, end, &type) || !skip_vlan(&at, end, &type))
+		return unparsed(s, now);
+	if (type == bpf_htons(ETH_P_IP)) {
+		if (!parse_ipv4(at, end, &p))
+			return unparsed(s, now);
+	} else if (type == bpf_htons(ETH_P_IPV6)) {
+		if (!parse_ipv6(at, end, &p))
+			return unparsed(s, now);
+	} else if (keeps_link(type)) {
+		return verdict(XDP_PASS, PASSED_LINK);
+	} else {
+		return unparsed(s, now);
+	}
+
+	if (neighbour_discovery(&p))
+		return verdict(XDP_PASS, PASSED_LINK);
+	reserve = reserve_of(&p);
+	if (reserve != UNRESERVED) {
+		if (reserve == RESERVE_DHCP && link_local(&p))
+			return verdict(XDP_PASS, PASSED_LINK);
+		if (take(&s->reserves[reserve].spent, now, s->reserve_cost, s->burst))
+			return verdict(XDP_PASS, PASSED_NEVER_CUT);
+	}
+	scope = rule_scope(&p);
+	if (scope && in_scope(&p.source, scope))
+		return verdict(XDP_PASS, PASSED_NEVER_CUT);
+	if (of_session(&p))
+		return verdict(XDP_PASS, PASSED_SESSION);
+	return judge_source(&p, s, now);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
