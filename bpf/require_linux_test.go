@@ -8,6 +8,7 @@ package bpf
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -46,6 +47,12 @@ func TestMain(m *testing.M) {
 	}
 	if plan := os.Getenv("REFLEX_TEST_TRAFFIC"); plan != "" {
 		makeTraffic(plan)
+		return
+	}
+	if os.Getenv("REFLEX_TEST_TALK") != "" {
+		if err := talk(); err != nil {
+			fmt.Println(err)
+		}
 		return
 	}
 	if root := os.Getenv("REFLEX_TEST_COUNT"); root != "" {

@@ -22,10 +22,11 @@ type options struct {
 	root       string
 	protect    []string
 	killSwitch string
+	network    networkOptions
 }
 
 func (o *options) config(log *slog.Logger) guard.Config {
-	return guard.Config{Root: o.root, KillSwitch: o.killSwitch, Protect: o.protect, Logger: log}
+	return guard.Config{Root: o.root, KillSwitch: o.killSwitch, Protect: o.protect, Network: o.network.config(), Logger: log}
 }
 
 func main() {
@@ -54,6 +55,7 @@ func command() *cobra.Command {
 	// name, for the next one.
 	flags.StringArrayVar(&o.protect, "protect", nil, "pattern of cgroups never to touch, a component (db-*) or a path (/batch/db-*); may be repeated")
 	flags.StringVar(&o.killSwitch, "kill-switch", guard.DefaultKillSwitch, "file whose presence releases everything and refuses everything")
+	o.network.flags(root)
 	root.AddCommand(superviseCommand(&o, log), serveCommand(&o, log), statusCommand(&o), restoreCommand(&o, log), versionCommand())
 	return root
 }

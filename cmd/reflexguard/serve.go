@@ -56,6 +56,9 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 	for _, r := range guard.Missing(g.Requirements()) {
 		log.Warn("missing: orders will fail", "requirement", r.Name, "cause", r.Cause, "remedy", r.Remedy)
 	}
+	for _, r := range guard.Missing(guard.NetworkRequirements()) {
+		log.Warn("missing: network actions will fail", "requirement", r.Name, "cause", r.Cause, "remedy", r.Remedy)
+	}
 
 	ctx, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup

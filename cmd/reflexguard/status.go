@@ -63,6 +63,11 @@ func printStatus(to io.Writer, s *guard.Status) error {
 		w.line("  %s %s %s, originally %s, ends in %v%s: %s", l.Path, l.Knob, limit(l.Value), limit(l.Original),
 			time.Duration(l.Deadline-s.BootTime).Round(time.Millisecond), kind, l.Reason)
 	}
+	for _, n := range s.Network {
+		if n.Packets > 0 {
+			w.line("packets      %s %s %d", n.Action, n.Reason, n.Packets)
+		}
+	}
 	for _, d := range s.Damaged {
 		w.line("damaged      %s %s: %s; set the knob and remove its record by hand", d.Path, d.Knob, d.Cause)
 	}

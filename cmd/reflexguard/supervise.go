@@ -59,7 +59,7 @@ func (o *options) args() []string {
 	for _, p := range o.protect {
 		args = append(args, "--protect="+p)
 	}
-	return args
+	return append(args, o.network.args()...)
 }
 
 // supervisor keeps one child alive.
