@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 
 GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm bench demo eval bench-sensing soak-sensing clean help
+.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm bench bench-verdict demo eval bench-sensing soak-sensing clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,11 @@ test-vm: build ## end-to-end tests in a virtual machine (software emulation, no 
 
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./bpf/... ./receiver/... ./processor/... ./extension/...
+
+bench-verdict: ## what a packet pays for a verdict, as root: a table of medians in dist/bench/verdict.md
+	@mkdir -p $(DIST)/bench
+	REFLEX_VERDICT_TABLE=$(DIST)/bench/verdict.md $(GO) test -run '^$$' -bench BenchmarkVerdict -benchtime 100x ./bpf
+	@cat $(DIST)/bench/verdict.md
 
 bench-sensing: build ## what seeing the node costs, as root: dist/bench/sensing.json and docs/benchmarks.md (BENCHFLAGS=--quick for a short look)
 	cd test && $(GO) run ./cmd/benchsensing --dist '$(DIST)' --objects '$(CURDIR)/bpf' --revision '$(VERSION)' --output '$(DIST)/bench' \

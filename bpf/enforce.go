@@ -16,6 +16,9 @@ var (
 	ErrNoNativeXDP = errors.New("the interface's driver has no XDP")
 )
 
+// MaxPrefixes is how many prefixes of each address family a program looks into.
+const MaxPrefixes = 32
+
 // DefaultSources is how many sources a shield keeps a bucket for.
 const DefaultSources = 16384
 

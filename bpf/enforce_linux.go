@@ -6,10 +6,12 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -119,38 +121,43 @@ func only(spec *ebpf.CollectionSpec, programs ...string) {
 	})
 }
 
-// list enters prefixes into the map of spec that programs look into, by what each
-// is listed for. It returns what to do once the map is there.
-func list(spec *ebpf.CollectionSpec, scopes map[uint32][]netip.Prefix) (fill func(*ebpf.Collection) error, err error) {
-	of := map[netip.Prefix]uint32{}
-	var listed uint32
+// list tells the programs of spec what prefixes are listed for, by scope.
+func list(spec *ebpf.CollectionSpec, scopes map[uint32][]netip.Prefix) error {
+	var (
+		listed4 [MaxPrefixes]shieldPrefix4
+		listed6 [MaxPrefixes]shieldPrefix6
+		n4, n6  uint32
+	)
 	for scope, prefixes := range scopes {
 		for _, p := range prefixes {
-			of[p.Masked()] |= scope
-			listed |= scope
-		}
-	}
-	spec.Maps["prefixes"].MaxEntries = uint32(max(len(of), 1))
-	if err := spec.Variables["listed"].Set(listed); err != nil {
-		return nil, fmt.Errorf("say what prefixes are listed for: %w", err)
-	}
-	return func(loaded *ebpf.Collection) error {
-		for p := range of {
-			// The longest match is the only one that is found: it stands for all.
-			var scope uint32
-			for other, also := range of {
-				if other.Bits() <= p.Bits() && other.Contains(p.Addr()) {
-					scope |= also
-				}
+			if count := map[bool]*uint32{true: &n4, false: &n6}[p.Addr().Is4()]; *count == MaxPrefixes {
+				return fmt.Errorf("more than %d prefixes of a family are listed: join some", MaxPrefixes)
 			}
-			key := shieldPrefix{Length: uint32(p.Bits()), Address: p.Addr().As16()}
+			mask := maskOf(p)
+			network := p.Masked().Addr().AsSlice()
 			if p.Addr().Is4() {
-				key.Length += 96
+				listed4[n4] = shieldPrefix4{Network: native32(network), Mask: native32(mask), Scope: scope}
+				n4++
+				continue
 			}
-			if err := loaded.Maps["prefixes"].Put(&key, scope); err != nil {
-				return fmt.Errorf("list %s: %w", p, err)
+			listed6[n6] = shieldPrefix6{
+				High: native64(network[:8]), Low: native64(network[8:]), MaskHigh: native64(mask[:8]), MaskLow: native64(mask[8:]), Scope: scope,
 			}
+			n6++
 		}
-		return nil
-	}, nil
+	}
+	for name, value := range map[string]any{"listed4": listed4, "listed6": listed6, "listed4_count": n4, "listed6_count": n6} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("list prefixes: %w", err)
+		}
+	}
+	return nil
 }
+
+// As addresses lie in memory.
+var (
+	native32 = binary.NativeEndian.Uint32
+	native64 = binary.NativeEndian.Uint64
+)
+
+func maskOf(p netip.Prefix) []byte { return net.CIDRMask(p.Bits(), p.Addr().BitLen()) }

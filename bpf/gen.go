@@ -11,5 +11,5 @@ package bpf
 //go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type cgroup_row -type sweep_head cgroup cgroup.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
 //go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type syscall_counts sysenter sysenter.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
 //go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type traffic_counts traffic traffic.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
-//go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type shield_state -type session -type prefix shield shield.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
-//go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type verdict_state -type prefix verdict verdict.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
+//go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type shield_state shield shield.bpf.c -- -O2 -mcpu=v3 -Wall -Werror
+//go:generate go tool -modfile=../tools/go.mod bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -tags linux -type verdict_state verdict verdict.bpf.c -- -O2 -mcpu=v3 -Wall -Werror

@@ -40,11 +40,11 @@ func TestObjectsHoldTheirPrograms(t *testing.T) {
 		}, []string{"traffic", "uncounted"}},
 		"shield": {loadShield, map[string]ebpf.ProgramType{
 			"shield": ebpf.XDP,
-		}, []string{"counts", "state", "sources", "sessions", "prefixes"}},
+		}, []string{"counts", "state", "sources", "sessions"}},
 		"verdict": {loadVerdict, map[string]ebpf.ProgramType{
 			"throttle_received": ebpf.CGroupSKB, "throttle_sent": ebpf.CGroupSKB,
 			"deny_received": ebpf.CGroupSKB, "deny_sent": ebpf.CGroupSKB,
-		}, []string{"counts", "state", "prefixes"}},
+		}, []string{"counts", "state"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec, err := tc.load()

@@ -105,19 +105,31 @@ struct {
 	__type(value, u64);
 } sources SEC(".maps");
 
-/* TCP sessions of this machine when the shield was put up. */
-struct session {
-	struct address remote;
-	u16 remote_port, local_port;
-	u32 unused;
-};
-
+/* TCP sessions of this machine when the shield was put up, by session_key. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
-	__type(key, struct session);
+	__type(key, u64);
 	__type(value, u32);
 } sessions SEC(".maps");
+
+/* By chance, different for each shield; set by the loader, which folds as well. */
+const volatile u64 fold_first = 1, fold_second = 1;
+
+/*
+ * session_key names a session by its remote end and the local port: all of it for
+ * IPv4, folded for IPv6, in a way that who sends cannot know.
+ */
+static __always_inline u64 session_key(const struct packet *p)
+{
+	u64 ports = (u64)p->source_port << 16 | p->destination_port, key;
+
+	if (!p->ipv6)
+		return p->source.low >> 32 << 32 | ports;
+	key = (p->source.high ^ fold_first) * fold_second;
+	key = ((key ^ key >> 32) + p->source.low) * fold_second;
+	return ((key ^ key >> 32) + ports) * fold_second;
+}
 
 /* Whether there is any session; set by the loader. */
 const volatile bool in_session = false;
@@ -220,14 +232,12 @@ static __always_inline bool link_local(const struct packet *p)
 /* of_session says whether a segment is of a session that was there at the start. */
 static __always_inline bool of_session(const struct packet *p)
 {
-	struct session key = {};
+	u64 key;
 
 	if (!in_session || p->protocol != PROTOCOL_TCP || p->fragment ||
 	    (p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		return false;
-	key.remote = p->source;
-	key.remote_port = p->source_port;
-	key.local_port = p->destination_port;
+	key = session_key(p);
 	return bpf_map_lookup_elem(&sessions, &key);
 }
 
@@ -338,7 +348,7 @@ int shield(struct xdp_md *ctx)
 			return verdict(XDP_PASS, PASSED_NEVER_CUT);
 	}
 	scope = rule_scope(&p);
-	if (scope && in_scope(&p.source, scope))
+	if (scope && in_scope(&p, &p.source, scope))
 		return verdict(XDP_PASS, PASSED_NEVER_CUT);
 	if (of_session(&p))
 		return verdict(XDP_PASS, PASSED_SESSION);

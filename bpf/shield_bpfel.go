@@ -13,22 +13,21 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type shieldPrefix struct {
+type shieldPrefix4 struct {
 	_       structs.HostLayout
-	Length  uint32
-	Address [16]uint8
+	Network uint32
+	Mask    uint32
+	Scope   uint32
 }
 
-type shieldSession struct {
-	_      structs.HostLayout
-	Remote struct {
-		_    structs.HostLayout
-		High uint64
-		Low  uint64
-	}
-	RemotePort uint16
-	LocalPort  uint16
-	Unused     uint32
+type shieldPrefix6 struct {
+	_        structs.HostLayout
+	High     uint64
+	Low      uint64
+	MaskHigh uint64
+	MaskLow  uint64
+	Scope    uint32
+	Unused   uint32
 }
 
 type shieldShieldState struct {
@@ -61,14 +60,18 @@ type shieldShieldState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	shieldMapCounts    = "counts"
-	shieldMapPrefixes  = "prefixes"
-	shieldMapSessions  = "sessions"
-	shieldMapSources   = "sources"
-	shieldMapState     = "state"
-	shieldProgShield   = "shield"
-	shieldVarInSession = "in_session"
-	shieldVarListed    = "listed"
+	shieldMapCounts       = "counts"
+	shieldMapSessions     = "sessions"
+	shieldMapSources      = "sources"
+	shieldMapState        = "state"
+	shieldProgShield      = "shield"
+	shieldVarFoldFirst    = "fold_first"
+	shieldVarFoldSecond   = "fold_second"
+	shieldVarInSession    = "in_session"
+	shieldVarListed4      = "listed4"
+	shieldVarListed4Count = "listed4_count"
+	shieldVarListed6      = "listed6"
+	shieldVarListed6Count = "listed6_count"
 )
 
 // loadShield returns the embedded CollectionSpec for shield.
@@ -121,7 +124,6 @@ type shieldProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type shieldMapSpecs struct {
 	Counts   *ebpf.MapSpec `ebpf:"counts"`
-	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
 	Sessions *ebpf.MapSpec `ebpf:"sessions"`
 	Sources  *ebpf.MapSpec `ebpf:"sources"`
 	State    *ebpf.MapSpec `ebpf:"state"`
@@ -131,8 +133,13 @@ type shieldMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type shieldVariableSpecs struct {
-	InSession *ebpf.VariableSpec `ebpf:"in_session"`
-	Listed    *ebpf.VariableSpec `ebpf:"listed"`
+	FoldFirst    *ebpf.VariableSpec `ebpf:"fold_first"`
+	FoldSecond   *ebpf.VariableSpec `ebpf:"fold_second"`
+	InSession    *ebpf.VariableSpec `ebpf:"in_session"`
+	Listed4      *ebpf.VariableSpec `ebpf:"listed4"`
+	Listed4Count *ebpf.VariableSpec `ebpf:"listed4_count"`
+	Listed6      *ebpf.VariableSpec `ebpf:"listed6"`
+	Listed6Count *ebpf.VariableSpec `ebpf:"listed6_count"`
 }
 
 // shieldObjects contains all objects after they have been loaded into the kernel.
@@ -156,7 +163,6 @@ func (o *shieldObjects) Close() error {
 // It can be passed to loadShieldObjects or ebpf.CollectionSpec.LoadAndAssign.
 type shieldMaps struct {
 	Counts   *ebpf.Map `ebpf:"counts"`
-	Prefixes *ebpf.Map `ebpf:"prefixes"`
 	Sessions *ebpf.Map `ebpf:"sessions"`
 	Sources  *ebpf.Map `ebpf:"sources"`
 	State    *ebpf.Map `ebpf:"state"`
@@ -165,7 +171,6 @@ type shieldMaps struct {
 func (m *shieldMaps) Close() error {
 	return _ShieldClose(
 		m.Counts,
-		m.Prefixes,
 		m.Sessions,
 		m.Sources,
 		m.State,
@@ -176,8 +181,13 @@ func (m *shieldMaps) Close() error {
 //
 // It can be passed to loadShieldObjects or ebpf.CollectionSpec.LoadAndAssign.
 type shieldVariables struct {
-	InSession *ebpf.Variable `ebpf:"in_session"`
-	Listed    *ebpf.Variable `ebpf:"listed"`
+	FoldFirst    *ebpf.Variable `ebpf:"fold_first"`
+	FoldSecond   *ebpf.Variable `ebpf:"fold_second"`
+	InSession    *ebpf.Variable `ebpf:"in_session"`
+	Listed4      *ebpf.Variable `ebpf:"listed4"`
+	Listed4Count *ebpf.Variable `ebpf:"listed4_count"`
+	Listed6      *ebpf.Variable `ebpf:"listed6"`
+	Listed6Count *ebpf.Variable `ebpf:"listed6_count"`
 }
 
 // shieldPrograms contains all programs after they have been loaded into the kernel.

@@ -6,13 +6,12 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -64,8 +63,7 @@ func prepareShield(o ShieldOptions) (*Enforcement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the program: %w", err)
 	}
-	fill, err := list(spec, map[uint32][]netip.Prefix{scopeManagement: o.Management, scopePeers: o.Peers})
-	if err != nil {
+	if err := list(spec, map[uint32][]netip.Prefix{scopeManagement: o.Management, scopePeers: o.Peers}); err != nil {
 		return nil, err
 	}
 	if o.Sources == 0 {
@@ -73,21 +71,24 @@ func prepareShield(o ShieldOptions) (*Enforcement, error) {
 	}
 	spec.Maps["sources"].MaxEntries = uint32(o.Sources)
 	spec.Maps["sessions"].MaxEntries = uint32(max(len(o.Sessions), 1))
-	if err := spec.Variables["in_session"].Set(len(o.Sessions) > 0); err != nil {
-		return nil, fmt.Errorf("say whether there are sessions: %w", err)
+	fold := [2]uint64{rand.Uint64(), rand.Uint64() | 1} // odd: a product of it loses nothing
+	for name, value := range map[string]any{"in_session": len(o.Sessions) > 0, "fold_first": fold[0], "fold_second": fold[1]} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("say how sessions are known: %w", err)
+		}
 	}
 	loaded, err := loadWith(spec, "shield")
 	if err != nil {
 		return nil, err
 	}
 	e := &Enforcement{loaded: loaded, reasons: shieldCounts[:]}
-	if err := e.prepareShield(o, fill); err != nil {
+	if err := e.prepareShield(o, fold); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-func (e *Enforcement) prepareShield(o ShieldOptions, fill func(*ebpf.Collection) error) error {
+func (e *Enforcement) prepareShield(o ShieldOptions, fold [2]uint64) error {
 	state, err := mapArray[shieldShieldState](e.loaded.Maps["state"])
 	if err != nil {
 		return err
@@ -102,20 +103,20 @@ func (e *Enforcement) prepareShield(o ShieldOptions, fill func(*ebpf.Collection)
 		atomic.StoreUint64(&s.NewcomerCost, costOf(aggregate))
 	}
 	s.ReserveCost, s.Burst = costOf(reserveRate), burstTime
-	if err := errors.Join(fill(e.loaded), e.enter(o.Sessions)); err != nil {
+	if err := e.enter(o.Sessions, fold); err != nil {
 		return err
 	}
 	return e.Renew(o.Rate, o.Deadline)
 }
 
 // enter puts sessions into the map of those that are kept.
-func (e *Enforcement) enter(sessions []Session) error {
+func (e *Enforcement) enter(sessions []Session, fold [2]uint64) error {
 	if len(sessions) == 0 {
 		return nil
 	}
-	keys, values := make([]shieldSession, len(sessions)), make([]uint32, len(sessions))
+	keys, values := make([]uint64, len(sessions)), make([]uint32, len(sessions))
 	for i, s := range sessions {
-		keys[i] = sessionKey(s)
+		keys[i] = sessionKey(s, fold)
 	}
 	if _, err := e.loaded.Maps["sessions"].BatchUpdate(keys, values, nil); err != nil {
 		return fmt.Errorf("keep %d sessions: %w", len(sessions), err)
@@ -123,10 +124,14 @@ func (e *Enforcement) enter(sessions []Session) error {
 	return nil
 }
 
-// sessionKey is as the program makes it of a segment that arrives.
-func sessionKey(s Session) shieldSession {
-	remote := s.Remote.Addr().As16() // IPv4 mapped
-	key := shieldSession{RemotePort: s.Remote.Port(), LocalPort: s.LocalPort}
-	key.Remote.High, key.Remote.Low = binary.NativeEndian.Uint64(remote[:8]), binary.NativeEndian.Uint64(remote[8:])
-	return key
+// sessionKey is session_key of shield.bpf.c, of a segment that arrives.
+func sessionKey(s Session, fold [2]uint64) uint64 {
+	ports := uint64(s.Remote.Port())<<16 | uint64(s.LocalPort)
+	if s.Remote.Addr().Is4() {
+		return uint64(native32(s.Remote.Addr().AsSlice()))<<32 | ports
+	}
+	address := s.Remote.Addr().As16()
+	key := (native64(address[:8]) ^ fold[0]) * fold[1]
+	key = ((key ^ key>>32) + native64(address[8:])) * fold[1]
+	return ((key ^ key>>32) + ports) * fold[1]
 }

@@ -101,7 +101,7 @@ static __always_inline u32 exempt(const struct packet *p, bool sent)
 {
 	if (icmp_error(p) || neighbour_discovery(p))
 		return PASSED_NEVER_CUT;
-	if (in_scope(sent ? &p->destination : &p->source, SCOPE_ALLOWED))
+	if (in_scope(p, sent ? &p->destination : &p->source, SCOPE_ALLOWED))
 		return PASSED_LISTED;
 	return 0;
 }

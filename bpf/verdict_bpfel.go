@@ -13,10 +13,21 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type verdictPrefix struct {
+type verdictPrefix4 struct {
 	_       structs.HostLayout
-	Length  uint32
-	Address [16]uint8
+	Network uint32
+	Mask    uint32
+	Scope   uint32
+}
+
+type verdictPrefix6 struct {
+	_        structs.HostLayout
+	High     uint64
+	Low      uint64
+	MaskHigh uint64
+	MaskLow  uint64
+	Scope    uint32
+	Unused   uint32
 }
 
 type verdictVerdictState struct {
@@ -37,13 +48,15 @@ type verdictVerdictState struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	verdictMapCounts            = "counts"
-	verdictMapPrefixes          = "prefixes"
 	verdictMapState             = "state"
 	verdictProgDenyReceived     = "deny_received"
 	verdictProgDenySent         = "deny_sent"
 	verdictProgThrottleReceived = "throttle_received"
 	verdictProgThrottleSent     = "throttle_sent"
-	verdictVarListed            = "listed"
+	verdictVarListed4           = "listed4"
+	verdictVarListed4Count      = "listed4_count"
+	verdictVarListed6           = "listed6"
+	verdictVarListed6Count      = "listed6_count"
 	verdictVarLoopback          = "loopback"
 )
 
@@ -99,17 +112,19 @@ type verdictProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type verdictMapSpecs struct {
-	Counts   *ebpf.MapSpec `ebpf:"counts"`
-	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
-	State    *ebpf.MapSpec `ebpf:"state"`
+	Counts *ebpf.MapSpec `ebpf:"counts"`
+	State  *ebpf.MapSpec `ebpf:"state"`
 }
 
 // verdictVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type verdictVariableSpecs struct {
-	Listed   *ebpf.VariableSpec `ebpf:"listed"`
-	Loopback *ebpf.VariableSpec `ebpf:"loopback"`
+	Listed4      *ebpf.VariableSpec `ebpf:"listed4"`
+	Listed4Count *ebpf.VariableSpec `ebpf:"listed4_count"`
+	Listed6      *ebpf.VariableSpec `ebpf:"listed6"`
+	Listed6Count *ebpf.VariableSpec `ebpf:"listed6_count"`
+	Loopback     *ebpf.VariableSpec `ebpf:"loopback"`
 }
 
 // verdictObjects contains all objects after they have been loaded into the kernel.
@@ -132,15 +147,13 @@ func (o *verdictObjects) Close() error {
 //
 // It can be passed to loadVerdictObjects or ebpf.CollectionSpec.LoadAndAssign.
 type verdictMaps struct {
-	Counts   *ebpf.Map `ebpf:"counts"`
-	Prefixes *ebpf.Map `ebpf:"prefixes"`
-	State    *ebpf.Map `ebpf:"state"`
+	Counts *ebpf.Map `ebpf:"counts"`
+	State  *ebpf.Map `ebpf:"state"`
 }
 
 func (m *verdictMaps) Close() error {
 	return _VerdictClose(
 		m.Counts,
-		m.Prefixes,
 		m.State,
 	)
 }
@@ -149,8 +162,11 @@ func (m *verdictMaps) Close() error {
 //
 // It can be passed to loadVerdictObjects or ebpf.CollectionSpec.LoadAndAssign.
 type verdictVariables struct {
-	Listed   *ebpf.Variable `ebpf:"listed"`
-	Loopback *ebpf.Variable `ebpf:"loopback"`
+	Listed4      *ebpf.Variable `ebpf:"listed4"`
+	Listed4Count *ebpf.Variable `ebpf:"listed4_count"`
+	Listed6      *ebpf.Variable `ebpf:"listed6"`
+	Listed6Count *ebpf.Variable `ebpf:"listed6_count"`
+	Loopback     *ebpf.Variable `ebpf:"loopback"`
 }
 
 // verdictPrograms contains all programs after they have been loaded into the kernel.

@@ -64,8 +64,7 @@ func prepareVerdict(o VerdictOptions, adapt func(*ebpf.CollectionSpec) error, pr
 	if err != nil {
 		return nil, fmt.Errorf("read the programs: %w", err)
 	}
-	fill, err := list(spec, map[uint32][]netip.Prefix{scopeAllowed: o.Allowed})
-	if err != nil {
+	if err := list(spec, map[uint32][]netip.Prefix{scopeAllowed: o.Allowed}); err != nil {
 		return nil, err
 	}
 	if adapt != nil {
@@ -78,13 +77,13 @@ func prepareVerdict(o VerdictOptions, adapt func(*ebpf.CollectionSpec) error, pr
 		return nil, err
 	}
 	e := &Enforcement{loaded: loaded, reasons: verdictCounts[:]}
-	if err := e.prepareVerdict(o, fill); err != nil {
+	if err := e.prepareVerdict(o); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-func (e *Enforcement) prepareVerdict(o VerdictOptions, fill func(*ebpf.Collection) error) error {
+func (e *Enforcement) prepareVerdict(o VerdictOptions) error {
 	state, err := mapArray[verdictVerdictState](e.loaded.Maps["state"])
 	if err != nil {
 		return err
@@ -94,8 +93,5 @@ func (e *Enforcement) prepareVerdict(o VerdictOptions, fill func(*ebpf.Collectio
 	e.deadline = &s.Deadline
 	e.limit = func(rate uint64) { atomic.StoreUint64(&s.Cost, max(second<<costShift/max(rate, 1), 1)) }
 	s.Burst, s.Credit = burstTime, creditTime
-	if err := fill(e.loaded); err != nil {
-		return err
-	}
 	return e.Renew(o.Rate, o.Deadline)
 }

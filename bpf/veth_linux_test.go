@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/testmachine"
 )
 
 // Two interfaces that are the ends of one wire, in the thread's network namespace.
@@ -21,26 +23,10 @@ const (
 	farEnd  = "far"
 )
 
-// addVeth makes them and switches them on. hereEnd has the address 10.99.0.1/24.
+// addVeth makes them. hereEnd has the address 10.99.0.1/24.
 func addVeth() error {
-	attribute := func(kind uint16, payload ...[]byte) []byte {
-		out := make([]byte, 4)
-		for _, p := range payload {
-			out = append(out, p...)
-		}
-		binary.NativeEndian.PutUint16(out, uint16(len(out)))
-		binary.NativeEndian.PutUint16(out[2:], kind)
-		return append(out, make([]byte, -len(out)&3)...)
-	}
-	name := func(n string) []byte { return attribute(unix.IFLA_IFNAME, append([]byte(n), 0)) }
-	about := make([]byte, unix.SizeofIfInfomsg)
-	const peer = 1 // VETH_INFO_PEER
-	message := append(append([]byte{}, about...), name(hereEnd)...)
-	message = append(message, attribute(unix.IFLA_LINKINFO,
-		attribute(unix.IFLA_INFO_KIND, []byte("veth")),
-		attribute(unix.IFLA_INFO_DATA, attribute(peer, about, name(farEnd))))...)
-	if err := routeRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, message); err != nil {
-		return fmt.Errorf("add veth: %w", err)
+	if err := testmachine.AddVeth(hereEnd, farEnd); err != nil {
+		return err
 	}
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
@@ -62,34 +48,6 @@ func addVeth() error {
 		if err != nil {
 			return fmt.Errorf("set the address: %w", err)
 		}
-	}
-	return errors.Join(bringUp(hereEnd), bringUp(farEnd))
-}
-
-// routeRequest asks the kernel and waits for what it says.
-func routeRequest(kind, flags uint16, payload []byte) error {
-	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(s)
-	message := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(payload))
-	binary.NativeEndian.PutUint32(message, uint32(cap(message)))
-	binary.NativeEndian.PutUint16(message[4:], kind)
-	binary.NativeEndian.PutUint16(message[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK|flags)
-	if err := unix.Sendto(s, append(message, payload...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	answer := make([]byte, 4096)
-	n, _, err := unix.Recvfrom(s, answer, 0)
-	if err != nil {
-		return err
-	}
-	if n < unix.SizeofNlMsghdr+4 || binary.NativeEndian.Uint16(answer[4:]) != unix.NLMSG_ERROR {
-		return errors.New("the kernel answered something else")
-	}
-	if code := int32(binary.NativeEndian.Uint32(answer[unix.SizeofNlMsghdr:])); code != 0 {
-		return unix.Errno(-code)
 	}
 	return nil
 }

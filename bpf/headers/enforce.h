@@ -8,7 +8,6 @@
 #include "packet.h"
 
 #define BPF_MAP_TYPE_LRU_HASH 9
-#define BPF_MAP_TYPE_LPM_TRIE 11
 #define BPF_NOEXIST 1
 
 /*
@@ -46,33 +45,40 @@ static __always_inline bool take(u64 *spent, u64 now, u64 cost, u64 burst)
 	return true;
 }
 
-/* Prefixes that an operator listed, IPv4 mapped. The value says what for. */
-struct prefix {
-	u32 length;
-	__u8 address[16];
+/*
+ * Prefixes that an operator listed, and what for; set by the loader. They are few,
+ * and looking at each takes less time than a trie of the kernel's.
+ */
+#define MAX_PREFIXES 32
+
+struct prefix4 {
+	__be32 network, mask;
+	u32 scope;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, struct prefix);
-	__type(value, u32);
-} prefixes SEC(".maps");
+struct prefix6 {
+	u64 high, low, mask_high, mask_low;
+	u32 scope, unused;
+};
 
-/* What any prefix is listed for; set by the loader. */
-const volatile u32 listed = 0;
+const volatile struct prefix4 listed4[MAX_PREFIXES] = {};
+const volatile struct prefix6 listed6[MAX_PREFIXES] = {};
+const volatile u32 listed4_count = 0, listed6_count = 0;
 
-static __always_inline bool in_scope(const struct address *a, u32 scope)
+static __always_inline bool in_scope(const struct packet *p, const struct address *a, u32 scope)
 {
-	struct prefix key = {.length = 128};
-	u32 *of;
-
-	if (!(listed & scope))
+	if (!p->ipv6) {
+		for (u32 i = 0; i < MAX_PREFIXES && i < listed4_count; i++)
+			if (((__be32)(a->low >> 32) & listed4[i].mask) == listed4[i].network &&
+			    listed4[i].scope & scope)
+				return true;
 		return false;
-	__builtin_memcpy(key.address, a, sizeof(*a));
-	of = bpf_map_lookup_elem(&prefixes, &key);
-	return of && *of & scope;
+	}
+	for (u32 i = 0; i < MAX_PREFIXES && i < listed6_count; i++)
+		if ((a->high & listed6[i].mask_high) == listed6[i].high &&
+		    (a->low & listed6[i].mask_low) == listed6[i].low && listed6[i].scope & scope)
+			return true;
+	return false;
 }
 
 #endif

@@ -24,6 +24,10 @@ const (
 	// the floors of what an order can ask for.
 	minThrottle = 64 << 10
 	minShield   = 100
+	// maxResolvers and maxPrefixes, of management and peers together, share what a
+	// program looks into.
+	maxResolvers = 8
+	maxPrefixes  = bpf.MaxPrefixes - maxResolvers
 	// maxRate keeps a cost from being rounded to nothing.
 	maxRate = 1 << 40
 )
@@ -48,10 +52,18 @@ type Network struct {
 }
 
 func (n *Network) validate() error {
+	families := map[string]int{}
 	for name, prefixes := range map[string][]netip.Prefix{
 		"management": n.Management, "peers": n.Peers, "allowed": n.Allowed,
 	} {
 		for i, p := range prefixes {
+			family := map[bool]string{true: "IPv4", false: "IPv6"}[p.Addr().Is4()]
+			if name == "allowed" {
+				family += " allowed"
+			}
+			if families[family]++; families[family] > maxPrefixes {
+				return fmt.Errorf("network: %s[%d]: more than %d prefixes of a family: join some", name, i, maxPrefixes)
+			}
 			if !p.IsValid() {
 				return fmt.Errorf("network: %s[%d]: not a prefix", name, i)
 			}

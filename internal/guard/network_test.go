@@ -365,6 +365,12 @@ func TestPrefixesThatProtectNobodyAreRefused(t *testing.T) {
 	} {
 		assert.ErrorContains(t, (&Config{Network: network}).Validate(), "network: "+name+"[0]")
 	}
+	many := make([]netip.Prefix, maxPrefixes)
+	for i := range many {
+		many[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16)
+	}
+	require.NoError(t, (&Config{Network: Network{Management: many, Allowed: many}}).Validate())
+	assert.ErrorContains(t, (&Config{Network: Network{Management: many, Peers: many[:1]}}).Validate(), "more than")
 }
 
 func TestResolversArePeers(t *testing.T) {

@@ -62,7 +62,7 @@ func resolvers(file string) []netip.Prefix {
 	}
 	defer f.Close()
 	var found []netip.Prefix
-	for lines := bufio.NewScanner(f); lines.Scan() && len(found) < 16; {
+	for lines := bufio.NewScanner(f); lines.Scan() && len(found) < maxResolvers; {
 		fields := strings.Fields(lines.Text())
 		if len(fields) < 2 || fields[0] != "nameserver" {
 			continue

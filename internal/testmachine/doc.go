@@ -15,6 +15,8 @@
 // is hidden or tells of another kernel. What the code under test meets then, it
 // meets by its own means: no type, a refusal of the verifier, EPERM.
 //
+// [AddVeth] gives a test a wire to put programs on.
+//
 // The package promises that this machine stays as it is: what is mounted, is
 // mounted for the child alone and goes with it.
 package testmachine
