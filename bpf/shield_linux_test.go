@@ -104,6 +104,7 @@ func TestWhatIsNeverCut(t *testing.T) {
 		{"beside the metadata address", packet("169.254.169.253", here, protocolTCP, tcp(80, 40000, flagSYN|flagACK, 0)), ""},
 		{"a fragment of a peer", fragment4(packet(peer, here, protocolUDP, udp(9, 9, 64)), 100), "passed.never_cut"},
 		{"a fragment of anybody", fragment4(packet(anybody, here, protocolUDP, udp(9, 9, 64)), 100), ""},
+		{"a fragment that looks like DHCP", fragment4(packet(anybody, here, protocolUDP, udp(67, 68, 64)), 100), ""},
 		{"SSH of a peer that no operator uses", packet(peer, here, protocolTCP, tcp(40000, 22, flagSYN, 0)), ""},
 		{"a port that is nobody's, of a peer", packet(peer, here, protocolTCP, tcp(40000, 8080, flagSYN, 0)), ""},
 		{"a kubelet's port in UDP", packet(peer, here, protocolUDP, udp(40000, 10250, 9)), ""},
@@ -366,6 +367,29 @@ func memoryOf(t testing.TB, e *Enforcement) (uint64, bool) {
 	info, err := e.loaded.Maps["sources"].Info()
 	require.NoError(t, err)
 	return info.Memlock()
+}
+
+// Sources that are known, and keep to their rate each, have a bound together.
+func TestKnownSourcesHaveABoundTogether(t *testing.T) {
+	const sources, aggregate = 4096, 2000
+	e := aShield(t, func(o *ShieldOptions) { o.Rate, o.Aggregate = 1000, aggregate })
+	flood := packet("100.64.0.0", "198.51.100.1", protocolUDP, udp(1, 2, 64))
+	for i := range uint32(sources) {
+		binary.BigEndian.PutUint32(flood[14+12:], 100<<24|64<<16+i)
+		require.NoError(t, e.loaded.Maps["sources"].Put(binary.NativeEndian.Uint64(append(make([]byte, 2, 8), append([]byte{0xff, 0xff}, flood[26:30]...)...)), uint64(0)))
+	}
+	began := time.Now()
+	for i := range uint32(4 * sources) {
+		binary.BigEndian.PutUint32(flood[14+12:], 100<<24|64<<16+i%sources)
+		e.give(t, "shield", flood)
+	}
+	elapsed := time.Since(began).Seconds()
+	counts := e.counted(t)
+	t.Logf("%.2f s, %v", elapsed, counts)
+	assert.LessOrEqual(t, float64(counts["passed.known"]), aggregate/2*(elapsed+0.11)+1)
+	assert.Positive(t, counts["passed.known"])
+	assert.Positive(t, counts["dropped.aggregate"])
+	assert.Zero(t, counts["passed.new"])
 }
 
 // A flood of new sources leaves those that are known their share.
