@@ -32,6 +32,7 @@ func TestAShieldOnAWire(t *testing.T) {
 }
 
 func shieldAWire(t *testing.T, generic bool) error {
+	t.Helper()
 	if err := addVeth(); err != nil {
 		return err
 	}

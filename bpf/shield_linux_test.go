@@ -312,12 +312,9 @@ func TestASourceHasItsRate(t *testing.T) {
 	counts := e.counted(t)
 	passed := float64(counts["passed.known"] + counts["passed.new"])
 	t.Logf("%d sent in %.2f s, %v", sent, elapsed, counts)
-	if sent < 3000 {
-		t.Skip("the machine is too slow to flood")
-	}
 	// Credit is lost where the machine lets the test wait for longer than a burst.
 	assert.LessOrEqual(t, passed, 1000*(elapsed+0.11)+1, "the rate, and the burst of a tenth of a second")
-	assert.GreaterOrEqual(t, passed, 1000*elapsed/2)
+	assert.GreaterOrEqual(t, passed, min(1000*elapsed, float64(sent))/2) // a slow machine sends less than that
 	quiet := packet("203.0.113.6", "198.51.100.1", protocolUDP, udp(1, 2, 64))
 	assert.Equal(t, uint32(xdpPass), e.give(t, "shield", quiet))
 	same := packet("2001:db8:bad::5", "2001:db8::1", protocolUDP, udp(1, 2, 64))

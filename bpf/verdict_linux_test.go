@@ -139,15 +139,14 @@ func TestAThrottleHasItsRateEachWay(t *testing.T) {
 		}
 	}
 	elapsed := time.Since(began).Seconds()
-	if sent < 2000 {
-		t.Skip("the machine is too slow to flood")
-	}
 	for program, n := range passed {
 		// Credit is lost where the machine lets the test wait for longer than a burst.
 		assert.LessOrEqual(t, float64(n*size), rate*(elapsed+0.11)+size, program)
-		assert.GreaterOrEqual(t, float64(n*size), rate*elapsed/2, program)
+		assert.GreaterOrEqual(t, float64(n*size), min(rate*elapsed, float64(sent*size))/2, program)
 	}
-	assert.Positive(t, e.counted(t)["dropped.rate"])
+	if float64(sent*size) > 2*rate*(elapsed+0.2) { // a slow machine sends less than that
+		assert.Positive(t, e.counted(t)["dropped.rate"])
+	}
 }
 
 func TestAThrottleTellsSendersToSlowDown(t *testing.T) {

@@ -11,6 +11,13 @@
 // pid or a file of ours. [New] looks, and gives every original back before it
 // returns.
 //
+// Actions on the network hold no knob. What they put into the kernel are BPF
+// programs (package bpf) with a deadline of their own, on links that nothing else
+// refers to: they end with the guard, so that there is nothing to record, and
+// past the deadline they let everything pass, should the guard hang. Target,
+// safelist, budgets, expiry, generations, kill switch, audit and observing are the
+// same. What they never cut is compiled in and named by [Network], not by orders.
+//
 // The package promises, whatever an order says:
 //
 //   - A knob is only tightened: never looser than its original, never

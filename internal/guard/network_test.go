@@ -99,6 +99,7 @@ func each(t *testing.T, test func(t *testing.T, n *network, g *Guard, o arc.Orde
 
 func TestANetworkLeaseIsGrantedRenewedAndReleased(t *testing.T) {
 	each(t, func(t *testing.T, n *network, g *Guard, o arc.Order) {
+		t.Helper()
 		out := act(t, g, o)
 		require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
 		value := o.Parameter
@@ -145,6 +146,7 @@ func withGeneration(o arc.Order, generation uint64) arc.Order {
 
 func TestANetworkLeaseEndsByItself(t *testing.T) {
 	each(t, func(t *testing.T, n *network, g *Guard, o arc.Order) {
+		t.Helper()
 		act(t, g, o)
 		n.advance(o.TTL - 1)
 		g.Patrol()
