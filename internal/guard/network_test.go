@@ -163,6 +163,7 @@ func TestANetworkLeaseEndsByItself(t *testing.T) {
 
 func TestTheKillSwitchAndTheEndDetachPrograms(t *testing.T) {
 	each(t, func(t *testing.T, n *network, g *Guard, o arc.Order) {
+		t.Helper()
 		act(t, g, o)
 		require.NoError(t, os.WriteFile(n.kill, nil, 0o600))
 		g.Patrol()
@@ -178,6 +179,7 @@ func TestTheKillSwitchAndTheEndDetachPrograms(t *testing.T) {
 
 func TestObservingAttachesNothing(t *testing.T) {
 	each(t, func(t *testing.T, n *network, g *Guard, o arc.Order) {
+		t.Helper()
 		o.Observe = true
 		out := act(t, g, o)
 		assert.Equal(t, arc.VerdictObserved, out.Verdict, out.Cause)
@@ -193,6 +195,7 @@ func TestObservingAttachesNothing(t *testing.T) {
 
 func TestAnOlderNetworkOrderIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, n *network, g *Guard, o arc.Order) {
+		t.Helper()
 		act(t, g, o)
 		for _, verb := range []arc.Verb{arc.Hold, arc.Release} {
 			old := withGeneration(o, 2)
@@ -325,6 +328,7 @@ func TestNetworkOrdersHaveFloors(t *testing.T) {
 
 func TestWhatCannotBeAttachedIsNotHeld(t *testing.T) {
 	each(t, func(t *testing.T, n *network, g *Guard, o arc.Order) {
+		t.Helper()
 		n.fail = bpf.ErrHookTaken
 		out := act(t, g, o)
 		assert.Equal(t, arc.VerdictFailed, out.Verdict)
