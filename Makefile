@@ -83,7 +83,7 @@ bench: ## benchmarks of the hot paths
 
 bench-verdict: ## what a packet pays for a verdict, as root: a table of medians in dist/bench/verdict.md
 	@mkdir -p $(DIST)/bench
-	REFLEX_VERDICT_TABLE=$(DIST)/bench/verdict.md $(GO) test -run '^$$' -bench BenchmarkVerdict -benchtime 100x ./bpf
+	REFLEX_VERDICT_TABLE=$(DIST)/bench/verdict.md $(GO) test -run '^$$' -bench BenchmarkVerdict -benchtime 200x ./bpf
 	@cat $(DIST)/bench/verdict.md
 
 bench-sensing: build ## what seeing the node costs, as root: dist/bench/sensing.json and docs/benchmarks.md (BENCHFLAGS=--quick for a short look)
