@@ -20,7 +20,7 @@ import (
 func (g *Guard) attachPrograms(l *networkLease) (enforcement, error) {
 	// A megabyte was read for it. The guard's memory is locked, so that what its
 	// heap has once grown to is never given back.
-	defer runtime.GC()
+	defer func() { go runtime.GC() }()
 	if l.key.action == arc.ActionShield {
 		return g.attachShield(l)
 	}
