@@ -199,7 +199,7 @@ func (w *world) check(rt *rapid.T) {
 		return
 	}
 	require.Less(rt, v, w.owner, "never looser than the owner wants")
-	r, err := decodeRecord([]byte(w.m.record(w.id)))
+	r, err := decode(w.m.record(w.id))
 	require.NoError(rt, err, "a turned knob has a record")
 	require.True(rt, r.ours(v), "%d is not between %d and %d", v, r.Low, r.High)
 	require.Equal(rt, w.owner, uint64(r.Original))

@@ -21,6 +21,7 @@ import (
 type Guard struct {
 	config Config
 	root   *cgroupfs.Root
+	knobs  map[arc.Action]knob
 	unlock func() // lets another guard have the root
 	safe   *safelist
 
@@ -61,6 +62,9 @@ func New(config Config) (*Guard, error) {
 	if config.Attributes != nil {
 		options = append(options, cgroupfs.WithAttributes(config.Attributes))
 	}
+	if config.Writes != nil {
+		options = append(options, cgroupfs.WithWrites(config.Writes))
+	}
 	root, err := cgroupfs.OpenRoot(config.Root, options...)
 	if err != nil {
 		return nil, fmt.Errorf("start guard: %w", err)
@@ -68,6 +72,7 @@ func New(config Config) (*Guard, error) {
 	g := &Guard{
 		config: config,
 		root:   root,
+		knobs:  newKnobs(),
 		safe:   newSafelist(config.Protect),
 		books:  [2]map[leaseKey]*lease{{}, {}},
 		losses: map[uint64]int{},
@@ -124,16 +129,23 @@ func (g *Guard) act(ctx context.Context, o *arc.Order, out *arc.Outcome) string 
 		}
 		return ""
 	}
-	l := g.find(leaseKey{o.Cgroup, o.Action}, o.Observe)
-	if o.Verb == arc.Release {
-		return g.release(l, o, out)
-	}
-	if l != nil {
-		if done := g.hold(l, o, out); done {
-			return l.path
+	for {
+		l := g.find(leaseKey{o.Cgroup, o.Action}, o.Observe)
+		if o.Verb == arc.Release {
+			return g.release(l, o, out)
 		}
+		if l != nil {
+			if done := g.hold(l, o, out); done {
+				return l.path
+			}
+		}
+		path, wait := g.grant(ctx, k, o, out)
+		if wait == nil {
+			return path
+		}
+		wait.Lock()   // until the write that is under way is done
+		wait.Unlock() //nolint:staticcheck // there is nothing to do in between
 	}
-	return g.grant(ctx, k, o, out)
 }
 
 // validate checks what can be checked without looking at the machine.
@@ -141,7 +153,7 @@ func (g *Guard) validate(o *arc.Order) (knob, error) {
 	if o.Cgroup == 0 {
 		return nil, refusal("the order names no cgroup")
 	}
-	k, known := knobs[o.Action]
+	k, known := g.knobs[o.Action]
 	if !known {
 		return nil, refusal(fmt.Sprintf("the guard has no action %q", o.Action))
 	}
