@@ -97,8 +97,10 @@ func (m *machine) kernel(path, name, text string) error {
 		if !number(period, 1000, 1_000_000) || (quota != "max" && !number(quota, max(1000, b), 1<<44)) {
 			return unix.EINVAL
 		}
-		if err := put("cpu.max.burst", strconv.FormatUint(b/1000, 10)); err != nil {
-			return err
+		if burst != "" {
+			if err := put("cpu.max.burst", strconv.FormatUint(b/1000, 10)); err != nil {
+				return err
+			}
 		}
 		text = quota + " " + period
 	case "io.weight":
