@@ -205,9 +205,15 @@ func (g *Guard) eligible(l *lease) (path string, err error) {
 
 // hold renews a lease and moves its value. It reports false where the lease had
 // ended before it came to it.
-func (g *Guard) hold(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
+func (g *Guard) hold(l *lease, o *arc.Order, out *arc.Outcome) (path string, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	done = g.renew(l, o, out)
+	return l.path, done
+}
+
+// renew is hold with l.mu held.
+func (g *Guard) renew(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 	if l.ended {
 		if l.released && o.Generation <= l.record.Generation {
 			refuse(out, errOvertaken)

@@ -135,8 +135,8 @@ func (g *Guard) act(ctx context.Context, o *arc.Order, out *arc.Outcome) string 
 			return g.release(l, o, out)
 		}
 		if l != nil {
-			if done := g.hold(l, o, out); done {
-				return l.path
+			if path, done := g.hold(l, o, out); done {
+				return path
 			}
 		}
 		path, wait := g.grant(ctx, k, o, out)
