@@ -137,8 +137,8 @@ func (k cpuMax) move(t target, _, want uint64) (uint64, error) {
 	return k.grant(t, 0, want, 0)
 }
 
-// coupled: until 6.10 every write of cpu.max divides the burst by 1000 (µs taken
-// for ns; Linux commit 49217ea147df).
+// coupled: kernels since 5.14 whose cpu_max_write takes µs for ns divide the burst
+// by 1000 at every write of cpu.max.
 func (cpuMax) coupled() string { return "cpu.max.burst" }
 
 func (cpuMax) disturbed(current, original uint64) bool { return current == original/1000 }

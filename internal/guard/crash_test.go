@@ -55,8 +55,6 @@ func TestAGuardKilledAtAnyStepLeavesNothingBehindForTheNext(t *testing.T) {
 			m.advance(2 * second)
 			g.Act(context.Background(), order(id, c.action, c.next), &out)
 			m.advance(2 * second)
-			g.Act(context.Background(), order(id, c.action, c.first), &out)
-			m.advance(2 * second)
 			g.Act(context.Background(), order(id, c.action, arc.Unlimited-1), &out) // needs a new interval
 			g.Act(context.Background(), releaseOrder(id, c.action), &out)
 		}

@@ -36,7 +36,7 @@ var unlimited = map[string]string{
 
 // write is what a kernel does when a file is written: what it refuses, and what
 // else it changes (Linux 6.12, kernel/sched/core.c, block/blk-throttle.c,
-// block/blk-iocost.c, kernel/cgroup/pids.c, and the burst as before 6.10).
+// block/blk-iocost.c, kernel/cgroup/pids.c, and the burst as in 5.14).
 func (m *machine) write(d *cgroupfs.Dir, name string, text []byte) error {
 	path, err := d.Path()
 	if err != nil {
@@ -159,13 +159,8 @@ func limitDevice(before, text string) (string, error) {
 	if err := set(fields[1:]); err != nil {
 		return "", err
 	}
-	line := diskName
-	limiting := false
-	for _, key := range []string{"rbps", "wbps", "riops", "wiops"} {
-		line += " " + key + "=" + limits[key]
-		limiting = limiting || limits[key] != "max"
-	}
-	if limiting {
+	line := fmt.Sprintf("%s rbps=%s wbps=%s riops=%s wiops=%s", diskName, limits["rbps"], limits["wbps"], limits["riops"], limits["wiops"])
+	if strings.Count(line, "=max") < len(limits) {
 		lines = append(lines, line)
 	}
 	return strings.Join(lines, "\n"), nil
@@ -248,5 +243,5 @@ func (m *machine) get(tb testing.TB, path, file string) string {
 // owner writes a file as another owner of the cgroup does.
 func (m *machine) owner(tb testing.TB, path, file, text string) {
 	tb.Helper()
-	require.NoError(tb, m.kernel(path, file, text), fmt.Sprintf("%s = %s", file, text))
+	require.NoError(tb, m.kernel(path, file, text), "%s = %s", file, text)
 }

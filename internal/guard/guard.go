@@ -25,7 +25,8 @@ type Guard struct {
 	unlock func() // lets another guard have the root
 	safe   *safelist
 
-	// granting serialises grants: they are rare and count against budgets.
+	// granting serialises the planning of grants: they are rare and count against
+	// budgets. Their writes are made without it.
 	granting sync.Mutex
 	grants   [2]bucket // by bookOf: what observing spends costs enforcement nothing
 

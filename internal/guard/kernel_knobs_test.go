@@ -73,6 +73,9 @@ func TestEveryKnobOnTheKernel(t *testing.T) {
 	require.NoError(t, write("io.max", on.String()+" wiops=120 rbps=900000000"))
 	if has("cpu.max.burst") {
 		require.NoError(t, write("cpu.max.burst", "20000"))
+		require.NoError(t, write("cpu.max", "300000 90000"))
+		t.Logf("once cpu.max is written, a burst of 20000 is %s", get("cpu.max.burst"))
+		require.NoError(t, write("cpu.max.burst", "20000"))
 	}
 	// A weight of one device needs iocost on it.
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "io.cost.qos"), []byte(on.String()+" enable=1"), 0))

@@ -250,16 +250,16 @@ func TestAThreadedCgroupIsRefusedForWhatItLacks(t *testing.T) {
 }
 
 func TestAControllerThatIsTakenAwayEndsTheLease(t *testing.T) {
-	for name, end := range map[string]func(*testing.T, *machine, *Guard){
-		"at its deadline":   func(_ *testing.T, m *machine, g *Guard) { m.advance(15 * second); g.Patrol() },
-		"by the next guard": func(t *testing.T, m *machine, g *Guard) { abandon(g); m.guard(t).Close() },
+	for name, end := range map[string]func(*machine, *Guard){
+		"at its deadline":   func(m *machine, g *Guard) { m.advance(15 * second); g.Patrol() },
+		"by the next guard": func(m *machine, g *Guard) { abandon(g); m.guard(t).Close() },
 	} {
 		m := newMachine(t)
 		id := m.cgroup(t, "a")
 		g := m.guard(t)
 		require.Equal(t, arc.VerdictGranted, act(t, g, order(id, arc.ActionPidsMax, 100)).Verdict)
 		require.NoError(t, os.Remove(filepath.Join(m.dir, "a", "pids.max")))
-		end(t, m, g)
+		end(m, g)
 		assert.Empty(t, m.records(id), name)
 		assert.Empty(t, g.Status().Leases, name)
 	}

@@ -128,6 +128,7 @@ type world struct {
 const burst = "1500"
 
 func newWorld(t *testing.T, rt *rapid.T, m *machine) *world {
+	t.Helper()
 	w := &world{t: t, rt: rt, m: m, owner: map[arc.Action]uint64{}}
 	w.id = m.cgroup(t, "a")
 	m.set(t, "a", "cpu.max.burst", burst)
@@ -177,10 +178,11 @@ func (w *world) ownerWrites(rt *rapid.T, action arc.Action, text string) {
 	case action == arc.ActionCPUIdle && covered:
 		return
 	}
+	idled := w.read(rt, arc.ActionCPUIdle)
 	w.m.owner(w.t, "a", played[action].file, text)
 	w.m.owner(w.t, "a", "cpu.max.burst", burst)
 	w.owner[action] = w.read(rt, action)
-	if action == arc.ActionCPUIdle {
+	if w.read(rt, arc.ActionCPUIdle) != idled {
 		w.owner[arc.ActionCPUWeight] = w.read(rt, arc.ActionCPUWeight)
 	}
 }
