@@ -5,6 +5,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -176,4 +177,48 @@ func TestAnOrderAboutACoupledKnobWaitsForTheOthersWrite(t *testing.T) {
 	assert.Equal(t, map[arc.Verdict]int{arc.VerdictGranted: 2, arc.VerdictHeld: 1}, got)
 	require.NoError(t, g.Close())
 	assert.Equal(t, before, m.files(t, "a"))
+}
+
+func TestAMoveThatTheRecordDoesNotTakeIsNoMove(t *testing.T) {
+	m := newMachine(t)
+	id := m.cgroup(t, "a")
+	before := m.files(t, "a")
+	g := m.guard(t)
+	act(t, g, order(id, weight, 10))
+	act(t, g, order(id, idle, 1))
+	m.advance(second)
+	records := 0
+	g.fault = func(step string, _ uint64) error {
+		if step == "record" {
+			if records++; records == 2 { // the first is that of cpu.weight itself
+				return errors.New("no")
+			}
+		}
+		return nil
+	}
+	assert.Equal(t, arc.VerdictFailed, act(t, g, order(id, weight, 20)).Verdict)
+	g.fault = nil
+	require.Equal(t, arc.VerdictReleased, act(t, g, releaseOrder(id, idle)).Verdict)
+	assert.Equal(t, "10", m.get(t, "a", "cpu.weight"))
+	require.Equal(t, arc.VerdictReleased, act(t, g, releaseOrder(id, weight)).Verdict)
+	assert.Equal(t, before, m.files(t, "a"))
+}
+
+func TestTwoOrdersForOneLeaseMakeOne(t *testing.T) {
+	m := newMachine(t)
+	o := order(m.cgroup(t, "a"), arc.ActionPidsMax, 100)
+	g := m.guard(t)
+	lease := func() *lease {
+		return &lease{key: leaseKey{o.Cgroup, o.Action}, knob: g.knobs[o.Action]}
+	}
+	first := lease()
+	wait, err := g.admit(t.Context(), first, &o)
+	require.NoError(t, err)
+	require.Nil(t, wait)
+	wait, err = g.admit(t.Context(), lease(), &o)
+	require.NoError(t, err)
+	assert.Same(t, first.mu, wait)
+	require.NoError(t, g.begin(first))
+	first.mu.Unlock()
+	assert.Equal(t, arc.VerdictHeld, act(t, g, o).Verdict)
 }
