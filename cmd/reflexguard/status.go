@@ -60,7 +60,11 @@ func printStatus(to io.Writer, s *guard.Status) error {
 		if l.Observed {
 			kind = " (observed only)"
 		}
-		w.line("  %s %s %s, originally %s, ends in %v%s: %s", l.Path, l.Knob, limit(l.Value), limit(l.Original),
+		knob := l.Knob
+		if l.Device != "" {
+			knob += " " + l.Device
+		}
+		w.line("  %s %s %s, originally %s, ends in %v%s: %s", l.Path, knob, limit(l.Value), limit(l.Original),
 			time.Duration(l.Deadline-s.BootTime).Round(time.Millisecond), kind, l.Reason)
 	}
 	for _, n := range s.Network {

@@ -120,15 +120,30 @@ func (d *Dir) ReadUint(name string) (uint64, error) {
 // [arc.Unlimited] and above.
 //
 // The file is opened with O_NONBLOCK: kernels that know it for memory limits do
-// not reclaim in the writer. No file but a limit should be written this way.
+// not reclaim in the writer. To all other files it means nothing.
 func (d *Dir) WriteUint(name string, v uint64) error {
-	fd, err := openat(d.fd, name, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	var buf [24]byte
+	return d.write(name, append(AppendUint(buf[:0], v), '\n'), unix.O_NONBLOCK)
+}
+
+// WriteText writes a setting that is more than a number to a file of the cgroup,
+// by one system call. A missing device is ENODEV where the cgroup still exists.
+func (d *Dir) WriteText(name, text string) error {
+	return d.write(name, []byte(text+"\n"), 0)
+}
+
+func (d *Dir) write(name string, text []byte, flags int) error {
+	if d.root.writes != nil {
+		if err := d.root.writes(d, name, text); err != nil {
+			return d.wrap("write", name, err)
+		}
+		return nil
+	}
+	fd, err := openat(d.fd, name, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|flags)
 	if err != nil {
 		return d.wrap("open", name, err)
 	}
 	defer unix.Close(fd)
-	var buf [24]byte
-	text := append(AppendUint(buf[:0], v), '\n')
 	for {
 		n, err := unix.Write(fd, text)
 		switch {
@@ -179,9 +194,9 @@ func (d *Dir) Processes(pids []int) ([]int, error) {
 }
 
 // wrap names file and cgroup, and turns what a removed cgroup answers into
-// [ErrGone].
+// [ErrGone]. ENODEV is also what io.max answers about a device that is not there.
 func (d *Dir) wrap(verb, name string, err error) error {
-	if errors.Is(err, unix.ENODEV) || (errors.Is(err, unix.ENOENT) && !d.alive()) {
+	if (errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT)) && !d.alive() {
 		err = ErrGone
 	}
 	return fmt.Errorf("%s %s of cgroup %d: %w", verb, name, d.id, err)

@@ -33,6 +33,7 @@ type Root struct {
 	dir    *Dir
 	path   string
 	kernfs bool
+	writes Writes
 
 	mu    sync.Mutex
 	hints map[uint64]string // where a cgroup was last seen; verified at each use
@@ -44,6 +45,13 @@ type Option func(*Root)
 
 // WithAttributes keeps extended attributes in a instead of in the kernel.
 func WithAttributes(a Attributes) Option { return func(r *Root) { r.dir.attrs = a } }
+
+// Writes stands in for the kernel's part in writing a file of a cgroup, for plain
+// trees: what it accepts, and what else changes. Its errors are the kernel's.
+type Writes func(d *Dir, name string, text []byte) error
+
+// WithWrites has w write every file.
+func WithWrites(w Writes) Option { return func(r *Root) { r.writes = w } }
 
 // OpenRoot opens the cgroup v2 directory at path, or one of a plain tree. It
 // refuses cgroup v1, and a directory in which hierarchies are mounted.

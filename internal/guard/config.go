@@ -33,9 +33,11 @@ const (
 
 	defaultMargin          = 16 << 20
 	defaultGrantsPerMinute = 20
-	// writeSpacing keeps a ceiling from rising more often than 200 times a
-	// second.
-	writeSpacing = int64(5 * time.Millisecond)
+	// writeSpacing keeps a knob from being turned more often than 200 times a
+	// second, tightenSpacing from being tightened faster than the last step can
+	// show what it does.
+	writeSpacing   = int64(5 * time.Millisecond)
+	tightenSpacing = int64(time.Second)
 	// recheckEvery is how often a held lease's target is compared with the
 	// safelist again: processes move.
 	recheckEvery = int64(time.Second)
@@ -72,6 +74,8 @@ type Config struct {
 	// Attributes replaces the kernel's extended attributes, for a Root that is
 	// a plain directory tree. nil is the kernel's.
 	Attributes cgroupfs.Attributes
+	// Writes replaces the kernel's part in writing a file, for the same.
+	Writes cgroupfs.Writes
 	// Clock replaces CLOCK_BOOTTIME (ns). nil is the kernel's.
 	Clock func() int64
 	// BootID replaces the kernel's boot id. "" is the kernel's.

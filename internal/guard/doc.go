@@ -5,7 +5,7 @@
 // orders about one cgroup at a time and carries them out as leases.
 //
 // A lease is a knob held away from its original for a bounded time. Its record
-// is an extended attribute on the cgroup itself (trusted.reflex.lease.<knob>),
+// is an extended attribute on the cgroup itself (trusted.reflex.lease.<action>),
 // written before the knob is turned and removed after the original is back, so
 // that whoever looks next finds every knob that was turned, without a path, a
 // pid or a file of ours. [New] looks, and gives every original back before it
@@ -21,9 +21,11 @@
 // The package promises, whatever an order says:
 //
 //   - A knob is only tightened: never looser than its original, never
-//     memory.max; memory.high never starts below the usage of the moment, nor
-//     below what cannot be reclaimed plus a margin, and within a lease it only
-//     rises.
+//     memory.max, never below a floor of its own; memory.high never starts below
+//     the usage of the moment, nor below what cannot be reclaimed plus a margin,
+//     and within a lease it only rises.
+//   - What turning a knob changes elsewhere (cpu.idle resets cpu.weight) is put
+//     back with it, and what is beside it in its file is not touched.
 //   - The root, slices, init, the guard, whoever gives it orders, their
 //     ancestors, the kubelet, container runtimes, sshd, systemd's own services,
 //     dbus, journald, udev, CNI and storage daemons are never touched, whether

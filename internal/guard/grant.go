@@ -8,50 +8,32 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
+	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
 // grant makes a new lease, or says why not. Everything but the last writes is
-// the same for an order that only observes.
-func (g *Guard) grant(ctx context.Context, k knob, o *arc.Order, out *arc.Outcome) (path string) {
-	g.granting.Lock()
-	defer g.granting.Unlock()
-	if g.stopping() {
-		refuse(out, errStopping)
-		return ""
+// the same for an order that only observes. Where the order has to wait for
+// another write, it returns that write's mutex and has done nothing.
+func (g *Guard) grant(ctx context.Context, k knob, o *arc.Order, out *arc.Outcome) (path string, wait *sync.Mutex) {
+	l := &lease{key: leaseKey{o.Cgroup, o.Action}, device: device(o.Device), knob: k, observed: o.Observe}
+	wait, err := g.admit(ctx, l, o)
+	if wait != nil {
+		return "", wait
 	}
-	if err := g.overtaken(ctx, o); err != nil {
-		refuse(out, err)
-		return ""
-	}
-	d, err := g.root.Open(o.Cgroup)
 	if err != nil {
 		refuse(out, err)
-		return ""
+		return l.path, nil
 	}
-	l := &lease{key: leaseKey{o.Cgroup, o.Action}, dir: d, knob: k, observed: o.Observe}
-	if err := g.plan(l, o); err != nil {
-		d.Close()
-		refuse(out, err)
-		return l.path
-	}
+	defer l.mu.Unlock()
 	out.Original, out.Value, out.Deadline = uint64(l.record.Original), l.value, l.deadline.Load()
 	if o.Observe {
 		out.Verdict = arc.VerdictObserved
-		g.enter(l)
-		return l.path
+		return l.path, nil
 	}
-	if err := g.overtaken(ctx, o); err != nil { // planning takes a while
-		d.Close()
-		refuse(out, err)
-		*out = arc.Outcome{Verdict: out.Verdict, Cause: out.Cause}
-		return l.path
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	g.enter(l) // before the first write: whatever happens now, Run ends it
 	if err := g.begin(l); err != nil {
 		refuse(out, err)
 		out.Value = out.Original
@@ -59,40 +41,76 @@ func (g *Guard) grant(ctx context.Context, k knob, o *arc.Order, out *arc.Outcom
 		if errors.As(err, &other) { // nothing of ours was written but the record
 			out.Value, l.lost = uint64(other), true
 			g.forget(l, out)
-			return l.path
+			return l.path, nil
 		}
 		g.undo(l, out) // if that fails as well, Run goes on trying
-		return l.path
+		return l.path, nil
 	}
-	if current, err := k.read(d); err == nil && current != l.value {
+	if current, err := g.read(l); err == nil && current != l.value {
 		g.giveBack(l, out) // somebody else was quicker
-		return l.path
+		return l.path, nil
 	}
 	out.Verdict, out.Written = arc.VerdictGranted, l.written
-	g.config.Logger.Info("lease granted", "cgroup", l.path, "knob", k.file(), "original", string(cgroupfs.AppendUint(nil, out.Original)), "value", out.Value, "reason", o.Reason)
-	return l.path
+	g.config.Logger.Info("lease granted", "cgroup", l.path, "knob", l.name(), "original", string(cgroupfs.AppendUint(nil, out.Original)), "value", out.Value, "reason", o.Reason)
+	return l.path, nil
+}
+
+// admit plans a lease and enters it in its book, locked, before the first write:
+// whatever happens then, Run ends it. A first write that takes long holds up no
+// other grant.
+func (g *Guard) admit(ctx context.Context, l *lease, o *arc.Order) (wait *sync.Mutex, err error) {
+	g.granting.Lock()
+	defer g.granting.Unlock()
+	if g.stopping() {
+		return nil, errStopping
+	}
+	if err := g.overtaken(ctx, o); err != nil {
+		return nil, err
+	}
+	if other := g.find(l.key, l.observed); other != nil { // granted meanwhile
+		return other.mu, nil
+	}
+	l.mu = g.mutexFor(l.key)
+	if !l.mu.TryLock() {
+		return l.mu, nil
+	}
+	if l.dir, err = g.root.Open(o.Cgroup); err != nil {
+		l.mu.Unlock()
+		return nil, err
+	}
+	err = g.plan(l, o)
+	if err == nil {
+		err = g.overtaken(ctx, o) // planning takes a while
+	}
+	if err != nil {
+		l.mu.Unlock()
+		l.dir.Close()
+		return nil, err
+	}
+	g.enter(l)
+	return nil, nil //nolint:nilnil // nothing to wait for, and no error
 }
 
 // plan checks target and budgets and fills the lease as it would be written.
 func (g *Guard) plan(l *lease, o *arc.Order) error {
-	path, err := g.eligible(l.dir, l.key)
+	path, err := g.eligible(l)
 	l.path = path
 	if err != nil {
 		return err
 	}
-	original, err := l.knob.read(l.dir)
+	original, err := g.read(l)
 	if err != nil {
 		return err
 	}
-	value, err := l.knob.grant(l.dir, o.Parameter, g.config.Margin)
+	value, err := l.knob.grant(l.target(), original, o.Parameter, g.config.Margin)
 	if err != nil {
 		return err
 	}
-	if value >= original {
+	if !l.knob.tightens(value, original) {
 		return refusal(fmt.Sprintf("%s is %s already and the lease would start at %d: that tightens nothing",
-			l.knob.file(), cgroupfs.AppendUint(nil, original), value))
+			l.name(), cgroupfs.AppendUint(nil, original), value))
 	}
-	coupled, err := l.knob.coupled(l.dir)
+	coupled, err := couple(l)
 	if err != nil {
 		return err
 	}
@@ -107,33 +125,60 @@ func (g *Guard) plan(l *lease, o *arc.Order) error {
 	l.deadline.Store(now + o.TTL)
 	l.record = record{
 		Version: recordVersion, Original: limit(original), Coupled: coupled,
-		Low: limit(value), High: limit(g.interval(l.knob, value, original)),
+		Low: limit(value), High: limit(interval(l.knob, value, original)),
 		Generation: o.Generation, BootID: g.config.BootID, Granted: now, Deadline: now + o.TTL,
+	}
+	if l.knob.device() {
+		l.record.Device = l.device
 	}
 	return nil
 }
 
+// couple returns the coupled file's value as a record has it.
+func couple(l *lease) (map[string]limit, error) {
+	file := l.knob.coupled()
+	if file == "" {
+		return nil, nil //nolint:nilnil // most have none
+	}
+	v, err := l.dir.ReadUint(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist): // older kernels
+		return nil, nil //nolint:nilnil // nothing is coupled
+	case err != nil:
+		return nil, err
+	}
+	return map[string]limit{file: limit(v)}, nil
+}
+
 // interval returns the upper end of the values declared ours.
-func (g *Guard) interval(k knob, value, original uint64) uint64 {
-	return min(cgroupfs.PageDown(value+k.span(value)), original)
+func interval(k knob, value, original uint64) uint64 {
+	if high := k.canonical(value + k.span(value)); k.tightens(high, original) {
+		return high
+	}
+	return original
 }
 
 // eligible reports why a cgroup may not be touched, if so.
-func (g *Guard) eligible(d *cgroupfs.Dir, key leaseKey) (path string, err error) {
+func (g *Guard) eligible(l *lease) (path string, err error) {
+	d := l.dir
 	if d.ID() == g.root.ID() {
 		return "/", refusal("the root is never touched")
 	}
 	if path, err = d.Path(); err != nil {
 		return "", err
 	}
-	if err := g.safe.check(d, path); err != nil {
-		return path, err
-	}
 	if kind, err := d.ReadFile("cgroup.type", make([]byte, 0, 32)); err == nil {
-		if kind := firstLine(kind); kind != "domain" && kind != "domain threaded" {
-			return path, refusal(fmt.Sprintf("%s is a %s cgroup, which has no memory of its own", path, kind))
+		switch kind := firstLine(kind); {
+		case kind == "domain", kind == "domain threaded":
+		case kind == "threaded" && !l.knob.domain():
+			return path, refusal(path + " is a threaded cgroup: its threads are part of processes that only its domain holds whole")
+		default:
+			return path, refusal(fmt.Sprintf("%s is a %s cgroup, which has no %s of its own", path, kind, l.knob.file()))
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
+		return path, err
+	}
+	if err := g.safe.check(d, path); err != nil {
 		return path, err
 	}
 	if events, err := d.ReadFile("cgroup.events", make([]byte, 0, 64)); err == nil {
@@ -148,7 +193,7 @@ func (g *Guard) eligible(d *cgroupfs.Dir, key leaseKey) (path string, err error)
 	} else if n >= handsOffAfter {
 		return path, refusal(fmt.Sprintf("%s was rewritten by another owner %d times: hands off for this boot", path, n))
 	}
-	_, err = d.Getxattr(recordPrefix + knobs[key.action].file())
+	_, err = d.Getxattr(recordName(l.key.action))
 	switch {
 	case errors.Is(err, cgroupfs.ErrNoAttribute):
 		return path, nil
@@ -160,9 +205,15 @@ func (g *Guard) eligible(d *cgroupfs.Dir, key leaseKey) (path string, err error)
 
 // hold renews a lease and moves its value. It reports false where the lease had
 // ended before it came to it.
-func (g *Guard) hold(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
+func (g *Guard) hold(l *lease, o *arc.Order, out *arc.Outcome) (path string, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	done = g.renew(l, o, out)
+	return l.path, done
+}
+
+// renew is hold with l.mu held.
+func (g *Guard) renew(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 	if l.ended {
 		if l.released && o.Generation <= l.record.Generation {
 			refuse(out, errOvertaken)
@@ -171,13 +222,18 @@ func (g *Guard) hold(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 		return false
 	}
 	out.Original, out.Value = uint64(l.record.Original), l.value
+	if l.knob.device() && device(o.Device) != l.device {
+		refuse(out, refusal(fmt.Sprintf("the order is about device %s, the lease about %s", device(o.Device), l.device)))
+		out.Deadline = l.deadline.Load()
+		return true
+	}
 	if o.Generation < l.record.Generation {
 		refuse(out, refusal(fmt.Sprintf("the order is of generation %d, the lease of %d", o.Generation, l.record.Generation)))
 		out.Deadline = l.deadline.Load()
 		return true
 	}
 	now := g.config.Clock()
-	current, err := l.knob.read(l.dir)
+	current, err := g.read(l)
 	switch {
 	case errors.Is(err, cgroupfs.ErrGone):
 		g.end(l)
@@ -223,26 +279,41 @@ func (g *Guard) recheck(l *lease) error {
 	return g.safe.check(l.dir, path)
 }
 
-// move extends the lease and lets its value rise.
+// move extends the lease and moves its value: see the knobs for which way.
 func (g *Guard) move(l *lease, o *arc.Order, now int64, out *arc.Outcome) {
 	original := uint64(l.record.Original)
-	next := min(l.knob.move(l.value, o.Parameter), original)
+	next, err := l.knob.move(l.target(), l.value, o.Parameter)
+	if err != nil {
+		refuse(out, err)
+		out.Deadline = l.deadline.Load()
+		return
+	}
+	if !l.knob.tightens(next, original) {
+		next = original
+	}
 	deadline := now + o.TTL
-	if next > l.value && now-l.written < writeSpacing && !l.observed {
-		next = l.value
-		out.Cause = "the value did not move: it was written less than 5 ms ago"
+	if next != l.value && !l.observed {
+		spacing := writeSpacing
+		if l.knob.tightens(next, l.value) {
+			spacing = tightenSpacing
+		}
+		if now-l.written < spacing {
+			next = l.value
+			out.Cause = fmt.Sprintf("the value did not move: it was written less than %v ago", time.Duration(spacing))
+		}
 	}
 	// The record is written again only where it would be wrong: an interval
-	// that ends too low, another generation, a deadline long past its own.
+	// that is too short, another generation, a deadline long past its own.
 	r := l.record
 	r.Generation = max(r.Generation, o.Generation)
+	r.Low = min(r.Low, limit(next))
 	if limit(next) > r.High {
-		r.High = limit(g.interval(l.knob, next, original))
+		r.High = limit(interval(l.knob, next, original))
 	}
 	if deadline-r.Deadline >= recheckEvery {
 		r.Deadline = deadline
 	}
-	changed := r.High != l.record.High || r.Generation != l.record.Generation || r.Deadline != l.record.Deadline
+	changed := r.Low != l.record.Low || r.High != l.record.High || r.Generation != l.record.Generation || r.Deadline != l.record.Deadline
 	if !l.observed && changed {
 		if err := g.writeRecord(l, &r); err != nil {
 			refuse(out, err)

@@ -21,10 +21,12 @@ import (
 type Guard struct {
 	config Config
 	root   *cgroupfs.Root
+	knobs  map[arc.Action]knob
 	unlock func() // lets another guard have the root
 	safe   *safelist
 
-	// granting serialises grants: they are rare and count against budgets.
+	// granting serialises the planning of grants: they are rare and count against
+	// budgets. Their writes are made without it.
 	granting sync.Mutex
 	grants   [2]bucket // by bookOf: what observing spends costs enforcement nothing
 
@@ -66,6 +68,9 @@ func New(config Config) (*Guard, error) {
 	if config.Attributes != nil {
 		options = append(options, cgroupfs.WithAttributes(config.Attributes))
 	}
+	if config.Writes != nil {
+		options = append(options, cgroupfs.WithWrites(config.Writes))
+	}
 	root, err := cgroupfs.OpenRoot(config.Root, options...)
 	if err != nil {
 		return nil, fmt.Errorf("start guard: %w", err)
@@ -73,6 +78,7 @@ func New(config Config) (*Guard, error) {
 	g := &Guard{
 		config: config,
 		root:   root,
+		knobs:  newKnobs(),
 		safe:   newSafelist(config.Protect),
 		books:  [2]map[leaseKey]*lease{{}, {}},
 		losses: map[uint64]int{},
@@ -133,16 +139,23 @@ func (g *Guard) act(ctx context.Context, o *arc.Order, out *arc.Outcome) string 
 	if overNetwork(o.Action) {
 		return g.actOnNetwork(ctx, o, out)
 	}
-	l := g.find(leaseKey{o.Cgroup, o.Action}, o.Observe)
-	if o.Verb == arc.Release {
-		return g.release(l, o, out)
-	}
-	if l != nil {
-		if done := g.hold(l, o, out); done {
-			return l.path
+	for {
+		l := g.find(leaseKey{o.Cgroup, o.Action}, o.Observe)
+		if o.Verb == arc.Release {
+			return g.release(l, o, out)
 		}
+		if l != nil {
+			if path, done := g.hold(l, o, out); done {
+				return path
+			}
+		}
+		path, wait := g.grant(ctx, k, o, out)
+		if wait == nil {
+			return path
+		}
+		wait.Lock()   // until the write that is under way is done
+		wait.Unlock() //nolint:staticcheck // there is nothing to do in between
 	}
-	return g.grant(ctx, k, o, out)
 }
 
 // validate checks what can be checked without looking at the machine.
@@ -150,7 +163,7 @@ func (g *Guard) validate(o *arc.Order) (knob, error) {
 	if err := validTarget(o); err != nil {
 		return nil, err
 	}
-	k, known := knobs[o.Action]
+	k, known := g.knobs[o.Action]
 	if !known && !overNetwork(o.Action) {
 		return nil, refusal(fmt.Sprintf("the guard has no action %q", o.Action))
 	}

@@ -129,7 +129,7 @@ func TestARisingCeilingNeedsNoRecordAtEachStep(t *testing.T) {
 	assert.Equal(t, 101, steps["knob"])
 	assert.Less(t, steps["record"], 20, "about one a second for the deadline, and one for the interval")
 	var r record
-	r, err := decodeRecord([]byte(m.record(id)))
+	r, err := decode(m.record(id))
 	require.NoError(t, err)
 	assert.True(t, r.ours(230*mib))
 }
@@ -447,7 +447,7 @@ func TestACgroupThatVanishesTakesItsLeaseWithIt(t *testing.T) {
 
 func TestADamagedRecordIsLeftAndReported(t *testing.T) {
 	good := `{"version":1,"original":"max","low":"104857600","high":"209715200","generation":1,"boot_id":"b"}`
-	_, err := decodeRecord([]byte(good))
+	_, err := decode(good)
 	require.NoError(t, err)
 	for name, text := range map[string]string{
 		"not JSON":           "\x00\xff",
@@ -578,7 +578,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add([]byte(`{"version":1,"original":"max","low":"104857600","high":"209715200","generation":1,"boot_id":"b"}`))
 	f.Add([]byte("\x00"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		r, err := decodeRecord(text)
+		r, err := decode(string(text))
 		if err == nil && (r.Low > r.High || r.High > r.Original) {
 			t.Fatalf("accepted %+v", r)
 		}

@@ -38,11 +38,13 @@ func (l *limit) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// record is what a lease leaves on its cgroup. Values between Low and High are
-// ours; the interval is declared ahead, so that a rising ceiling does not need
-// a new record at every step.
+// record is what a lease leaves on its cgroup, in the knob's own unit. Values
+// between Low and High are ours; the interval is declared ahead, so that a rising
+// ceiling does not need a new record at every step. All of them are tighter than
+// Original, but for a ceiling's High, which may reach it.
 type record struct {
 	Version    int              `json:"version"`
+	Device     device           `json:"device,omitempty"`
 	Original   limit            `json:"original"`
 	Low        limit            `json:"low"`
 	High       limit            `json:"high"`
@@ -55,8 +57,8 @@ type record struct {
 
 func (r *record) encode() ([]byte, error) { return json.Marshal(r) }
 
-// decodeRecord refuses everything that the guard would not have written.
-func decodeRecord(text []byte) (record, error) {
+// decodeRecord refuses everything that the guard would not have written for k.
+func decodeRecord(k knob, text []byte) (record, error) {
 	var r record
 	if len(text) > maxRecordLength {
 		return r, fmt.Errorf("lease record of %d bytes is too long", len(text))
@@ -67,16 +69,22 @@ func decodeRecord(text []byte) (record, error) {
 	switch {
 	case r.Version != recordVersion:
 		return r, fmt.Errorf("lease record of version %d, known is %d", r.Version, recordVersion)
-	case r.Low == 0, r.Low > r.High, r.High > r.Original:
-		return r, fmt.Errorf("lease record with the interval %d to %d below %d", r.Low, r.High, r.Original)
+	case r.Low == 0, r.Low > r.High, !k.tightens(uint64(r.Low), uint64(r.Original)), k.tightens(uint64(r.Original), uint64(r.High)):
+		return r, fmt.Errorf("lease record with the interval %d to %d, which does not tighten %d", r.Low, r.High, r.Original)
+	case k.device() != (r.Device != 0):
+		return r, fmt.Errorf("lease record about device %s", r.Device)
 	case r.BootID == "":
 		return r, errors.New("lease record without a boot id")
+	}
+	for file := range r.Coupled {
+		if file != k.coupled() {
+			return r, fmt.Errorf("lease record with the coupled file %q", file)
+		}
 	}
 	return r, nil
 }
 
 func (r *record) ours(v uint64) bool {
-	v = cgroupfs.PageDown(v)
 	return uint64(r.Low) <= v && v <= uint64(r.High)
 }
 
@@ -93,9 +101,10 @@ type leaseKey struct {
 
 // lease is a knob held away from its original. Its mutex covers everything
 // below it and is held while the kernel is written to, so that a write that
-// takes long holds up no other lease.
+// takes long holds up no lease but those of coupled knobs.
 type lease struct {
 	key      leaseKey
+	device   device // of a knob that is one of a device's
 	dir      *cgroupfs.Dir
 	path     string // where it was at grant, for people
 	knob     knob
@@ -104,7 +113,7 @@ type lease struct {
 	// deadline is written under mu, but read by patrols that do not wait for it.
 	deadline atomic.Int64
 
-	mu        sync.Mutex
+	mu        *sync.Mutex // shared with the leases of coupled knobs
 	ended     bool
 	released  bool // ended by an order of the record's generation, or a later one
 	lost      bool // only the record is left to remove
@@ -121,5 +130,13 @@ func (l *lease) ours(current uint64) bool {
 	if l.exact {
 		return current == l.value
 	}
-	return l.record.ours(current)
+	return l.record.ours(l.knob.canonical(current))
 }
+
+func (l *lease) target() target { return target{l.dir, l.device} }
+
+// name is the action's, which is the file's where that has only one knob.
+func (l *lease) name() string { return l.key.action.String() }
+
+// recordName is the attribute that holds the record of an action's lease.
+func recordName(a arc.Action) string { return recordPrefix + a.String() }

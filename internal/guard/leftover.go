@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
@@ -40,12 +41,13 @@ func (g *Guard) restoreLeftovers() error {
 // took it along.
 func (g *Guard) leftovers(d *cgroupfs.Dir, path string) error {
 	var failed error
-	for action, k := range knobs {
+	for action := arc.NumActions - 1; action > arc.ActionNone; action-- { // cpu.idle before cpu.weight, which it covers
+		k, known := g.knobs[action]
 		key := leaseKey{d.ID(), action}
-		if g.find(key, false) != nil {
-			continue // not left over: ours
+		if !known || g.find(key, false) != nil { // not left over: ours
+			continue
 		}
-		text, err := d.Getxattr(recordPrefix + k.file())
+		text, err := d.Getxattr(recordName(action))
 		if err == nil {
 			err = g.adopt(key, k, path, text)
 		}
@@ -63,21 +65,22 @@ func (g *Guard) leftovers(d *cgroupfs.Dir, path string) error {
 
 // adopt ends the lease that a record tells of. Its error is that it could not.
 func (g *Guard) adopt(key leaseKey, k knob, path string, text []byte) error {
-	r, err := decodeRecord(text)
+	r, err := decodeRecord(k, text)
 	if err != nil {
 		g.mu.Lock()
-		g.damage[key] = Damage{Cgroup: key.cgroup, Path: path, Knob: k.file(), Cause: err.Error()}
+		g.damage[key] = Damage{Cgroup: key.cgroup, Path: path, Knob: key.action.String(), Cause: err.Error()}
 		g.mu.Unlock()
-		g.config.Logger.Error("lease record cannot be read, knob left alone", "cgroup", path, "knob", k.file(), "error", err)
+		g.config.Logger.Error("lease record cannot be read, knob left alone", "cgroup", path, "knob", key.action.String(), "error", err)
 		return nil
 	}
-	d, err := g.root.Open(key.cgroup)
-	if err != nil {
+	l := &lease{key: key, device: r.Device, path: path, knob: k, record: r, value: uint64(r.High), mu: g.mutexFor(key)}
+	if !l.mu.TryLock() {
+		return errors.New("a coupled knob is being written to")
+	}
+	defer l.mu.Unlock()
+	if l.dir, err = g.root.Open(key.cgroup); err != nil {
 		return err
 	}
-	l := &lease{key: key, dir: d, path: path, knob: k, record: r, value: uint64(r.High)}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	g.enter(l)
 	if err := g.finish(l, "left by a former guard"); err != nil {
 		g.config.Logger.Error("lease of a former guard", "error", err)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -27,6 +28,7 @@ type machine struct {
 	dir, kill, procs string
 	attrs            *cgroupfs.Memory
 	clock            atomic.Int64
+	writing          sync.Mutex
 	change           func(*Config)
 }
 
@@ -40,19 +42,16 @@ func newMachine(tb testing.TB) *machine {
 	return m
 }
 
-// cgroup makes a cgroup that uses 100 MiB, 60 of them anonymous, without limits.
+// cgroup makes a cgroup that uses 100 MiB, 60 of them anonymous, without limits
+// on memory.
 func (m *machine) cgroup(tb testing.TB, path string) uint64 {
 	tb.Helper()
 	require.NoError(tb, os.MkdirAll(filepath.Join(m.dir, path), 0o755))
-	m.set(tb, path, "memory.high", "max")
-	m.set(tb, path, "memory.max", "max")
-	m.set(tb, path, "memory.min", "0")
-	m.set(tb, path, "memory.low", "0")
+	for file, text := range unlimited {
+		m.set(tb, path, file, text)
+	}
 	m.set(tb, path, "memory.current", bytesOf(100*mib))
 	m.set(tb, path, "memory.stat", "anon "+bytesOf(60*mib)+"\nfile "+bytesOf(30*mib)+"\nkernel "+bytesOf(10*mib)+"\nshmem 0\nslab_reclaimable "+bytesOf(5*mib)+"\nunevictable 0\n")
-	m.set(tb, path, "cgroup.procs", "")
-	m.set(tb, path, "cgroup.type", "domain")
-	m.set(tb, path, "cgroup.events", "populated 1\nfrozen 0")
 	var id uint64
 	r, err := cgroupfs.OpenRoot(m.dir)
 	require.NoError(tb, err)
@@ -91,7 +90,7 @@ func (m *machine) process(tb testing.TB, path string, pid int, name string, uid 
 func (m *machine) now() int64      { return m.clock.Load() }
 func (m *machine) advance(d int64) { m.clock.Add(d) }
 func (m *machine) config() Config {
-	c := Config{Root: m.dir, KillSwitch: m.kill, Attributes: m.attrs, Clock: m.now, BootID: "this-boot"}
+	c := Config{Root: m.dir, KillSwitch: m.kill, Attributes: m.attrs, Writes: m.write, Clock: m.now, BootID: "this-boot"}
 	if m.change != nil {
 		m.change(&c)
 	}
@@ -117,7 +116,12 @@ func (m *machine) attribute(id uint64, name string) string {
 	return string(v)
 }
 
-func (m *machine) record(id uint64) string { return m.attribute(id, recordPrefix+"memory.high") }
+func (m *machine) record(id uint64) string { return m.attribute(id, recordName(arc.ActionMemoryHigh)) }
+
+// decode decodes a record of memory.high.
+func decode(text string) (record, error) {
+	return decodeRecord(newKnobs()[arc.ActionMemoryHigh], []byte(text))
+}
 
 func bytesOf(v uint64) string { return strconv.FormatUint(v, 10) }
 

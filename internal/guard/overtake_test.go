@@ -37,10 +37,12 @@ func TestAHoldThatWaitedForItsLeaseIsNotGrantedAfterItsRelease(t *testing.T) {
 	l := g.find(leaseKey{id, o.Action}, false)
 	act(t, g, releaseOf(id))
 	var out arc.Outcome
-	require.True(t, g.hold(l, &o, &out))
+	_, done := g.hold(l, &o, &out)
+	require.True(t, done)
 	assert.Equal(t, arc.VerdictRefused, out.Verdict)
 	o.Generation++
-	require.False(t, g.hold(l, &o, &out), "a later one is planned anew")
+	_, done = g.hold(l, &o, &out)
+	require.False(t, done, "a later one is planned anew")
 }
 
 func TestAHoldThatNobodyWaitsForIsNotGranted(t *testing.T) {

@@ -144,7 +144,7 @@ func (g *Guard) finish(l *lease, reason string) error {
 		Observe: l.observed, Generation: l.record.Generation, Reason: reason,
 	}, &out)
 	if out.Verdict == arc.VerdictFailed {
-		return fmt.Errorf("release %s of %s: %s", l.knob.file(), l.path, out.Cause)
+		return fmt.Errorf("release %s of %s: %s", l.name(), l.path, out.Cause)
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func (g *Guard) release(l *lease, o *arc.Order, out *arc.Outcome) string {
 	default:
 		l.released, l.record.Generation = true, o.Generation
 		g.giveBack(l, out)
-		g.config.Logger.Info("lease released", "cgroup", l.path, "knob", l.knob.file(), "verdict", out.Verdict.String(), "reason", o.Reason)
+		g.config.Logger.Info("lease released", "cgroup", l.path, "knob", l.name(), "verdict", out.Verdict.String(), "reason", o.Reason)
 	}
 	return l.path
 }

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 )
 
@@ -90,6 +92,9 @@ func (s *safelist) check(d *cgroupfs.Dir, at string) error {
 		}
 		var err error
 		pids, err = d.Processes(pids)
+		if errors.Is(err, unix.EOPNOTSUPP) && below != at {
+			return nil // a threaded cgroup: its processes are listed by its domain, above
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, cgroupfs.ErrGone) {
 			return fmt.Errorf("who is in %s cannot be known: %w", below, err)
 		}

@@ -42,6 +42,7 @@ type Lease struct {
 	Interface  uint32 `json:"interface,omitempty"` // of a shield, which has no cgroup
 	Path       string `json:"path"`
 	Knob       string `json:"knob"`
+	Device     string `json:"device,omitempty"` // major:minor, of a knob that is one of a device's
 	Observed   bool   `json:"observed,omitempty"`
 	Busy       bool   `json:"busy,omitempty"` // being written to: all but cgroup, knob and deadline unknown
 	Original   uint64 `json:"original"`
@@ -100,15 +101,19 @@ func (g *Guard) Status() Status {
 		for _, l := range g.leases(observe) {
 			if !l.mu.TryLock() { // what it changes is not known before it is done
 				s.Leases = append(s.Leases, Lease{
-					Cgroup: l.key.cgroup, Knob: l.knob.file(), Observed: l.observed, Busy: true, Deadline: l.deadline.Load(),
+					Cgroup: l.key.cgroup, Knob: l.name(), Observed: l.observed, Busy: true, Deadline: l.deadline.Load(),
 				})
 				continue
 			}
 			if !l.ended {
-				s.Leases = append(s.Leases, Lease{
-					Cgroup: l.key.cgroup, Path: l.path, Knob: l.knob.file(), Observed: l.observed, Original: uint64(l.record.Original),
+				held := Lease{
+					Cgroup: l.key.cgroup, Path: l.path, Knob: l.name(), Observed: l.observed, Original: uint64(l.record.Original),
 					Value: l.value, Generation: l.record.Generation, Deadline: l.deadline.Load(), Reason: l.reason,
-				})
+				}
+				if l.knob.device() {
+					held.Device = l.device.String()
+				}
+				s.Leases = append(s.Leases, held)
 			}
 			l.mu.Unlock()
 		}

@@ -15,7 +15,8 @@ import (
 // The service on the socket. Its messages are JSON in a protobuf bytes value:
 // ttrpc wants protobuf, the two ends are this package, and names instead of
 // numbers let a guard and a collector of different builds understand or refuse
-// each other.
+// each other. An action that needs a field which an older guard would pass over
+// is an action that it does not know either.
 const (
 	serviceName  = "reflex.guard.v1.Guard"
 	methodAct    = "Act"
@@ -24,6 +25,7 @@ const (
 
 type wireOrder struct {
 	Cgroup     uint64 `json:"cgroup"`
+	Device     uint64 `json:"device,omitempty"`
 	Interface  uint32 `json:"interface,omitempty"`
 	Action     string `json:"action"`
 	Verb       string `json:"verb"`
@@ -46,7 +48,7 @@ type wireOutcome struct {
 
 func toWire(o *arc.Order) wireOrder {
 	return wireOrder{
-		Cgroup: o.Cgroup, Interface: o.Interface, Action: o.Action.String(), Verb: o.Verb.String(), Observe: o.Observe, Parameter: o.Parameter,
+		Cgroup: o.Cgroup, Device: o.Device, Interface: o.Interface, Action: o.Action.String(), Verb: o.Verb.String(), Observe: o.Observe, Parameter: o.Parameter,
 		TTL: o.TTL, Generation: o.Generation, Scheduled: o.Scheduled, Reason: o.Reason,
 	}
 }
@@ -55,10 +57,13 @@ func toWire(o *arc.Order) wireOrder {
 // for.
 func (w *wireOrder) order() (arc.Order, error) {
 	o := arc.Order{
-		Cgroup: w.Cgroup, Interface: w.Interface, Observe: w.Observe, Parameter: w.Parameter,
+		Cgroup: w.Cgroup, Device: w.Device, Interface: w.Interface, Observe: w.Observe, Parameter: w.Parameter,
 		TTL: w.TTL, Generation: w.Generation, Scheduled: w.Scheduled, Reason: w.Reason,
 	}
-	o.Action, _ = arc.ParseAction(w.Action) // what the guard can do about it, Act knows
+	var known bool
+	if o.Action, known = arc.ParseAction(w.Action); !known {
+		return o, fmt.Errorf("the guard has no action %q", w.Action)
+	}
 	switch w.Verb {
 	case arc.Hold.String():
 		o.Verb = arc.Hold
@@ -66,9 +71,6 @@ func (w *wireOrder) order() (arc.Order, error) {
 		o.Verb = arc.Release
 	default:
 		return o, fmt.Errorf("the guard has no verb %q", w.Verb)
-	}
-	if o.Action == arc.ActionNone {
-		return o, fmt.Errorf("the guard has no action %q", w.Action)
 	}
 	return o, nil
 }

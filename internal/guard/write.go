@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
@@ -24,6 +26,31 @@ func (g *Guard) begin(l *lease) error {
 	return g.turnFrom(l, uint64(l.record.Original), l.value)
 }
 
+// read returns the value of a lease's knob: where another lease of ours covers
+// it, the one it will come back with.
+func (g *Guard) read(l *lease) (uint64, error) {
+	if cover := g.coverOf(l); cover != nil {
+		return uint64(cover.record.Coupled[l.knob.file()]), nil
+	}
+	return l.knob.read(l.target())
+}
+
+// write is its counterpart.
+func (g *Guard) write(l *lease, v uint64) error {
+	cover := g.coverOf(l)
+	if cover == nil {
+		return l.knob.write(l.target(), v)
+	}
+	r := cover.record
+	r.Coupled = maps.Clone(r.Coupled)
+	r.Coupled[l.knob.file()] = limit(v)
+	if err := g.writeRecord(cover, &r); err != nil {
+		return err
+	}
+	cover.record = r
+	return nil
+}
+
 // rewritten says which value somebody else gave a knob since it was read.
 type rewritten uint64
 
@@ -37,28 +64,55 @@ func (g *Guard) turnFrom(l *lease, from, v uint64) error {
 	if err := g.step("look", l); err != nil {
 		return err
 	}
-	current, err := l.knob.read(l.dir)
+	current, err := g.read(l)
 	if err != nil {
 		return err
 	}
 	if current != from {
-		return fmt.Errorf("%s of %s: %w", l.knob.file(), l.path, rewritten(current))
+		return fmt.Errorf("%s of %s: %w", l.name(), l.path, rewritten(current))
 	}
 	return g.turn(l, v)
 }
 
-// turn writes the knob. From a failed write on only the interval is known.
+// turn writes the knob, and puts right what changes with it. From a failed write
+// on only the interval is known.
 func (g *Guard) turn(l *lease, v uint64) error {
 	if err := g.step("knob", l); err != nil {
 		l.exact = false
 		return err
 	}
-	if err := l.dir.WriteUint(l.knob.file(), v); err != nil {
+	if err := g.write(l, v); err != nil {
 		l.exact = false
 		return err
 	}
 	l.value, l.exact, l.written = v, true, g.config.Clock()
-	return g.step("knob written", l)
+	if err := g.step("knob written", l); err != nil {
+		return err
+	}
+	return g.recouple(l)
+}
+
+// recouple gives coupled files back what turning the knob took from them.
+func (g *Guard) recouple(l *lease) error {
+	for file, original := range l.record.Coupled {
+		current, err := l.dir.ReadUint(file)
+		if err != nil {
+			return err
+		}
+		if current == uint64(original) || !l.knob.disturbed(current, uint64(original)) {
+			continue
+		}
+		if err := g.step("coupled", l); err != nil {
+			return err
+		}
+		if err := l.dir.WriteUint(file, uint64(original)); err != nil {
+			return err
+		}
+		if err := g.step("coupled written", l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (g *Guard) writeRecord(l *lease, r *record) error {
@@ -69,7 +123,7 @@ func (g *Guard) writeRecord(l *lease, r *record) error {
 	if err := g.step("record", l); err != nil {
 		return err
 	}
-	if err := l.dir.Setxattr(recordPrefix+l.knob.file(), text); err != nil {
+	if err := l.dir.Setxattr(recordName(l.key.action), text); err != nil {
 		return err
 	}
 	return g.step("record written", l)
@@ -79,7 +133,7 @@ func (g *Guard) removeRecord(l *lease) error {
 	if err := g.step("remove", l); err != nil {
 		return err
 	}
-	if err := l.dir.Removexattr(recordPrefix + l.knob.file()); err != nil {
+	if err := l.dir.Removexattr(recordName(l.key.action)); err != nil {
 		return err
 	}
 	return g.step("removed", l)
@@ -99,7 +153,7 @@ func (g *Guard) giveBack(l *lease, out *arc.Outcome) {
 		g.forget(l, out)
 		return
 	}
-	current, err := l.knob.read(l.dir)
+	current, err := g.read(l)
 	if err == nil && current != uint64(l.record.Original) && !l.ours(current) {
 		g.lose(l, current, out)
 		return
@@ -132,15 +186,22 @@ func (g *Guard) undo(l *lease, out *arc.Outcome) {
 	default:
 		l.deadline.Store(0)
 		out.Verdict, out.Cause = arc.VerdictFailed, join(out.Cause, err.Error())
-		g.config.Logger.Error("lease not given back, trying again", "cgroup", l.path, "knob", l.knob.file(), "error", err)
+		g.config.Logger.Error("lease not given back, trying again", "cgroup", l.path, "knob", l.name(), "error", err)
 	}
 }
 
-// restore is the way back: compare, knob, record.
+// restore is the way back: compare, knob, record. A way back that was cut short
+// may have left a coupled file as it must not stay.
 func (g *Guard) restore(l *lease) error {
 	original := uint64(l.record.Original)
-	current, err := l.knob.read(l.dir)
+	current, err := g.read(l)
+	if errors.Is(err, os.ErrNotExist) {
+		return g.removeRecord(l) // the controller was taken from the cgroup, and with it every setting
+	}
 	if err != nil {
+		return err
+	}
+	if err := g.recouple(l); err != nil {
 		return err
 	}
 	if current != original && l.ours(current) {
@@ -155,8 +216,11 @@ func (g *Guard) restore(l *lease) error {
 // record goes, and the loss is counted on the cgroup.
 func (g *Guard) lose(l *lease, current uint64, out *arc.Outcome) {
 	out.Verdict, out.Original, out.Value = arc.VerdictLost, uint64(l.record.Original), current
-	out.Cause = fmt.Sprintf("%s of %s is %s: somebody else rewrote it", l.knob.file(), l.path, cgroupfs.AppendUint(nil, current))
-	g.config.Logger.Warn("lease lost", "cgroup", l.path, "knob", l.knob.file(), "value", current)
+	out.Cause = fmt.Sprintf("%s of %s is %s: somebody else rewrote it", l.name(), l.path, cgroupfs.AppendUint(nil, current))
+	for file, v := range l.record.Coupled {
+		out.Cause += fmt.Sprintf("; %s, left alone as well, was %s", file, cgroupfs.AppendUint(nil, uint64(v)))
+	}
+	g.config.Logger.Warn("lease lost", "cgroup", l.path, "knob", l.name(), "value", current)
 	if err := g.countLoss(l); err != nil {
 		out.Cause = join(out.Cause, err.Error())
 	}

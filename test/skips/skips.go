@@ -23,7 +23,7 @@ var InGuests = map[string][]string{
 		"TestSweepCountsTasks", "TestSweepSeesAQuotaUsedUp", "TestSweepSeesSwap", "TestSweepSeesStallsOnMemoryAndIO",
 		"TestCompactionStallsAgreeWithVmstat", "TestNodeSeesMemoryRunOut", "TestPagesSwappedAreCounted", "TestRunQueueDelayAgreesWithSchedstat", "TestTrafficOfTheWholeHierarchy",
 	},
-	"internal/guard": {"TestALeaseOnTheKernel"},
+	"internal/guard": {"TestALeaseOnTheKernel", "TestEveryKnobOnTheKernel"},
 	"internal/sources": {
 		"TestTheKernelGivesWhatIsExpectedOfIt", "TestASweepByFilesAgreesWithTheFilesUnderLoad", "TestAnOOMKillIsSeen",
 	},

@@ -107,10 +107,11 @@ func suites(t *testing.T, name string) []testSuite {
 		Env:     []string{"REFLEX_TEST_DISK=/dev/nullb0"},
 		passes:  []string{"TestTheKernelCountsWhatTheLoadDoes"},
 	}
-	guard := testSuite{ // a real lease needs cgroup v2 with the memory controller
+	guard := testSuite{ // a real lease needs cgroup v2 with its controllers
 		Name: "guard", pkg: "./internal/guard",
-		Command: []string{"-test.run=^TestALeaseOnTheKernel$", "-test.timeout=60s"},
-		passes:  []string{"TestALeaseOnTheKernel"},
+		Command: []string{"-test.run=^(TestALeaseOnTheKernel|TestEveryKnobOnTheKernel)$", "-test.timeout=120s"},
+		Env:     []string{"REFLEX_TEST_DISK=/dev/nullb0"},
+		passes:  []string{"TestALeaseOnTheKernel", "TestEveryKnobOnTheKernel"},
 	}
 	return []testSuite{wake, sources, cgroupstat, guard, bpf} // the last uses the machine up
 }
