@@ -18,6 +18,7 @@ type Status struct {
 	Root         string            `json:"root"`
 	BootTime     int64             `json:"boottime_ns"` // CLOCK_BOOTTIME when asked
 	KillSwitch   KillSwitch        `json:"kill_switch"`
+	Actions      []string          `json:"actions"` // what this guard can do, whatever the machine lets it
 	Leases       []Lease           `json:"leases"`
 	Verdicts     map[string]uint64 `json:"verdicts"`
 	Damaged      []Damage          `json:"damaged"`
@@ -39,6 +40,7 @@ type KillSwitch struct {
 type Lease struct {
 	Cgroup     uint64 `json:"cgroup"`
 	Path       string `json:"path"`
+	Action     string `json:"action"`
 	Knob       string `json:"knob"`
 	Observed   bool   `json:"observed,omitempty"`
 	Busy       bool   `json:"busy,omitempty"` // being written to: all but cgroup, knob and deadline unknown
@@ -82,7 +84,7 @@ type Entry struct {
 
 // Status returns a snapshot.
 func (g *Guard) Status() Status {
-	s := Status{PID: os.Getpid(), Root: g.root.Name(), BootTime: g.config.Clock(), Requirements: g.Requirements()}
+	s := Status{PID: os.Getpid(), Root: g.root.Name(), BootTime: g.config.Clock(), Actions: actions(), Requirements: g.Requirements()}
 	s.KillSwitch.Path = g.config.KillSwitch
 	s.KillSwitch.On, s.KillSwitch.Cause = g.killed()
 	s.Leases = []Lease{}
@@ -90,14 +92,14 @@ func (g *Guard) Status() Status {
 		for _, l := range g.leases(observe) {
 			if !l.mu.TryLock() { // what it changes is not known before it is done
 				s.Leases = append(s.Leases, Lease{
-					Cgroup: l.key.cgroup, Knob: l.knob.file(), Observed: l.observed, Busy: true, Deadline: l.deadline.Load(),
+					Cgroup: l.key.cgroup, Action: l.key.action.String(), Knob: l.knob.file(), Observed: l.observed, Busy: true, Deadline: l.deadline.Load(),
 				})
 				continue
 			}
 			if !l.ended {
 				s.Leases = append(s.Leases, Lease{
-					Cgroup: l.key.cgroup, Path: l.path, Knob: l.knob.file(), Observed: l.observed, Original: uint64(l.record.Original),
-					Value: l.value, Generation: l.record.Generation, Deadline: l.deadline.Load(), Reason: l.reason,
+					Cgroup: l.key.cgroup, Path: l.path, Action: l.key.action.String(), Knob: l.knob.file(), Observed: l.observed,
+					Original: uint64(l.record.Original), Value: l.value, Generation: l.record.Generation, Deadline: l.deadline.Load(), Reason: l.reason,
 				})
 			}
 			l.mu.Unlock()
@@ -121,6 +123,17 @@ func (g *Guard) Status() Status {
 	slices.SortFunc(s.Losses, func(a, b Loss) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
 	s.Verdicts, s.Audit = g.log.snapshot()
 	return s
+}
+
+// actions names what this guard can do, in the order of the arc's.
+func actions() []string {
+	known := []string{}
+	for a := arc.ActionNone + 1; a < arc.NumActions; a++ {
+		if knobs[a] != nil {
+			known = append(known, a.String())
+		}
+	}
+	return known
 }
 
 // audit is a preallocated ring: recording a decision needs no memory, disk or
