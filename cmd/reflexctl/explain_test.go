@@ -139,6 +139,21 @@ func TestHowALeaseEndedIsTold(t *testing.T) {
 	}
 }
 
+func TestLeasesOfOneCgroupAreToldApart(t *testing.T) {
+	id := episode.ID{0xab}
+	text, err := explain(t, at(20), []episode.Record{
+		opened(0, id),
+		act(1, id, "/payment.service", arc.Hold, arc.VerdictGranted, 1, "grows once"),
+		act(5, id, "/payment.service", arc.Hold, arc.VerdictGranted, 2, "grows twice"),
+		act(6, id, "/payment.service", arc.Release, arc.VerdictReleased, 1, "released: late"),
+	})
+	require.NoError(t, err)
+	assert.Contains(t, text, "grows once")
+	assert.Contains(t, text, "It ended after 5s: late.")
+	assert.Contains(t, text, "grows twice")
+	assert.Contains(t, text, "It is still held, after 15s")
+}
+
 func TestExplainingProgramsAndNothing(t *testing.T) {
 	text, err := explain(t, at(12.5), contained(), "-o", "json")
 	require.NoError(t, err)

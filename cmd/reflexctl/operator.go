@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -123,7 +124,7 @@ func valueOf(action string, v uint64) string {
 	if v >= arc.Unlimited {
 		return "max"
 	}
-	return fmt.Sprintf("%d", v)
+	return strconv.FormatUint(v, 10)
 }
 
 // writeJSON writes v for programs.

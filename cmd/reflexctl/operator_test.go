@@ -44,7 +44,7 @@ type node struct {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "reflexctl") // a socket's name is short
+	dir, err := os.MkdirTemp("", "reflexctl") //nolint:usetesting // too long for a unix socket
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	n := &node{t: t, dir: dir, root: filepath.Join(dir, "cgroup")}
@@ -271,6 +271,22 @@ func TestReleaseAtTheGuardWhereTheCollectorDoesNotAnswer(t *testing.T) {
 	assert.Equal(t, arc.VerdictGranted, later.Verdict, "and is not when the time is over: %s", later.Cause)
 }
 
+func TestReleaseOfEverythingAtTheGuardKeepsHandsOffWhatWasHeld(t *testing.T) {
+	n := newNode(t).guard()
+	granted := uint64(n.g.Status().BootTime) //nolint:gosec // an instant
+	cgroups := []uint64{n.cgroup("payment.service"), n.cgroup("other.service")}
+	for _, id := range cgroups {
+		require.Equal(t, arc.VerdictGranted, n.hold(id, granted, false).Verdict)
+	}
+	text, err := n.run("release", "--all")
+	require.NoError(t, err)
+	assert.Contains(t, text, "2 leases given back by the guard")
+	for _, id := range cgroups {
+		assert.Equal(t, arc.VerdictRefused, n.hold(id, granted, false).Verdict, "a collector that renews is refused")
+	}
+	assert.Equal(t, "max", n.high("payment.service"))
+}
+
 func TestHandsOffAtTheGuardBeforeAnythingIsHeld(t *testing.T) {
 	n := newNode(t).guard().collector()
 	n.answer = http.StatusServiceUnavailable // it is there, and does not tick
@@ -391,7 +407,10 @@ type script struct {
 	answers []arc.Verdict
 }
 
-func (s *script) Act(_ context.Context, o arc.Order, out *arc.Outcome) error {
+func (s *script) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	s.orders = append(s.orders, o)
 	if len(s.answers) == 0 {
 		return errors.New("away")

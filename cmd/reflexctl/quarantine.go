@@ -150,7 +150,7 @@ func (q *quarantine) keep(ctx context.Context) error {
 		out, err := q.act(ctx, arc.Hold)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // an interrupt is an end
 		case err != nil:
 			q.report("not renewed, trying again: %v", err)
 		case out.Verdict != arc.VerdictHeld && out.Verdict != arc.VerdictGranted:

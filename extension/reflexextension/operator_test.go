@@ -28,7 +28,7 @@ import (
 // shortDir is a directory whose name leaves room for a socket's.
 func shortDir(tb testing.TB) string {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "reflex")
+	dir, err := os.MkdirTemp("", "reflex") //nolint:usetesting // too long for a unix socket
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
