@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,9 +44,6 @@ type refused struct {
 
 func (r *refused) Error() string { return r.asked + ": " + r.cause }
 
-// errNoAnswer says that nobody answered as Reflex does.
-var errNoAnswer = errors.New("no answer")
-
 // get reads the JSON at path into v.
 func (c *client) get(ctx context.Context, path string, query url.Values, v any) error {
 	return c.call(ctx, http.MethodGet, path, query, nil, v)
@@ -77,7 +73,7 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	}
 	answer, err := over.Do(request)
 	if err != nil {
-		return fmt.Errorf("ask the reflex extension (is the collector running, and is this its status::endpoint?): %w", errors.Join(errNoAnswer, err))
+		return fmt.Errorf("ask the reflex extension (is the collector running, and is this its %s?): %w", c.key(), err)
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
@@ -94,6 +90,14 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 		return fmt.Errorf("read the answer of %s, which is perhaps not Reflex: %w", target, err)
 	}
 	return nil
+}
+
+// key is the extension's key for the endpoint.
+func (c *client) key() string {
+	if strings.HasPrefix(c.endpoint, "unix:") {
+		return "operator::socket"
+	}
+	return "status::endpoint"
 }
 
 // transport returns how to reach the endpoint.

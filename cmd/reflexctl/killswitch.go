@@ -109,7 +109,7 @@ func (o *operator) killSwitch(c *cobra.Command, do, file string) (*switched, err
 		return &s, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("kill switch %s: %w%s", do, err, map[bool]string{true: ": run as root"}[errors.Is(err, fs.ErrPermission)])
+		return nil, fmt.Errorf("kill switch %s: %w%s", do, err, asRoot(err))
 	}
 	o.tell(c, "kill switch "+do)
 	var s switched

@@ -147,7 +147,7 @@ func (r *rung) judge(s *status, g *guard.Status) {
 	case r.Ordered == nil:
 		r.Cause = "no collector answers"
 	case !*r.Ordered:
-		r.Cause = "no policy orders it in this version"
+		r.Cause = "the policy does not order it, as configured or in this version"
 	case g != nil && g.KillSwitch.On:
 		r.Cause = "the kill switch is on"
 	case s.Mode.Effective != "enforce":

@@ -73,7 +73,7 @@ func TestWhatWouldHappenAndWhyNotMore(t *testing.T) {
 			s.Mode.Effective, s.Problem = "observe", "the guard does not answer"
 		}, "observed", "the guard does not answer"},
 		"no collector":   {nil, able(), nil, "nothing", "no collector answers"},
-		"not ordered":    {enforcing(), able(), func(s *status, _ *guard.Status) { s.Ladder = nil }, "nothing", "no policy orders it in this version"},
+		"not ordered":    {enforcing(), able(), func(s *status, _ *guard.Status) { s.Ladder = nil }, "nothing", "the policy does not order it, as configured or in this version"},
 		"not able":       {enforcing(), able(), func(_ *status, g *guard.Status) { g.Actions = nil }, "nothing", "the guard cannot do it"},
 		"lacking":        {enforcing(), able(), func(_ *status, g *guard.Status) { g.Requirements = []guard.Requirement{{Name: "CAP_SYS_ADMIN"}} }, "nothing", "the guard lacks CAP_SYS_ADMIN"},
 		"kill switch on": {enforcing(), able(), func(_ *status, g *guard.Status) { g.KillSwitch.On = true }, "nothing", "the kill switch is on"},
@@ -106,7 +106,7 @@ func TestTheLadderForPeopleAndPrograms(t *testing.T) {
 	require.NoError(t, err)
 	assert.Regexp(t, `in force +2 containment`, text)
 	assert.Regexp(t, `2 containment +memory +memory\.high +.* yes +yes +enforced`, text)
-	assert.Regexp(t, `5 quarantine +network +network\.quarantine +.* no +(yes|no) +nothing: no policy orders it`, text)
+	assert.Regexp(t, `5 quarantine +network +network\.quarantine +.* no +(yes|no) +nothing: the policy does not order it`, text)
 	assert.NotContains(t, text, "not asked")
 
 	text, err = run("levels", "-o", "json", "--guard-socket", n.at("nobody.sock"), "--endpoint", "http://127.0.0.1:1")

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -397,6 +398,7 @@ func TestQuarantineThatTheGuardRefusesSaysSoAndIsNotOnTheRecord(t *testing.T) {
 		_, err := n.run(append([]string{"quarantine"}, args...)...)
 		require.ErrorContains(t, err, want)
 	}
+	assert.Equal(t, ": run as root", asRoot(fmt.Errorf("dial: %w", unix.EACCES)))
 	_, err = newNode(t).run("quarantine", "--cgroup", "7", "--for", "1m")
 	require.ErrorContains(t, err, "only the guard can, and it does not answer")
 }

@@ -83,7 +83,7 @@ func (o *operator) quarantine(c *cobra.Command, t *target, last time.Duration) e
 	defer func() { _ = g.Close() }()
 	s, err := g.Status(c.Context())
 	if err != nil {
-		return fmt.Errorf("quarantine %s: only the guard can, and it does not answer (it answers root and the collector's user): %w", t, err)
+		return fmt.Errorf("quarantine %s: only the guard can, and it does not answer: %w%s", t, err, asRoot(err))
 	}
 	renew := time.NewTicker(quarantineRenew)
 	defer renew.Stop()

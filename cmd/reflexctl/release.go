@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path"
@@ -174,10 +175,18 @@ func (o *operator) release(c *cobra.Command, t *target, handsOff time.Duration) 
 		return o.releaseAtGuard(ctx, g, t, handsOff)
 	})
 	if err != nil {
-		return fmt.Errorf("release %s at the guard: %w", t, err)
+		return fmt.Errorf("release %s at the guard: %w%s", t, err, asRoot(err))
 	}
 	fmt.Fprintf(c.OutOrStdout(), "%d leases given back by the guard, which refuses older orders about them for %s; not in the journal\n", n, handsOff)
 	return nil
+}
+
+// asRoot says what to do about an error of permission.
+func asRoot(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return ": run as root"
+	}
+	return ""
 }
 
 // confirm waits until nothing is held any more, as far as can be asked.
