@@ -5,8 +5,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,15 +71,66 @@ Exit status: 0 success, no leases included; 1 nobody could be asked.`,
 
 // leasesOf asks the guard and, where it does not answer, the collector.
 func leasesOf(ctx context.Context, socket string, extension *client) (holdings, error) {
-	s, err := guardStatus(ctx, socket)
-	if err == nil {
-		return ofGuard(&s), nil
+	h, err := settled(ctx, func() (guard.Status, error) { return guardStatus(ctx, socket) })
+	if err == nil && !h.incomplete() {
+		return h, nil
 	}
 	var answer status
-	if other := extension.get(ctx, "status", nil, &answer); other != nil {
-		return holdings{}, fmt.Errorf("neither guard nor collector can be asked: run as root, or see that one of them runs: %w", errors.Join(err, other))
+	other := extension.get(ctx, "status", nil, &answer)
+	switch {
+	case err == nil && other == nil:
+		h.complete(&answer)
+		return h, nil
+	case err == nil:
+		return h, nil
+	case other == nil:
+		return ofCollector(&answer), nil
 	}
-	return ofCollector(&answer), nil
+	return holdings{}, fmt.Errorf("neither guard nor collector can be asked: run as root, or see that one of them runs: %w; %w", err, other)
+}
+
+const (
+	// A write of a knob can take the kernel a while, in which the guard knows
+	// neither what is there nor whose it is.
+	looks     = 5
+	lookAgain = 50 * time.Millisecond
+)
+
+// settled asks the guard, a few times while it is in the middle of a write.
+func settled(ctx context.Context, ask func() (guard.Status, error)) (holdings, error) {
+	for n := 1; ; n++ {
+		s, err := ask()
+		if err != nil {
+			return holdings{}, err
+		}
+		h := ofGuard(&s)
+		if !h.incomplete() || n == looks {
+			return h, nil
+		}
+		select {
+		case <-ctx.Done():
+			return h, nil
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// incomplete says that a lease was being written when the guard was asked.
+func (h *holdings) incomplete() bool {
+	return slices.ContainsFunc(h.Leases, func(l held) bool { return l.Value == nil })
+}
+
+// complete takes from the collector what the guard could not tell.
+func (h *holdings) complete(s *status) {
+	known := ofCollector(s)
+	for i := range h.Leases {
+		l := &h.Leases[i]
+		for k := range known.Leases {
+			if same := &known.Leases[k]; l.Value == nil && same.Cgroup == l.Cgroup && same.Action == l.Action {
+				l.Path, l.Original, l.Value, l.Reason = same.Path, same.Original, same.Value, same.Reason
+			}
+		}
+	}
 }
 
 func ofGuard(s *guard.Status) holdings {

@@ -207,6 +207,37 @@ func TestLeasesAreTheCollectorsWhereNoGuardAnswers(t *testing.T) {
 	assert.NotContains(t, text, "original", "before the guard has answered it is not known")
 }
 
+func TestALeaseThatIsBeingWrittenIsLookedAtAgain(t *testing.T) {
+	busy := guard.Status{Leases: []guard.Lease{{Cgroup: 7, Action: "memory.high", Busy: true}}}
+	done := guard.Status{Leases: []guard.Lease{{Cgroup: 7, Action: "memory.high", Path: "/payment", Original: 2, Value: 1}}}
+	asked := 0
+	h, err := settled(t.Context(), func() (guard.Status, error) {
+		if asked++; asked < 3 {
+			return busy, nil
+		}
+		return done, nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, 3, asked)
+	assert.Equal(t, "/payment", h.Leases[0].Path)
+
+	asked = 0
+	h, err = settled(t.Context(), func() (guard.Status, error) { asked++; return busy, nil })
+	require.NoError(t, err)
+	assert.Equal(t, looks, asked, "not for ever")
+	require.True(t, h.incomplete())
+	var s status
+	text, err := json.Marshal(reflexextension.Status{Leases: []reflexextension.LeaseStatus{
+		{Cgroup: 8, Path: "/other", Action: "memory.high"}, {Cgroup: 7, Path: "/payment", Action: "memory.high", Ceiling: 1, Reason: "it grows"},
+	}})
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &s))
+	h.complete(&s)
+	assert.Equal(t, "/payment", h.Leases[0].Path, "the collector knows what it ordered")
+	assert.Equal(t, "it grows", h.Leases[0].Reason)
+	assert.False(t, h.incomplete())
+}
+
 func TestNoLeasesAndNobodyToAsk(t *testing.T) {
 	n := newNode(t).guard()
 	text, err := run("leases", "--guard-socket", n.at("guard.sock"))

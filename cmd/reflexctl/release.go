@@ -109,8 +109,12 @@ Exit status: 0 the originals are back, 1 failure, 4 ordered but not confirmed.`,
 // resolve finds out which cgroup is meant.
 func (o *operator) resolve(ctx context.Context, name, root string) (target, error) {
 	var known []held
-	if h, err := leasesOf(ctx, o.guard, o.collector()); err == nil {
+	h, err := leasesOf(ctx, o.guard, o.collector())
+	switch {
+	case err == nil:
 		known = h.Leases
+	case errors.Is(err, fs.ErrPermission):
+		return target{}, err
 	}
 	if id, err := strconv.ParseUint(name, 10, 64); err == nil && id != 0 {
 		t := target{cgroup: id}

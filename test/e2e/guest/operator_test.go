@@ -21,7 +21,7 @@ const unconfirmed = 4
 // reflexctl runs it as a user and returns its exit code and what it said.
 func reflexctl(t *testing.T, user User, args ...string) (int, string) {
 	t.Helper()
-	p := StartAs(t, "reflexctl", MakeCgroup(t, "/operator"), user, nil, append([]string{"/bin/reflexctl"}, args...)...)
+	p := StartAs(t, "reflexctl-"+args[0], MakeCgroup(t, "/operator"), user, nil, append([]string{"/bin/reflexctl"}, args...)...)
 	select {
 	case <-p.Ended():
 	case <-time.After(40 * time.Second):
