@@ -138,7 +138,7 @@ func ofGuard(s *guard.Status) holdings {
 	for i := range s.Leases {
 		l := &s.Leases[i]
 		one := held{
-			Cgroup: l.Cgroup, Path: l.Path, Action: l.Action, Observed: l.Observed, Reason: l.Reason,
+			Cgroup: l.Cgroup, Path: l.Path, Action: l.Knob, Observed: l.Observed, Reason: l.Reason,
 			EndsIn: time.Duration(l.Deadline - s.BootTime).Seconds(),
 		}
 		if l.Busy {

@@ -208,8 +208,8 @@ func TestLeasesAreTheCollectorsWhereNoGuardAnswers(t *testing.T) {
 }
 
 func TestALeaseThatIsBeingWrittenIsLookedAtAgain(t *testing.T) {
-	busy := guard.Status{Leases: []guard.Lease{{Cgroup: 7, Action: "memory.high", Busy: true}}}
-	done := guard.Status{Leases: []guard.Lease{{Cgroup: 7, Action: "memory.high", Path: "/payment", Original: 2, Value: 1}}}
+	busy := guard.Status{Leases: []guard.Lease{{Cgroup: 7, Knob: "memory.high", Busy: true}}}
+	done := guard.Status{Leases: []guard.Lease{{Cgroup: 7, Knob: "memory.high", Path: "/payment", Original: 2, Value: 1}}}
 	asked := 0
 	h, err := settled(t.Context(), func() (guard.Status, error) {
 		if asked++; asked < 3 {

@@ -246,7 +246,7 @@ func (o *operator) releaseAtGuard(ctx context.Context, g *guard.Client, t *targe
 	for i := range s.Leases {
 		if l := &s.Leases[i]; t.covers(l.Cgroup) {
 			n++
-			err = errors.Join(err, order(l.Cgroup, l.Action, l.Observed, l.Generation))
+			err = errors.Join(err, order(l.Cgroup, l.Knob, l.Observed, l.Generation))
 		}
 	}
 	for _, action := range s.Actions { // what is not held yet

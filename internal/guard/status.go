@@ -40,7 +40,6 @@ type KillSwitch struct {
 type Lease struct {
 	Cgroup     uint64 `json:"cgroup"`
 	Path       string `json:"path"`
-	Action     string `json:"action"`
 	Knob       string `json:"knob"`
 	Observed   bool   `json:"observed,omitempty"`
 	Busy       bool   `json:"busy,omitempty"` // being written to: all but cgroup, knob and deadline unknown
@@ -92,14 +91,14 @@ func (g *Guard) Status() Status {
 		for _, l := range g.leases(observe) {
 			if !l.mu.TryLock() { // what it changes is not known before it is done
 				s.Leases = append(s.Leases, Lease{
-					Cgroup: l.key.cgroup, Action: l.key.action.String(), Knob: l.knob.file(), Observed: l.observed, Busy: true, Deadline: l.deadline.Load(),
+					Cgroup: l.key.cgroup, Knob: l.knob.file(), Observed: l.observed, Busy: true, Deadline: l.deadline.Load(),
 				})
 				continue
 			}
 			if !l.ended {
 				s.Leases = append(s.Leases, Lease{
-					Cgroup: l.key.cgroup, Path: l.path, Action: l.key.action.String(), Knob: l.knob.file(), Observed: l.observed,
-					Original: uint64(l.record.Original), Value: l.value, Generation: l.record.Generation, Deadline: l.deadline.Load(), Reason: l.reason,
+					Cgroup: l.key.cgroup, Path: l.path, Knob: l.knob.file(), Observed: l.observed, Original: uint64(l.record.Original),
+					Value: l.value, Generation: l.record.Generation, Deadline: l.deadline.Load(), Reason: l.reason,
 				})
 			}
 			l.mu.Unlock()
