@@ -4,10 +4,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,7 +26,8 @@ const (
 	maxAnswer = 64 << 20
 )
 
-// client asks the status API of the reflex extension.
+// client asks the status API of the reflex extension, over TCP or, where its
+// endpoint begins with unix:, on the operators' socket.
 type client struct{ endpoint string }
 
 func endpointFlag(c *cobra.Command) *client {
@@ -33,13 +36,30 @@ func endpointFlag(c *cobra.Command) *client {
 	return cl
 }
 
+// refused is an answer other than 200.
+type refused struct {
+	code         int
+	asked, cause string
+}
+
+func (r *refused) Error() string { return r.asked + ": " + r.cause }
+
 // get reads the JSON at path into v.
 func (c *client) get(ctx context.Context, path string, query url.Values, v any) error {
-	endpoint := c.endpoint
-	if !strings.Contains(endpoint, "://") {
-		endpoint = "http://" + endpoint
+	return c.call(ctx, http.MethodGet, path, query, nil, v)
+}
+
+// post sends body as JSON and reads the answer into v.
+func (c *client) post(ctx context.Context, path string, body, v any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode order: %w", err)
 	}
-	base, err := url.Parse(endpoint)
+	return c.call(ctx, http.MethodPost, path, nil, text, v)
+}
+
+func (c *client) call(ctx context.Context, method, path string, query url.Values, body []byte, v any) error {
+	over, base, err := c.transport()
 	if err != nil {
 		return fmt.Errorf("endpoint: %w", err)
 	}
@@ -47,24 +67,52 @@ func (c *client) get(ctx context.Context, path string, query url.Values, v any) 
 	target.RawQuery = query.Encode()
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("endpoint: %w", err)
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := over.Do(request)
 	if err != nil {
-		return fmt.Errorf("ask the reflex extension (is the collector running, and is this its status::endpoint?): %w", err)
+		return fmt.Errorf("ask the reflex extension (is the collector running, and is this its %s?): %w", c.key(), err)
 	}
 	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", target, err)
 	}
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("get %s: %s: %s", target, answer.Status, printable(strings.TrimSpace(string(body[:min(len(body), 200)]))))
+		return &refused{
+			answer.StatusCode, fmt.Sprintf("%s %s: %s", strings.ToLower(method), target, answer.Status),
+			printable(strings.TrimSpace(string(text[:min(len(text), 200)]))),
+		}
 	}
-	if err := json.Unmarshal(body, v); err != nil {
+	if err := json.Unmarshal(text, v); err != nil {
 		return fmt.Errorf("read the answer of %s, which is perhaps not Reflex: %w", target, err)
 	}
 	return nil
+}
+
+// key is the extension's key for the endpoint.
+func (c *client) key() string {
+	if strings.HasPrefix(c.endpoint, "unix:") {
+		return "operator::socket"
+	}
+	return "status::endpoint"
+}
+
+// transport returns how to reach the endpoint.
+func (c *client) transport() (*http.Client, *url.URL, error) {
+	if socket, local := strings.CutPrefix(c.endpoint, "unix:"); local {
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		}
+		return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}, &url.URL{Scheme: "http", Host: "localhost"}, nil
+	}
+	endpoint := c.endpoint
+	if !strings.Contains(endpoint, "://") {
+		endpoint = "http://" + endpoint
+	}
+	base, err := url.Parse(endpoint)
+	return http.DefaultClient, base, err
 }

@@ -188,6 +188,8 @@ func what(r *episode.Record) string {
 			verdict = r.Outcome.Verdict.String()
 		}
 		return action + " " + verdict
+	case episode.Operator:
+		return "operator"
 	default:
 		return "episode " + r.Kind.String()
 	}

@@ -19,6 +19,8 @@ import (
 const (
 	exitFailed  = 1 // the command could not do what it was asked to
 	exitMissing = 3 // probe: something is missing
+	// ordered, but nobody said that it is done
+	exitUnconfirmed = 4
 )
 
 func main() {
@@ -34,6 +36,8 @@ func exitCode(err error) int {
 		return 0
 	case errors.Is(err, errMissing):
 		return exitMissing
+	case errors.Is(err, errUnconfirmed):
+		return exitUnconfirmed
 	default:
 		return exitFailed
 	}
@@ -42,18 +46,26 @@ func exitCode(err error) int {
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "reflexctl",
-		Short: "See what Reflex needs, does and did on this machine",
-		Long: `See what Reflex needs, does and did on this machine.
+		Short: "See what Reflex needs, does and did on this machine, and stop it",
+		Long: `See what Reflex needs, does and did on this machine, and stop it.
 
-reflexctl only reads. probe looks at this machine and at the privileges that
-reflexctl itself was started with; status and journal ask the reflex extension
-of a running collector; record keeps what the arc sees of this machine in a
-file, replay runs the engine over a recording, and dump writes one as CSV.
+What is held and why: status, leases, explain, journal, levels. To stop it: release
+one workload or everything, or the kill-switch. quarantine cuts a workload off the
+network. These ask the reflex extension of a running collector and the guard; what
+they order is in the journal. Everything else only reads: probe looks at this machine
+and at the privileges that reflexctl itself was started with; record keeps what the
+arc sees of this machine in a file, replay runs the engine over a recording, and dump
+writes one as CSV.
 
-Exit status: 0 success, 1 failure, 3 probe found something missing.`,
+Exit status: 0 success, 1 failure, 3 probe found something missing, 4 ordered but not
+confirmed.`,
 		SilenceUsage: true,
 	}
-	root.AddCommand(probeCommand(), statusCommand(), journalCommand(), recordCommand(), replayCommand(), dumpCommand(), versionCommand())
+	root.AddCommand(
+		probeCommand(), statusCommand(), levelsCommand(), leasesCommand(), explainCommand(), journalCommand(),
+		releaseCommand(), killSwitchCommand(), quarantineCommand(),
+		recordCommand(), replayCommand(), dumpCommand(), versionCommand(),
+	)
 	return root
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -89,7 +90,7 @@ func busy() reflexextension.Status {
 		Level: 2, LevelName: "containment",
 		Episode: &reflexextension.EpisodeStatus{ID: "ab000000000000000000000000000001", OpenFor: 12},
 		Leases: []reflexextension.LeaseStatus{{
-			Cgroup: 7, Path: "/payment\x1b[2J", Phase: "held", Verdict: "observed", Ceiling: 160 << 20, HeldFor: 8, ExpireIn: 12.5, Reason: "it grows",
+			Cgroup: 7, Path: "/payment\x1b[2J", Action: "memory.high", Phase: "held", Verdict: "observed", Ceiling: 160 << 20, HeldFor: 8, ExpireIn: 12.5, Reason: "it grows",
 		}},
 		Harm:  &reflexextension.HarmStatus{Kind: "cgroup_limit", Available: 100 << 20, Limit: arc.Unlimited, Growth: 50 << 20, Exhaustion: &two},
 		Input: reflexextension.InputStatus{Source: "ebpf", Judge: "mahalanobis", Sequence: 42, Age: 0.1, Interval: 0.1, Cgroups: 200, Missed: 3, Stale: true},
@@ -299,6 +300,7 @@ func TestExitCodes(t *testing.T) {
 	assert.Equal(t, 0, exitCode(nil))
 	assert.Equal(t, 1, exitCode(errors.New("x")))
 	assert.Equal(t, 3, exitCode(errMissing))
+	assert.Equal(t, 4, exitCode(fmt.Errorf("ordered: %w", errUnconfirmed)))
 }
 
 func TestVersionIsTheLinkersOrTheBuilds(t *testing.T) {

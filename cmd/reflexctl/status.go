@@ -29,8 +29,13 @@ type status struct {
 		Reachable bool   `json:"reachable"`
 		Cause     string `json:"cause"`
 	} `json:"guard"`
-	Level     int    `json:"level"`
-	LevelName string `json:"level_name"`
+	Operator struct {
+		Socket string `json:"socket"`
+		Cause  string `json:"cause"`
+	} `json:"operator"`
+	Ladder    []rungStatus `json:"ladder"`
+	Level     int          `json:"level"`
+	LevelName string       `json:"level_name"`
 	Episode   *struct {
 		ID      string  `json:"id"`
 		OpenFor float64 `json:"open_for"`
@@ -38,9 +43,11 @@ type status struct {
 	Leases []struct {
 		Cgroup   uint64  `json:"cgroup"`
 		Path     string  `json:"path"`
+		Action   string  `json:"action"`
+		Original *uint64 `json:"original"`
+		Observed bool    `json:"observed"`
 		Phase    string  `json:"phase"`
 		Verdict  string  `json:"verdict"`
-		Action   string  `json:"action"`
 		Level    int     `json:"level"`
 		Ceiling  uint64  `json:"ceiling"`
 		Amount   string  `json:"amount"`
@@ -95,6 +102,13 @@ type status struct {
 	Journal episode.Stats `json:"journal"`
 }
 
+// rungStatus is one action that the policy may order.
+type rungStatus struct {
+	Level    int    `json:"level"`
+	Resource string `json:"resource"`
+	Action   string `json:"action"`
+}
+
 func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
@@ -140,6 +154,9 @@ func (s *status) table(to io.Writer) error {
 		w.line("guard\t%s", s.Guard.Link)
 	} else {
 		w.line("guard\t%s: not reachable: %s", s.Guard.Link, s.Guard.Cause)
+	}
+	if s.Operator.Cause != "" {
+		w.line("operators\tnot listened to: %s", s.Operator.Cause)
 	}
 	if e := s.Episode; e != nil {
 		w.line("episode\t%s, open for %s", e.ID, duration(e.OpenFor))

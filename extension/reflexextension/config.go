@@ -30,6 +30,8 @@ const (
 	defaultGuard = "/run/reflex/guard.sock"
 
 	defaultEndpoint = "127.0.0.1:13134"
+	// DefaultOperatorSocket is where operators are listened to by default.
+	DefaultOperatorSocket = "/run/otelcol-reflex/operator.sock"
 )
 
 // Config is the configuration of the reflex extension.
@@ -43,17 +45,25 @@ type Config struct {
 	// empty finds the machine's.
 	CgroupRoot string `mapstructure:"cgroup_root"`
 	// Safelist holds patterns of cgroup paths that are never acted upon.
-	Safelist []string      `mapstructure:"safelist"`
-	Status   StatusConfig  `mapstructure:"status"`
-	Journal  JournalConfig `mapstructure:"journal"`
-	Policy   PolicyConfig  `mapstructure:"policy"`
-	Lease    LeaseConfig   `mapstructure:"lease"`
+	Safelist []string       `mapstructure:"safelist"`
+	Status   StatusConfig   `mapstructure:"status"`
+	Operator OperatorConfig `mapstructure:"operator"`
+	Journal  JournalConfig  `mapstructure:"journal"`
+	Policy   PolicyConfig   `mapstructure:"policy"`
+	Lease    LeaseConfig    `mapstructure:"lease"`
 }
 
 // StatusConfig says where the status page is served.
 type StatusConfig struct {
 	// Endpoint is a loopback address and port; empty serves nothing.
 	Endpoint string `mapstructure:"endpoint"`
+}
+
+// OperatorConfig says where operators give orders.
+type OperatorConfig struct {
+	// Socket is the absolute path of a unix socket that root and the collector's
+	// user may use; empty takes no orders.
+	Socket string `mapstructure:"socket"`
 }
 
 // JournalConfig bounds the journal.
@@ -119,10 +129,11 @@ type LeaseConfig struct {
 func createDefaultConfig() component.Config {
 	d := policy.DefaultConfig()
 	return &Config{
-		Mode:    modeObserve,
-		Guard:   defaultGuard,
-		Status:  StatusConfig{Endpoint: defaultEndpoint},
-		Journal: JournalConfig{Capacity: 4096},
+		Mode:     modeObserve,
+		Guard:    defaultGuard,
+		Status:   StatusConfig{Endpoint: defaultEndpoint},
+		Operator: OperatorConfig{Socket: DefaultOperatorSocket},
+		Journal:  JournalConfig{Capacity: 4096},
 		Policy: PolicyConfig{
 			MaxLevel:         d.MaxLevel,
 			Resources:        d.Resources.Names(),
@@ -175,6 +186,9 @@ func (c *Config) Validate() error {
 	}
 	if err := loopback(c.Status.Endpoint); err != nil {
 		refuse("status::endpoint", "%v", err)
+	}
+	if s := c.Operator.Socket; s != "" && !filepath.IsAbs(s) {
+		refuse("operator::socket", "must be an absolute path, is %q", s)
 	}
 	if c.Journal.Capacity < 16 || c.Journal.Capacity > 1<<20 {
 		refuse("journal::capacity", "must be 16 to %d, is %d", 1<<20, c.Journal.Capacity)

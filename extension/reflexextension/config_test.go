@@ -37,6 +37,7 @@ func TestConfigLoads(t *testing.T) {
 			assert.Equal(t, modeEnforce, c.Mode)
 			assert.Equal(t, guardEmbedded, c.Guard)
 			assert.Equal(t, "127.0.0.1:13135", c.Status.Endpoint)
+			assert.Equal(t, "/run/elsewhere/operator.sock", c.Operator.Socket)
 			assert.Equal(t, []string{"/system.slice/database.service", "backup-*"}, c.Safelist)
 			r := c.rules()
 			assert.False(t, r.Observe)
@@ -93,6 +94,7 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "127.0.0.1:" }},
 		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = ":13134" }},
 		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "example.com:80" }},
+		{"operator::socket:", func(c *Config) { c.Operator.Socket = "operator.sock" }},
 		{"journal::capacity:", func(c *Config) { c.Journal.Capacity = 1 }},
 		{"policy::horizon:", func(c *Config) { c.Policy.Horizon = 0 }},
 		{"policy::stall_budget:", func(c *Config) { c.Policy.StallBudget = 10 }},

@@ -82,6 +82,7 @@ func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
 			out = e.unanswered(o, err)
 		}
 	}
+	e.r.ledger.note(&o, &out)
 	switch out.Verdict {
 	case arc.VerdictGranted, arc.VerdictHeld:
 		e.held[knobOf(&o)] = true

@@ -55,6 +55,8 @@ type reflex struct {
 	blind     error
 	powerless string
 	page      *page
+	operators *operators
+	deaf      string // why operators are not listened to, "" where they are
 
 	seatsMu sync.Mutex
 	seats   atomic.Pointer[map[string]*seat]
@@ -68,6 +70,9 @@ type reflex struct {
 	closing bool
 	episode episode.ID
 	opened  int64 // when the episode was opened (boottime)
+
+	operations operations // of operators, for the next tick
+	ledger     ledger
 
 	snap      snapshots
 	level     atomic.Int64
@@ -155,6 +160,10 @@ func (r *reflex) start(ctx context.Context) error {
 	if r.page, err = newPage(r); err != nil {
 		return fmt.Errorf("status::endpoint: %w", err)
 	}
+	if r.operators, err = newOperators(r, &page{r: r}); err != nil { // the arc does not need it
+		r.deaf = err.Error()
+		r.logger.Warn("operators are not listened to: reflexctl release and the like work through the guard only", zap.Error(err))
+	}
 	r.workers.Go(func() { r.executor.run(ctx) })
 	r.workers.Go(func() { r.watch(ctx) })
 	r.workers.Go(func() { r.narrate(ctx) })
@@ -190,6 +199,9 @@ func (r *reflex) stop(ctx context.Context) {
 		var errs []error
 		if r.page != nil {
 			errs = append(errs, r.page.close()) //nolint:contextcheck // bounded by itself
+		}
+		if r.operators != nil {
+			errs = append(errs, r.operators.close()) //nolint:contextcheck // bounded by itself
 		}
 		if r.insp != nil {
 			errs = append(errs, r.insp.Close())

@@ -160,6 +160,7 @@ func newBench(tb testing.TB, change func(*Config)) *bench {
 	b.now.Store(1e12)
 	cfg := createDefaultConfig().(*Config)
 	cfg.Status.Endpoint = "127.0.0.1:0"
+	cfg.Operator.Socket = ""
 	cfg.CgroupRoot = b.dir
 	if change != nil {
 		change(cfg)

@@ -40,6 +40,7 @@ func (r *reflex) Observe(s *arc.Sample, j *arc.Judgement) {
 	for a, ok := r.answers.take(); ok; a, ok = r.answers.take() {
 		r.policy.Answer(a.order, a.outcome)
 	}
+	r.operate(s)
 	d := r.policy.Step(s, j, r.inspectorOrNil())
 	r.control.Store(d.Control)
 	for i := range d.Orders {

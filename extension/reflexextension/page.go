@@ -58,14 +58,7 @@ func newPage(r *reflex) (*page, error) {
 	mux.HandleFunc("GET /{$}", p.human)
 	mux.HandleFunc("GET /status", p.status)
 	mux.HandleFunc("GET /journal", p.journal)
-	p.server = &http.Server{
-		Handler:           local(mux),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       5 * time.Second,
-		WriteTimeout:      10 * time.Second,
-		IdleTimeout:       30 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-	}
+	p.server = newServer(local(mux))
 	go func() {
 		defer close(p.done)
 		if err := p.server.Serve(listen); !errors.Is(err, http.ErrServerClosed) {
@@ -73,6 +66,18 @@ func newPage(r *reflex) (*page, error) {
 		}
 	}()
 	return p, nil
+}
+
+// newServer bounds what a client can occupy.
+func newServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+	}
 }
 
 // local refuses requests that were meant for another host: a web page somewhere
@@ -98,17 +103,23 @@ func local(next http.Handler) http.Handler {
 }
 
 func (p *page) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	err := p.server.Shutdown(ctx)
-	if err != nil {
-		err = p.server.Close()
-	}
+	err := closeServer(p.server)
 	<-p.done
 	return err
 }
 
-func (p *page) status(w http.ResponseWriter, _ *http.Request) { p.json(w, p.r.status()) }
+func closeServer(s *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.Shutdown(ctx) == nil {
+		return nil
+	}
+	return s.Close()
+}
+
+func (p *page) status(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, p.r.logger, p.r.status())
+}
 
 // journal serves the records with an id above ?after=, oldest first, at most
 // ?limit= (1000).
@@ -131,13 +142,13 @@ func (p *page) journal(w http.ResponseWriter, req *http.Request) {
 		limit = n
 	}
 	held := p.r.journal.Stats().Held
-	p.json(w, p.r.journal.Read(after, make([]episode.Record, 0, max(1, min(limit, held)))))
+	writeJSON(w, p.r.logger, p.r.journal.Read(after, make([]episode.Record, 0, max(1, min(limit, held)))))
 }
 
-func (p *page) json(w http.ResponseWriter, v any) {
+func writeJSON(w http.ResponseWriter, logger *zap.Logger, v any) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		p.r.logger.Warn("status could not be written as JSON", zap.Error(err))
+		logger.Warn("status could not be written as JSON", zap.Error(err))
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/internal/policy"
@@ -28,6 +29,10 @@ type Status struct {
 	// asked to.
 	Problem string      `json:"problem,omitempty"`
 	Guard   GuardStatus `json:"guard"`
+	// Operator is how operators are listened to.
+	Operator OperatorStatus `json:"operator"`
+	// Ladder is what may be ordered, by level, mildest first.
+	Ladder []RungStatus `json:"ladder"`
 	// Level is the level in force, LevelName its name.
 	Level     int    `json:"level"`
 	LevelName string `json:"level_name"`
@@ -56,6 +61,21 @@ type GuardStatus struct {
 	Cause     string `json:"cause,omitempty"`
 }
 
+// OperatorStatus is the socket for operators' orders, and why nobody listens
+// there if so.
+type OperatorStatus struct {
+	Socket string `json:"socket"`
+	Cause  string `json:"cause,omitempty"`
+}
+
+// RungStatus is one action that a level may order, and the pressed resource it
+// answers.
+type RungStatus struct {
+	Level    int    `json:"level"`
+	Resource string `json:"resource"`
+	Action   string `json:"action"`
+}
+
 // EpisodeStatus is the open episode.
 type EpisodeStatus struct {
 	ID string `json:"id"`
@@ -64,13 +84,16 @@ type EpisodeStatus struct {
 }
 
 // LeaseStatus is one lease, in seconds. Ceiling is what its action was set to;
-// Amount says it in words, with its unit.
+// Amount says it in words, with its unit. Original is absent before the guard has
+// answered; [arc.Unlimited] and above is none.
 type LeaseStatus struct {
 	Cgroup   uint64  `json:"cgroup"`
 	Path     string  `json:"path"`
+	Action   string  `json:"action"`
+	Original *uint64 `json:"original,omitempty"`
+	Observed bool    `json:"observed"`
 	Phase    string  `json:"phase"`
 	Verdict  string  `json:"verdict"`
-	Action   string  `json:"action"`
 	Level    int     `json:"level"`
 	Ceiling  uint64  `json:"ceiling"`
 	Amount   string  `json:"amount"`
@@ -139,6 +162,8 @@ func (r *reflex) status() Status {
 		Mode:      ModeStatus{Requested: r.cfg.Mode, Effective: r.effective()},
 		Problem:   r.problem(),
 		Guard:     GuardStatus{Link: r.cfg.Guard, Reachable: r.executor.link != nil && reached.ok, Cause: reached.cause},
+		Operator:  OperatorStatus{Socket: r.cfg.Operator.Socket, Cause: r.deaf},
+		Ladder:    []RungStatus{},
 		Level:     s.Level,
 		LevelName: episode.LevelName(s.Level),
 		Leases:    []LeaseStatus{},
@@ -152,6 +177,10 @@ func (r *reflex) status() Status {
 	if sat := (*r.seats.Load())[s.Source]; sat != nil {
 		out.Input.Judge = sat.owner
 	}
+	rules := r.cfg.rules()
+	for _, rung := range rules.Ladder() {
+		out.Ladder = append(out.Ladder, RungStatus{Level: rung.Level, Resource: rung.Resource, Action: rung.Action.String()})
+	}
 	if s.Sequence == 0 {
 		return out
 	}
@@ -159,11 +188,8 @@ func (r *reflex) status() Status {
 	if s.Episode != (episode.ID{}) {
 		out.Episode = &EpisodeStatus{ID: episode.FormatID(s.Episode), OpenFor: seconds(now - s.Opened)}
 	}
-	for _, l := range s.Leases {
-		out.Leases = append(out.Leases, LeaseStatus{
-			Cgroup: l.Cgroup, Path: l.Path, Phase: l.Phase, Verdict: l.Verdict,
-			Action: l.Action, Level: l.Level, Ceiling: l.Ceiling, Amount: l.Amount, HeldFor: l.Held.Seconds(), ExpireIn: seconds(l.Deadline - now), Reason: l.Reason,
-		})
+	for i := range s.Leases {
+		out.Leases = append(out.Leases, r.lease(&s.Leases[i], now))
 	}
 	if s.Harm.Kind != policy.HarmNone {
 		h := HarmStatus{Kind: s.Harm.Kind.String(), Unit: s.Harm.Kind.Unit(), Text: s.Harm.String(), Available: s.Harm.Available, Limit: s.Harm.Limit, Growth: s.Harm.Growth, Stall: s.Harm.Stall}
@@ -181,6 +207,18 @@ func (r *reflex) status() Status {
 	for _, c := range j.Contributions[:j.NumContributions] {
 		out.Judgement.Contributions = append(out.Judgement.Contributions,
 			ContributionStatus{Dimension: c.Dimension, Share: finite(c.Share), Value: finite(c.Value), Usual: finite(c.Usual)})
+	}
+	return out
+}
+
+func (r *reflex) lease(l *policy.Lease, now int64) LeaseStatus {
+	action, _ := arc.ParseAction(l.Action)
+	out := LeaseStatus{
+		Cgroup: l.Cgroup, Path: l.Path, Action: l.Action, Level: l.Level, Amount: l.Amount, Phase: l.Phase, Verdict: l.Verdict,
+		Ceiling: l.Ceiling, HeldFor: l.Held.Seconds(), ExpireIn: seconds(l.Deadline - now), Reason: l.Reason,
+	}
+	if answer, known := r.ledger.find(l.Cgroup, action); known {
+		out.Original, out.Observed = &answer.Original, answer.Verdict == arc.VerdictObserved
 	}
 	return out
 }

@@ -179,6 +179,8 @@ func (r *reflex) tell(rec *episode.Record) {
 		zap.String("reason", rec.Reason),
 	}
 	switch {
+	case rec.Kind == episode.Operator:
+		r.logger.Info("operator", fields...)
 	case rec.Kind != episode.Action:
 		r.logger.Info("episode "+rec.Kind.String(), fields...)
 	case rec.Outcome == nil:

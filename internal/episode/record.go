@@ -23,11 +23,14 @@ const (
 	Action
 	// Closed: the episode is over.
 	Closed
+	// Operator: a human did something; Reason says who (by uid), what and why.
+	// It belongs to the episode that was open, if one was.
+	Operator
 
 	numKinds
 )
 
-var kindNames = [numKinds]string{"opened", "level_changed", "action", "closed"}
+var kindNames = [numKinds]string{"opened", "level_changed", "action", "closed", "operator"}
 
 // String returns the kind's name as it appears in JSON.
 func (k Kind) String() string {

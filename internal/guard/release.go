@@ -149,6 +149,10 @@ func (g *Guard) finish(l *lease, reason string) error {
 	return nil
 }
 
+// NothingHeld is the cause in the answer to a release that found no lease. Holds
+// of its generation and of older ones are refused from then on.
+const NothingHeld = "no lease is held: it had ended before"
+
 // release carries out an order to release. Releasing what is not held is done
 // already.
 func (g *Guard) release(l *lease, o *arc.Order, out *arc.Outcome) string {
@@ -161,7 +165,7 @@ func (g *Guard) release(l *lease, o *arc.Order, out *arc.Outcome) string {
 	switch {
 	case !held:
 		g.overtake(o)
-		out.Verdict, out.Cause = arc.VerdictReleased, "no lease is held: it had ended before"
+		out.Verdict, out.Cause = arc.VerdictReleased, NothingHeld
 		if o.Observe {
 			out.Verdict = arc.VerdictObserved
 		}

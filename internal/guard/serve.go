@@ -8,10 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
@@ -20,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/unixsocket"
 )
 
 const (
@@ -29,14 +27,14 @@ const (
 )
 
 // ErrBusySocket says that another guard answers on the socket.
-var ErrBusySocket = errors.New("another guard answers on the socket")
+var ErrBusySocket = unixsocket.ErrBusy
 
 // Serve answers orders on a unix socket until ctx is done. The socket is of
 // mode 0600 and belongs to uid; only that user and root are answered. Whoever
 // is connected is on the safelist, with its cgroup and all that cgroup's
 // ancestors. A socket that nobody answers on is replaced.
 func Serve(ctx context.Context, g *Guard, socket string, uid int) error {
-	l, err := listen(socket, uid)
+	l, err := unixsocket.Listen(socket, uid)
 	if err != nil {
 		return fmt.Errorf("serve guard: %w", err)
 	}
@@ -44,7 +42,7 @@ func Serve(ctx context.Context, g *Guard, socket string, uid int) error {
 }
 
 func serve(ctx context.Context, g *Guard, l net.Listener, uid int) error {
-	admission := &admission{guard: g, uid: uid, credentials: peerOf}
+	admission := &admission{guard: g, uid: uid, credentials: unixsocket.Peer}
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(admission))
 	if err != nil {
 		return errors.Join(fmt.Errorf("serve guard: %w", err), l.Close())
@@ -104,52 +102,6 @@ func service(g *Guard) *ttrpc.ServiceDesc {
 	}}
 }
 
-// listen creates the socket. There is no instant at which others could connect:
-// it is made in a directory only root writes to, under a mask of 0177.
-func listen(socket string, uid int) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
-		return nil, fmt.Errorf("make the socket's directory: %w", err)
-	}
-	if info, err := os.Lstat(socket); err == nil {
-		if info.Mode()&os.ModeSocket == 0 {
-			return nil, fmt.Errorf("%s exists and is no socket", socket)
-		}
-		if c, err := net.DialTimeout("unix", socket, time.Second); err == nil {
-			_ = c.Close()
-			return nil, fmt.Errorf("%s: %w", socket, ErrBusySocket)
-		} else if !errors.Is(err, unix.ECONNREFUSED) {
-			return nil, fmt.Errorf("%s: who answers cannot be known: %w", socket, err)
-		}
-		if err := os.Remove(socket); err != nil {
-			return nil, fmt.Errorf("remove the stale socket: %w", err)
-		}
-	}
-	l, err := bind(socket)
-	if err != nil {
-		return nil, err
-	}
-	if uid >= 0 && uid != os.Geteuid() {
-		if err := os.Chown(socket, uid, -1); err != nil {
-			return nil, errors.Join(fmt.Errorf("give the socket to uid %d: %w", uid, err), l.Close())
-		}
-	}
-	return l, nil
-}
-
-var umask sync.Mutex // of the process; held for one bind
-
-func bind(socket string) (net.Listener, error) {
-	umask.Lock()
-	defer umask.Unlock()
-	old := unix.Umask(0o177)
-	defer unix.Umask(old)
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	return l, nil
-}
-
 // admission lets in the configured user and root, a few at a time.
 type admission struct {
 	guard       *Guard
@@ -197,23 +149,4 @@ type admitted struct {
 func (c *admitted) Close() error {
 	c.leave()
 	return c.Conn.Close()
-}
-
-func peerOf(conn net.Conn) (*unix.Ucred, error) {
-	u, ok := conn.(*net.UnixConn)
-	if !ok {
-		return nil, fmt.Errorf("%T is no unix socket", conn)
-	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var peer *unix.Ucred
-	var failed error
-	if err := raw.Control(func(fd uintptr) {
-		peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return nil, err
-	}
-	return peer, failed
 }

@@ -21,13 +21,14 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/unixsocket"
 )
 
 // serving serves g until the test ends or stop is called.
 func serving(tb testing.TB, g *Guard, socket string) (stop func()) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	l, err := listen(socket, os.Geteuid())
+	l, err := unixsocket.Listen(socket, os.Geteuid())
 	require.NoError(tb, err)
 	done := make(chan error, 1)
 	go func() { done <- serve(ctx, g, l, os.Geteuid()) }()
@@ -166,7 +167,7 @@ func TestOnlyTheCollectorsUserAndRootAreLetIn(t *testing.T) {
 func TestAWrongUserGetsNoAnswerFromTheSocket(t *testing.T) {
 	g := newMachine(t).guard(t)
 	socket := socketPath(t)
-	l, err := listen(socket, os.Geteuid())
+	l, err := unixsocket.Listen(socket, os.Geteuid())
 	require.NoError(t, err)
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(&admission{guard: g, uid: 1, credentials: func(net.Conn) (*unix.Ucred, error) {
 		return &unix.Ucred{Uid: 2, Pid: 4}, nil
@@ -215,7 +216,7 @@ func TestAClientOutlivesItsGuard(t *testing.T) {
 
 func TestAGuardThatDoesNotAnswerIsGivenUpOn(t *testing.T) {
 	socket := socketPath(t)
-	l, err := listen(socket, os.Geteuid())
+	l, err := unixsocket.Listen(socket, os.Geteuid())
 	require.NoError(t, err)
 	defer l.Close() // it never accepts
 	c := Dial(socket)
@@ -299,7 +300,7 @@ func TestTheSocketBelongsToTheCollectorsUser(t *testing.T) {
 		t.Skip("giving a file away needs root")
 	}
 	socket := socketPath(t)
-	l, err := listen(socket, 12345)
+	l, err := unixsocket.Listen(socket, 12345)
 	require.NoError(t, err)
 	defer l.Close()
 	var st unix.Stat_t

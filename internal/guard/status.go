@@ -18,6 +18,7 @@ type Status struct {
 	Root         string            `json:"root"`
 	BootTime     int64             `json:"boottime_ns"` // CLOCK_BOOTTIME when asked
 	KillSwitch   KillSwitch        `json:"kill_switch"`
+	Actions      []string          `json:"actions"` // what this guard can do, whatever the machine lets it
 	Leases       []Lease           `json:"leases"`
 	Network      []NetworkCount    `json:"network"` // since the guard started
 	Verdicts     map[string]uint64 `json:"verdicts"`
@@ -93,7 +94,7 @@ type Entry struct {
 
 // Status returns a snapshot.
 func (g *Guard) Status() Status {
-	s := Status{PID: os.Getpid(), Root: g.root.Name(), BootTime: g.config.Clock(), Requirements: g.Requirements()}
+	s := Status{PID: os.Getpid(), Root: g.root.Name(), BootTime: g.config.Clock(), Actions: g.actions(), Requirements: g.Requirements()}
 	s.KillSwitch.Path = g.config.KillSwitch
 	s.KillSwitch.On, s.KillSwitch.Cause = g.killed()
 	s.Leases = []Lease{}
@@ -142,6 +143,18 @@ func (g *Guard) Status() Status {
 	slices.SortFunc(s.Losses, func(a, b Loss) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
 	s.Verdicts, s.Audit = g.log.snapshot()
 	return s
+}
+
+// actions names what this guard can do, in the order of the arc's.
+func (g *Guard) actions() []string {
+	known := []string{}
+	for a := arc.ActionNone + 1; a < arc.NumActions; a++ {
+		permitted := a != arc.ActionQuarantine || g.config.Network.Quarantine
+		if g.knobs[a] != nil || overNetwork(a) && permitted {
+			known = append(known, a.String())
+		}
+	}
+	return known
 }
 
 // audit is a preallocated ring: recording a decision needs no memory, disk or

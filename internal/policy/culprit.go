@@ -83,6 +83,9 @@ func (p *Policy) admit(r resource, v *verdict, graced bool, s *arc.Sample) {
 	c, now := v.lead, s.Taken
 	m := p.history.of(c.id, c.look.Name, now)
 	switch {
+	case p.leftAlone(c.id, c.look.Name):
+		v.cause = CauseOperator
+		return
 	case m.lost >= 2 || m.banned == p.episode:
 		v.cause = CauseGivenUp
 		return
@@ -218,6 +221,8 @@ func (v *verdict) sayCommon(does string) string {
 		return fmt.Sprintf("%s, but it started %s ago: growth at startup is no harm", does, v.lead.look.Age.Round(time.Second))
 	case CauseGivenUp:
 		return does + ", but it is left alone: its lease was lost or has come to its end"
+	case CauseOperator:
+		return does + ", but an operator wants it left alone"
 	case CauseFull:
 		return does + ", but as many leases as allowed are held"
 	case CauseShare:

@@ -75,6 +75,8 @@ const (
 	CauseCapped
 	// CauseStale: the input had a gap and is not trusted yet.
 	CauseStale
+	// CauseOperator: an operator wants it left alone.
+	CauseOperator
 
 	numCauses
 )
@@ -82,7 +84,7 @@ const (
 var causeNames = [numCauses]string{
 	"none", "no_harm", "no_culprit", "uninspectable", "protected", "page_cache",
 	"startup_grace", "margin", "already_limited", "given_up", "lease_budget", "share_budget",
-	"action_budget", "level_cap", "stale_input",
+	"action_budget", "level_cap", "stale_input", "operator",
 }
 
 // String returns the cause's name.

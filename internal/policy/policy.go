@@ -71,6 +71,7 @@ type Policy struct {
 	// following is a lease that the keeping of another begins.
 	following *lease
 	history   history
+	operator  []handsOff // what an operator wants left alone
 	pace      pace
 	missing   [arc.NumActions]int64 // until when the guard is taken to have no such action
 	answers   []answer
@@ -108,6 +109,7 @@ func New(cfg Config, safelist *Safelist) *Policy {
 		table:    newTable(),
 		leases:   make([]lease, 0, max(cfg.MaxLeases, 1)),
 		answers:  make([]answer, 0, maxAnswers),
+		operator: make([]handsOff, 0, maxHandsOff),
 		history:  history{entries: make([]memory, 0, maxRemembered)},
 		harm:     Harm{Exhaustion: Never},
 		decision: Decision{Orders: make([]arc.Order, 0, 8), Events: make([]Event, 0, 16)},
@@ -137,6 +139,7 @@ func (p *Policy) Step(s *arc.Sample, j *arc.Judgement, inspector Inspector) *Dec
 	}
 	p.history.punish(s, p.cfg.GraceLost)
 	p.settle(s)
+	p.obey(s)
 	p.keep(s)
 	p.remember(j, s.Taken)
 

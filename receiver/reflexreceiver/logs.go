@@ -23,6 +23,7 @@ const (
 	eventLevelChanged = "reflex.level.changed"
 	eventAction       = "reflex.action."
 	eventClosed       = "reflex.episode.closed"
+	eventOperator     = "reflex.operator"
 )
 
 // logTeller tells each record as one log event.
@@ -85,6 +86,8 @@ func eventName(r *episode.Record) string {
 		return eventOpened
 	case episode.Closed:
 		return eventClosed
+	case episode.Operator:
+		return eventOperator
 	case episode.Action:
 		return eventAction + verdict(r).String()
 	default:

@@ -175,6 +175,7 @@ func TestSeverityFollowsWhatHappened(t *testing.T) {
 		{episode.Record{Kind: episode.LevelChanged, Level: 2, Previous: 1}, "reflex.level.changed", plog.SeverityNumberWarn},
 		{episode.Record{Kind: episode.LevelChanged, Level: 1, Previous: 2}, "reflex.level.changed", plog.SeverityNumberInfo},
 		{episode.Record{Kind: episode.Closed}, "reflex.episode.closed", plog.SeverityNumberInfo},
+		{episode.Record{Kind: episode.Operator}, "reflex.operator", plog.SeverityNumberInfo},
 		{act(arc.VerdictGranted), "reflex.action.granted", plog.SeverityNumberInfo},
 		{act(arc.VerdictHeld), "reflex.action.held", plog.SeverityNumberDebug},
 		{ending, "reflex.action.held", plog.SeverityNumberWarn},

@@ -1,0 +1,155 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/episode"
+)
+
+// wouldHave is the report of observe mode.
+type wouldHave struct {
+	// From and To bound what was looked at; Short says that the journal does not
+	// reach back to what was asked for.
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+	Short    bool      `json:"short"`
+	Episodes int       `json:"episodes"`
+	// Acted is how often Reflex did act in that time.
+	Acted int     `json:"acted"`
+	Would []would `json:"would_have_acted"`
+	// Declined counts why nothing would have been done, most frequent first.
+	Declined []because `json:"declined"`
+}
+
+// would is what would have been done to one cgroup.
+type would struct {
+	Path   string `json:"path"`
+	Cgroup uint64 `json:"cgroup"`
+	Action string `json:"action"`
+	Times  int    `json:"times"`
+	// Total and Longest are in seconds. What is not over lasts until now.
+	Total   float64   `json:"total"`
+	Longest float64   `json:"longest"`
+	Last    time.Time `json:"last"`
+	Why     string    `json:"why"` // of the last
+}
+
+type because struct {
+	Cause string `json:"cause"`
+	Times int    `json:"times"`
+}
+
+// wouldHaveDone reports what observing would have done within since of now.
+// dropped is how many records have left the journal.
+func wouldHaveDone(records []episode.Record, dropped uint64, now time.Time, since time.Duration) wouldHave {
+	r := wouldHave{From: now.Add(-since), To: now, Would: []would{}, Declined: []because{}}
+	switch {
+	case len(records) == 0:
+		r.Short = true // since the collector's start, which is not known here
+	case dropped > 0 && records[0].Time.After(r.From):
+		r.From, r.Short = records[0].Time, true
+	}
+	for _, s := range stories(records) {
+		if s.Closed != nil && s.Closed.Before(r.From) {
+			continue
+		}
+		r.Episodes++
+		for i := range s.Deeds {
+			r.count(&s.Deeds[i])
+		}
+	}
+	causes := map[string]int{}
+	for i := range records {
+		if rec := &records[i]; !rec.Time.Before(r.From) && rec.Kind == episode.Action && rec.Outcome != nil && rec.Outcome.Verdict == arc.VerdictRefused {
+			causes[rec.Outcome.Cause]++
+		}
+	}
+	for cause, n := range causes {
+		r.Declined = append(r.Declined, because{cause, n})
+	}
+	slices.SortFunc(r.Declined, func(a, b because) int {
+		return cmp.Or(cmp.Compare(b.Times, a.Times), cmp.Compare(a.Cause, b.Cause))
+	})
+	slices.SortFunc(r.Would, func(a, b would) int {
+		return cmp.Or(cmp.Compare(b.Times, a.Times), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Action, b.Action))
+	})
+	return r
+}
+
+func (r *wouldHave) count(d *deed) {
+	end := d.until(r.To)
+	if end.Before(r.From) {
+		return
+	}
+	if !d.Observed {
+		r.Acted++
+		return
+	}
+	began := d.Began
+	if began.Before(r.From) {
+		began = r.From
+	}
+	i := slices.IndexFunc(r.Would, func(w would) bool { return w.Path == d.Path && w.Action == d.Action })
+	if i < 0 {
+		i = len(r.Would)
+		r.Would = append(r.Would, would{Path: d.Path, Action: d.Action})
+	}
+	w, lasted := &r.Would[i], max(end.Sub(began), 0).Seconds()
+	w.Times++
+	w.Total += lasted
+	w.Longest = max(w.Longest, lasted)
+	if !d.Began.Before(w.Last) {
+		w.Last, w.Why, w.Cgroup = d.Began, d.Why, d.Cgroup
+	}
+}
+
+func (r *wouldHave) tell(to io.Writer) error {
+	var p prose
+	day := func(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+	p.say("From %s to %s: %d episodes.", day(r.From), day(r.To), r.Episodes)
+	if r.Short {
+		p.add(" The journal reaches no further back: it begins with the collector and is bounded.")
+	}
+	n := 0
+	for i := range r.Would {
+		n += r.Would[i].Times
+	}
+	switch {
+	case n == 0 && r.Acted == 0:
+		p.say("Reflex would have touched nobody.")
+	case n == 0:
+		p.say("It was enforcing: it acted %d times. See reflexctl journal.", r.Acted)
+	default:
+		p.say("It would have acted %d times, on %d workloads:", n, len(r.Would))
+		if r.Acted > 0 {
+			p.say("It did act %d times besides: it was enforcing for a part of the time.", r.Acted)
+		}
+	}
+	if err := p.write(to); err != nil {
+		return err
+	}
+	w := newWriter(to)
+	if n > 0 {
+		w.line("")
+		w.line("CGROUP\tACTION\tTIMES\tIN ALL\tLONGEST\tLAST\tWHY (THE LAST TIME)")
+		for i := range r.Would {
+			x := &r.Would[i]
+			w.line("%s\t%s\t%d\t%s\t%s\t%s\t%s", x.Path, x.Action, x.Times, duration(x.Total), duration(x.Longest), day(x.Last), x.Why)
+		}
+	}
+	if len(r.Declined) > 0 {
+		w.line("")
+		w.line("HELD BACK\tTIMES")
+		for _, d := range r.Declined {
+			w.line("%s\t%d", d.Cause, d.Times)
+		}
+	}
+	return w.flush()
+}

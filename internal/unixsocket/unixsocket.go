@@ -1,0 +1,90 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package unixsocket listens on unix sockets that are one user's alone and
+// tells who connected. It refuses to replace a socket that somebody answers on,
+// and what is no socket. Who may ask what is its user's business.
+package unixsocket
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBusy says that somebody answers on the socket.
+var ErrBusy = errors.New("somebody else answers on the socket")
+
+// Listen creates a socket of mode 0600 that belongs to uid; below zero it stays
+// this process's. There is no instant at which others could connect: it is made
+// under a mask of 0177.
+func Listen(socket string, uid int) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		return nil, fmt.Errorf("make the socket's directory: %w", err)
+	}
+	if info, err := os.Lstat(socket); err == nil {
+		if info.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("%s exists and is no socket", socket)
+		}
+		if c, err := net.DialTimeout("unix", socket, time.Second); err == nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("%s: %w", socket, ErrBusy)
+		} else if !errors.Is(err, unix.ECONNREFUSED) {
+			return nil, fmt.Errorf("%s: who answers cannot be known: %w", socket, err)
+		}
+		if err := os.Remove(socket); err != nil {
+			return nil, fmt.Errorf("remove the stale socket: %w", err)
+		}
+	}
+	l, err := bind(socket)
+	if err != nil {
+		return nil, err
+	}
+	if uid >= 0 && uid != os.Geteuid() {
+		if err := os.Chown(socket, uid, -1); err != nil {
+			return nil, errors.Join(fmt.Errorf("give the socket to uid %d: %w", uid, err), l.Close())
+		}
+	}
+	return l, nil
+}
+
+var umask sync.Mutex // of the process; held for one bind
+
+func bind(socket string) (net.Listener, error) {
+	umask.Lock()
+	defer umask.Unlock()
+	old := unix.Umask(0o177)
+	defer unix.Umask(old)
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
+
+// Peer returns who is at the other end of a connection, as the kernel knows it
+// from when it was made.
+func Peer(conn net.Conn) (*unix.Ucred, error) {
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil, fmt.Errorf("%T is no unix socket", conn)
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var peer *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return nil, err
+	}
+	return peer, failed
+}
