@@ -9,13 +9,13 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/otelcol-reflex/reflex/internal/faultpoint"
 	"github.com/otelcol-reflex/reflex/internal/guard"
 )
 
@@ -43,12 +43,15 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 		return err
 	}
 	defer unlock()
+	faultpoint.Pass("started")
 	config := o.config(log)
 	config.OnPatrol = heartbeat()
 	g, err := patiently(ctx, func() (*guard.Guard, error) { return guard.New(config) }) // it restores, and nothing comes before that
 	if err != nil {
 		return err
 	}
+	config.OnPatrol(restored)
+	faultpoint.Pass("restored")
 	if err := selfTest(ctx, log, selfTestDirs()); err != nil {
 		return errors.Join(err, g.Close())
 	}
@@ -110,20 +113,4 @@ func unwritable(err error) bool {
 		}
 	}
 	return false
-}
-
-// heartbeatFD is the environment variable by which the supervisor hands its
-// child the pipe to beat on.
-const heartbeatFD = "REFLEXGUARD_HEARTBEAT_FD"
-
-// heartbeat returns what a guard calls after each patrol: a byte to the
-// supervisor, dropped where the pipe is full.
-func heartbeat() func() {
-	fd, err := strconv.Atoi(os.Getenv(heartbeatFD))
-	if err != nil || fd < 3 || unix.SetNonblock(fd, true) != nil {
-		return func() {}
-	}
-	unix.CloseOnExec(fd)
-	beat := []byte{'.'}
-	return func() { _, _ = unix.Write(fd, beat) }
 }

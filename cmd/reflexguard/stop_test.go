@@ -46,7 +46,7 @@ func stopSlowly() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
 	for beat := heartbeat(); ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
-		beat()
+		beat(0)
 	}
 	time.Sleep(time.Second)
 }
@@ -130,6 +130,7 @@ func TestAGuardThatReleasesSlowlyIsNotTakenForHung(t *testing.T) {
 	s := supervisor{
 		path: os.Args[0], env: []string{asGuard + "=1", slowStop + "=1"},
 		hung: 500 * time.Millisecond, within: 20 * time.Second, log: slog.New(slog.DiscardHandler),
+		pulse: pulse{hung: 500 * time.Millisecond, clock: boottime},
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.child(ctx) }()

@@ -52,6 +52,7 @@ func (g *Guard) grant(ctx context.Context, k knob, o *arc.Order, out *arc.Outcom
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g.enter(l) // before the first write: whatever happens now, Run ends it
+	g.config.OnPatrol(g.due())
 	if err := g.begin(l); err != nil {
 		refuse(out, err)
 		out.Value = out.Original
