@@ -75,11 +75,17 @@ func (d *Dir) Exists(name string) bool {
 // ReadFile reads a file of the cgroup into buf, growing it where needed, and
 // returns the filled part. A file the cgroup does not have is os.ErrNotExist.
 func (d *Dir) ReadFile(name string, buf []byte) ([]byte, error) {
+	if err := d.before("open", name); err != nil {
+		return nil, err
+	}
 	fd, err := openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, d.wrap("open", name, err)
 	}
 	defer unix.Close(fd)
+	if err := d.before("read", name); err != nil {
+		return nil, err
+	}
 	buf = buf[:0]
 	for {
 		if len(buf) == cap(buf) {
@@ -118,6 +124,9 @@ func (d *Dir) ReadUint(name string) (uint64, error) {
 // The file is opened with O_NONBLOCK: kernels that know it for memory limits do
 // not reclaim in the writer. No file but a limit should be written this way.
 func (d *Dir) WriteUint(name string, v uint64) error {
+	if err := d.before("write", name); err != nil {
+		return err
+	}
 	fd, err := openat(d.fd, name, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return d.wrap("open", name, err)

@@ -33,6 +33,7 @@ type Root struct {
 	dir    *Dir
 	path   string
 	kernfs bool
+	before func(Call) error // nil but in tests
 
 	mu    sync.Mutex
 	hints map[uint64]string // where a cgroup was last seen; verified at each use

@@ -61,6 +61,9 @@ func New(config Config) (*Guard, error) {
 	if config.Attributes != nil {
 		options = append(options, cgroupfs.WithAttributes(config.Attributes))
 	}
+	if config.calls != nil {
+		options = append(options, cgroupfs.WithCalls(config.calls))
+	}
 	root, err := cgroupfs.OpenRoot(config.Root, options...)
 	if err != nil {
 		return nil, fmt.Errorf("start guard: %w", err)
