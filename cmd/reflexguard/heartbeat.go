@@ -19,11 +19,11 @@ const (
 	hungAfter = 3 * time.Second
 	// A child that holds leases is not given that long: an original must be back
 	// one second after its lease's end at the latest, and the next child needs
-	// some of that. It promises to end a lease within overdue of its deadline;
-	// once it has not, it has lastChance to tell of it: the machine may have been
-	// asleep, or the supervisor itself kept from running.
-	overdue    = 250 * time.Millisecond
-	lastChance = 150 * time.Millisecond
+	// some of that. Where it has not ended a lease within two patrols of its
+	// deadline it has lastChance to tell of it: the machine may have been asleep, or
+	// the supervisor itself kept from running.
+	overdue    = 200 * time.Millisecond
+	lastChance = 100 * time.Millisecond
 	// firstBeat is how many times hungAfter a child has to get ready.
 	firstBeat = 10
 	// restoresWithin is how long it has to restore where the one before it held

@@ -48,7 +48,7 @@ var errViolated = errors.New("a promise was broken")
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("crash", flag.ContinueOnError)
 	v := crash.VM{Output: os.Stdout}
-	flags.IntVar(&v.Kills, "kills", 200, "how many processes to kill at least")
+	flags.IntVar(&v.Kills, "kills", crash.Whole, "how many processes to kill at least")
 	flags.Uint64Var(&v.Seed, "seed", 1, "seed of order and moments")
 	flags.StringVar(&v.Kernel, "kernel", "6.12", "kernel of the virtual machine")
 	output := flags.String("output", "../dist/containment", "`directory` for "+crash.File)

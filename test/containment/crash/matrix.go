@@ -114,8 +114,9 @@ func chances() []scene {
 }
 
 // schedule returns an endless order of cases: the whole matrix and chance's,
-// shuffled so that any part of it is a fair sample of the families.
-func schedule(seed uint64) func() scene {
+// shuffled so that any part of it is a fair sample of the families. Again says
+// that every case has been there.
+func schedule(seed uint64) func() (s scene, again bool) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	byFamily := map[string][]scene{}
 	var families []string
@@ -132,18 +133,20 @@ func schedule(seed uint64) func() scene {
 			random.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
 		}
 	}
-	at := -1
-	return func() scene {
+	fill()
+	at, again := -1, false
+	return func() (scene, bool) {
 		for range 2 {
 			for range families {
 				at = (at + 1) % len(families)
 				name := families[at]
 				if of := byFamily[name]; len(of) > 0 {
 					byFamily[name] = of[1:]
-					return of[0]
+					return of[0], again
 				}
 			}
 			fill()
+			again = true
 		}
 		panic("the matrix is empty")
 	}
