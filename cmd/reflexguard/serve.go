@@ -19,8 +19,13 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/guard"
 )
 
-// memoryLimit is what the garbage collector keeps the guard within.
-const memoryLimit = 10 << 20
+const (
+	// memoryLimit is what the garbage collector keeps the guard within.
+	memoryLimit = 10 << 20
+	// collectAt has it collect from 1 MiB of garbage on instead of 4: what is live
+	// is less than that, and a peer can cause as much garbage as it likes.
+	collectAt = 25
+)
 
 func serveCommand(o *options, log *slog.Logger) *cobra.Command {
 	return &cobra.Command{
@@ -36,6 +41,9 @@ func serveCommand(o *options, log *slog.Logger) *cobra.Command {
 func serve(ctx context.Context, o *options, log *slog.Logger) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
 	}
 	spareFromOOM(log)
 	unlock, err := patiently(ctx, func() (func(), error) { return guard.Lock(o.socket) })

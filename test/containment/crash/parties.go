@@ -105,7 +105,7 @@ func (s *service) guard() int {
 
 // await waits until the guard answers.
 func (s *service) await(ctx context.Context) error {
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute) // it has half of that to get ready
 	for {
 		_, err := s.client.Status(ctx)
 		if err == nil || ctx.Err() != nil {
