@@ -72,6 +72,7 @@ type admitted struct {
 	turn  func(cause error) // records what is turned away
 
 	in, out frame // of the one reader, and the one writer
+	called  bool  // there is room for the message that begins next
 
 	mu     sync.Mutex
 	freed  sync.Cond // a call was answered, or the connection closed
@@ -88,13 +89,13 @@ func newAdmitted(conn net.Conn, leave func(), turn func(error)) *admitted {
 // Read implements [net.Conn]. Whatever is wrong ends the connection as if the
 // peer had: the transport goes on with any other error.
 func (c *admitted) Read(p []byte) (int, error) {
-	if c.in.between() {
-		if !c.admit() {
-			return 0, io.EOF
-		}
+	if c.in.between() && !c.called && !c.admit() {
+		return 0, io.EOF
 	}
+	c.called = true
 	n, err := c.Conn.Read(p[:min(len(p), c.in.next())])
 	if n > 0 {
+		c.called = false
 		header, whole := c.in.advance(p[:n])
 		if header {
 			if err := c.honest(); err != nil {
