@@ -209,8 +209,12 @@ func TestAHostileCollectorGetsNowhere(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
-		{"orders", b.orders}, {"messages", b.messages}, {"connections", b.connections}, {"a stranger", b.stranger},
-		{"answers nobody takes", b.untaken}, {"a flood", b.flood},
+		{"orders", b.orders},
+		{"messages", b.messages},
+		{"connections", b.connections},
+		{"a stranger", b.stranger},
+		{"answers nobody takes", b.untaken},
+		{"a flood", b.flood},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			attack.run(t)
@@ -229,6 +233,7 @@ func TestAHostileCollectorGetsNowhere(t *testing.T) {
 
 // orders about what is nobody's to touch, and beyond every bound.
 func (b *besieged) orders(t *testing.T) {
+	t.Helper()
 	collector := guard.Dial(b.o.socket)
 	defer collector.Close()
 	give := func(o arc.Order) arc.Outcome {
@@ -239,8 +244,12 @@ func (b *besieged) orders(t *testing.T) {
 	for _, c := range []struct {
 		about, cause string
 	}{
-		{"/", "never touched"}, {"system.slice", "holds other workloads"}, {"user.slice", "holds other workloads"},
-		{"init.scope", "protected by its name"}, {"system.slice/ssh.service", "protected by its name"}, {"guard", "which is protected"},
+		{"/", "never touched"},
+		{"system.slice", "holds other workloads"},
+		{"user.slice", "holds other workloads"},
+		{"init.scope", "protected by its name"},
+		{"system.slice/ssh.service", "protected by its name"},
+		{"guard", "which is protected"},
 	} {
 		b.refused(t, c.cause, func() {
 			assert.Equal(t, arc.VerdictRefused, give(hostile(b.ids[c.about])).Verdict, c.about)
@@ -277,7 +286,7 @@ func (b *besieged) orders(t *testing.T) {
 	o.Parameter = arc.Unlimited
 	time.Sleep(10 * time.Millisecond) // it may be written again
 	out = give(o)
-	assert.LessOrEqual(t, out.Value, uint64(arc.Unlimited), "never looser than the original")
+	assert.LessOrEqual(t, out.Value, arc.Unlimited, "never looser than the original")
 	o.Verb = arc.Release
 	assert.Equal(t, arc.VerdictReleased, give(o).Verdict)
 	assert.Equal(t, "max", b.high(t))
@@ -301,6 +310,7 @@ func (b *besieged) orders(t *testing.T) {
 
 // messages that are none.
 func (b *besieged) messages(t *testing.T) {
+	t.Helper()
 	order := map[string]any{"cgroup": b.id, "action": "memory.high", "verb": "hold", "parameter": 1, "ttl_ns": int64(15e9)}
 	long := map[string]any{"action": strings.Repeat("a", 3000), "verb": "hold"}
 	for _, c := range []struct {
@@ -344,6 +354,7 @@ func (b *besieged) messages(t *testing.T) {
 
 // connections, as many as it can get, leave an operator's through.
 func (b *besieged) connections(t *testing.T) {
+	t.Helper()
 	b.refused(t, "connections are open", func() {
 		for range 40 {
 			b.as(t, hostileUID)
@@ -356,6 +367,7 @@ func (b *besieged) connections(t *testing.T) {
 }
 
 func (b *besieged) stranger(t *testing.T) {
+	t.Helper()
 	b.refused(t, fmt.Sprintf("uid %d may not give orders", strangerUID), func() {
 		require.NoError(t, os.Chmod(b.o.socket, 0o666))
 		defer func() { assert.NoError(t, os.Chmod(b.o.socket, 0o600)) }()
@@ -370,16 +382,15 @@ func (b *besieged) stranger(t *testing.T) {
 // untaken asks for the largest answers there are, on every connection, and takes
 // none.
 func (b *besieged) untaken(t *testing.T) {
+	t.Helper()
 	b.refused(t, "answer was not taken", func() {
+		var questions []byte
+		for stream := uint32(1); stream < 400; stream += 2 {
+			questions = append(questions, request(t, stream, "reflex.guard.v1.Guard", "Status", []byte("{}"))...)
+		}
 		for range 12 {
 			conn := b.as(t, hostileUID)
-			go func() {
-				for stream := uint32(1); ; stream += 2 {
-					if _, err := conn.Write(request(t, stream, "reflex.guard.v1.Guard", "Status", []byte("{}"))); err != nil {
-						return
-					}
-				}
-			}()
+			go func() { _, _ = conn.Write(questions) }()
 		}
 	})
 }
@@ -404,6 +415,7 @@ func (b *besieged) taken(t *testing.T) (conn net.Conn) {
 
 // flood gives orders as fast as it can be taken, on every connection it gets.
 func (b *besieged) flood(t *testing.T) {
+	t.Helper()
 	const span = 4 * time.Second
 	var conns []net.Conn
 	for range 11 { // of 12, one is the operator's

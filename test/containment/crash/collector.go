@@ -50,7 +50,7 @@ func (c Collector) Run(ctx context.Context) error {
 	told := make(chan os.Signal, 1)
 	signal.Notify(told, unix.SIGUSR1)
 	client := guard.Dial(c.Socket)
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	order := arc.Order{
 		Cgroup: c.Cgroup, Action: arc.ActionMemoryHigh, Verb: arc.Hold, Parameter: floorBytes,
 		TTL: int64(c.TTL), Generation: 1, Reason: "ordered by the crash matrix",

@@ -50,8 +50,10 @@ func (v VM) Run(ctx context.Context, dir string) (*Report, error) {
 			{Guest: "/bin/crash", Host: filepath.Join(binaries, "crash"), Mode: 0o755},
 			{Guest: "/bin/reflexguard", Host: filepath.Join(binaries, "reflexguard"), Mode: 0o755},
 		},
-		Command: []string{"/bin/crash", "drive", "-root", "/sys/fs/cgroup", "-guard", "/bin/reflexguard", "-dir", "/run", "-out", "/out",
-			"-kills", strconv.Itoa(v.Kills), "-seed", strconv.FormatUint(v.Seed, 10)},
+		Command: []string{
+			"/bin/crash", "drive", "-root", "/sys/fs/cgroup", "-guard", "/bin/reflexguard", "-dir", "/run", "-out", "/out",
+			"-kills", strconv.Itoa(v.Kills), "-seed", strconv.FormatUint(v.Seed, 10),
+		},
 		Output: v.Output, Timeout: 2*time.Minute + time.Duration(v.Kills)*perKill,
 	}
 	exit, err := m.Run(ctx, dir)
