@@ -19,9 +19,9 @@ const (
 	hungAfter = 3 * time.Second
 	// A child that holds leases is not given that long: an original must be back
 	// one second after its lease's end at the latest, and the next child needs
-	// some of that. Where it has not ended a lease within two patrols of its
-	// deadline it has lastChance to tell of it: the machine may have been asleep, or
-	// the supervisor itself kept from running.
+	// most of that. At the deadline it may have been silent for two patrols, or tell
+	// of it for as long; then it has lastChance: the machine may have been asleep,
+	// or the supervisor itself kept from running.
 	overdue    = 200 * time.Millisecond
 	lastChance = 100 * time.Millisecond
 	// firstBeat is how many times hungAfter a child has to get ready.
@@ -87,7 +87,7 @@ func (p *pulse) listen(r *os.File, hung func()) {
 		case strikes > 0:
 			wait = min(wait, lastChance)
 		case ready && p.due > 0:
-			wait = min(wait, time.Duration(p.due-p.clock())+overdue)
+			wait = min(wait, max(time.Duration(p.due-p.clock()), overdue-time.Since(last)))
 		}
 		if r.SetReadDeadline(time.Now().Add(max(wait, 0))) != nil {
 			return
