@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -43,6 +44,7 @@ type verdict struct {
 	ever   bool
 	back   time.Duration // from the last order to the owner's value
 	broken []string
+	kinds  []string      // of broken
 	blind  time.Duration // the longest time in which nothing was looked at
 }
 
@@ -114,8 +116,10 @@ func (j *judge) replace(wants string, alone bool) error {
 	return nil
 }
 
+// violated notes a broken promise, each once in a case.
 func (j *judge) violated(format string, args ...any) {
-	if len(j.was.broken) < 4 {
+	if !slices.Contains(j.was.kinds, format) {
+		j.was.kinds = append(j.was.kinds, format)
 		j.was.broken = append(j.was.broken, fmt.Sprintf(format, args...))
 	}
 }
