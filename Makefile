@@ -83,6 +83,7 @@ KILLS ?= 200
 
 crash: ## kill guard, collector and supervisor at every step: 10,000 simulated steps, KILLS=200 in a virtual machine: dist/containment/crash.json
 	@mkdir -p $(DIST)/containment
+	$(GO) test -count=1 -tags faultpoints ./internal/faultpoint
 	REFLEX_SIMULATED=$(DIST)/containment/simulated.json $(GO) test -count=1 -run TestTroubleAheadOfAnyCallOnTheKernel ./internal/guard
 	cd test && $(GO) run ./cmd/crash --kills $(KILLS) --simulated $(DIST)/containment/simulated.json --output $(DIST)/containment
 
