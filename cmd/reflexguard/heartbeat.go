@@ -28,7 +28,7 @@ const (
 	firstBeat = 10
 	// restoresWithin is how long it has to restore where the one before it held
 	// leases. It doubles with each child that needs longer: the machine may.
-	restoresWithin = 750 * time.Millisecond
+	restoresWithin = 500 * time.Millisecond
 )
 
 // restored is what a child beats before it is ready, for a deadline: what
