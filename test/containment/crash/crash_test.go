@@ -56,7 +56,7 @@ func TestTheMatrixHasEveryStep(t *testing.T) {
 	for s, again := next(); !again; s, again = next() {
 		seen[s.String()]++
 	}
-	assert.Len(t, seen, len(all)+len(chances()), "each once")
+	assert.Len(t, seen, len(all)+len(chances()))
 }
 
 // plainJudge is a judge over plain files, and when the last order was sent.

@@ -98,6 +98,9 @@ func matrix() []scene {
 	return all
 }
 
+// perChance is how many moments each of those gets for every case of the matrix.
+const perChance = 5
+
 // chances are the cases that chance gives their moment.
 func chances() []scene {
 	return []scene{
@@ -121,7 +124,11 @@ func schedule(seed uint64) func() (s scene, again bool) {
 	byFamily := map[string][]scene{}
 	var families []string
 	fill := func() {
-		for _, s := range append(matrix(), chances()...) {
+		all := matrix()
+		for range perChance {
+			all = append(all, chances()...)
+		}
+		for _, s := range all {
 			if !slices.Contains(families, s.family) {
 				families = append(families, s.family)
 			}
