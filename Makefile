@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 
 GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm bench bench-verdict demo eval bench-sensing soak-sensing clean help
+.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash bench bench-verdict demo eval bench-sensing soak-sensing clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,15 @@ test-eval: ## the comparison of detectors: its metrics, detectors and protocol
 test-vm: build ## end-to-end tests in a virtual machine (software emulation, no KVM)
 	./tools/require.sh qemu-system-x86_64:qemu-system-x86
 	cd test && REFLEX_REQUIRE_VM=1 REFLEX_DIST=$(DIST) $(GO) test -p 1 -timeout 40m ./...
+
+# Fewer kills, of the same cases, are in test-vm; the simulated steps are in test-unit.
+KILLS ?= 200
+
+crash: ## kill guard, collector and supervisor at every step: 10,000 simulated steps, KILLS=200 in a virtual machine: dist/containment/crash.json
+	@mkdir -p $(DIST)/containment
+	$(GO) test -count=1 -tags faultpoints ./internal/faultpoint
+	REFLEX_SIMULATED=$(DIST)/containment/simulated.json $(GO) test -count=1 -run TestTroubleAheadOfAnyCallOnTheKernel ./internal/guard
+	cd test && $(GO) run ./cmd/crash --kills $(KILLS) --simulated $(DIST)/containment/simulated.json --output $(DIST)/containment
 
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./bpf/... ./receiver/... ./processor/... ./extension/...

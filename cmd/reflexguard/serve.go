@@ -9,18 +9,25 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/otelcol-reflex/reflex/internal/faultpoint"
 	"github.com/otelcol-reflex/reflex/internal/guard"
 )
 
-// memoryLimit is what the garbage collector keeps the guard within.
-const memoryLimit = 10 << 20
+const (
+	// memoryLimit is what the garbage collector keeps the guard within, besides the
+	// 6 MiB of its own file. Under a flood of orders the collector then works more
+	// and the guard answers fewer: that is the sender's affair.
+	memoryLimit = 7 << 20
+	// collectAt has it collect from 1 MiB of garbage on instead of 4: what is live
+	// is less than that, and a peer can cause as much garbage as it likes.
+	collectAt = 25
+)
 
 func serveCommand(o *options, log *slog.Logger) *cobra.Command {
 	return &cobra.Command{
@@ -37,18 +44,24 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	spareFromOOM(log)
 	unlock, err := patiently(ctx, func() (func(), error) { return guard.Lock(o.socket) })
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	faultpoint.Pass("started")
 	config := o.config(log)
 	config.OnPatrol = heartbeat()
 	g, err := patiently(ctx, func() (*guard.Guard, error) { return guard.New(config) }) // it restores, and nothing comes before that
 	if err != nil {
 		return err
 	}
+	config.OnPatrol(restored)
+	faultpoint.Pass("restored")
 	if err := selfTest(ctx, log, selfTestDirs()); err != nil {
 		return errors.Join(err, g.Close())
 	}
@@ -113,20 +126,4 @@ func unwritable(err error) bool {
 		}
 	}
 	return false
-}
-
-// heartbeatFD is the environment variable by which the supervisor hands its
-// child the pipe to beat on.
-const heartbeatFD = "REFLEXGUARD_HEARTBEAT_FD"
-
-// heartbeat returns what a guard calls after each patrol: a byte to the
-// supervisor, dropped where the pipe is full.
-func heartbeat() func() {
-	fd, err := strconv.Atoi(os.Getenv(heartbeatFD))
-	if err != nil || fd < 3 || unix.SetNonblock(fd, true) != nil {
-		return func() {}
-	}
-	unix.CloseOnExec(fd)
-	beat := []byte{'.'}
-	return func() { _, _ = unix.Write(fd, beat) }
 }

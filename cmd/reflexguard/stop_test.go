@@ -50,7 +50,7 @@ func stopSlowly() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
 	for beat := heartbeat(); ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
-		beat()
+		beat(0)
 	}
 	time.Sleep(time.Second)
 }
@@ -134,6 +134,7 @@ func TestAGuardThatReleasesSlowlyIsNotTakenForHung(t *testing.T) {
 	s := supervisor{
 		path: os.Args[0], env: []string{asGuard + "=1", slowStop + "=1"},
 		hung: 500 * time.Millisecond, within: 20 * time.Second, log: slog.New(slog.DiscardHandler),
+		pulse: pulse{hung: 500 * time.Millisecond, clock: boottime},
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.child(ctx) }()

@@ -21,9 +21,6 @@ import (
 )
 
 const (
-	// hungAfter is how long a child may go without a patrol before it is taken
-	// for hung and replaced; it patrols ten times a second.
-	hungAfter = 3 * time.Second
 	// A child that lives shorter than settled failed at once; it is started
 	// again without delay twice, then after a pause that doubles up to maxPause.
 	// That is short: a child may have written a lease before it died. A lease
@@ -68,6 +65,7 @@ type supervisor struct {
 	flags  []string // of serve, and of restore
 	env    []string
 	hung   time.Duration // hungAfter
+	pulse  pulse
 	within time.Duration // stopWithin
 	log    *slog.Logger
 }
@@ -79,6 +77,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	// ends: this one must not.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	s.pulse = pulse{hung: s.hung, clock: boottime}
 	for failures := 0; ; {
 		started := time.Now()
 		err := s.child(ctx)
@@ -150,13 +149,17 @@ func (s *supervisor) child(ctx context.Context) error {
 	}
 	ended := make(chan struct{})
 	var hung atomic.Bool
-	go listen(r, s.hung, func() {
-		if ctx.Err() != nil {
-			return // it releases instead of patrolling, and has stopWithin for it
-		}
-		hung.Store(true)
-		_ = c.Process.Kill()
-	})
+	listening := make(chan struct{})
+	go func() {
+		defer close(listening)
+		s.pulse.listen(r, func() {
+			if ctx.Err() != nil {
+				return // it releases instead of patrolling, and has stopWithin for it
+			}
+			hung.Store(true)
+			_ = c.Process.Kill()
+		})
+	}()
 	go func() {
 		select {
 		case <-ended:
@@ -173,6 +176,7 @@ func (s *supervisor) child(ctx context.Context) error {
 	}()
 	err = c.Wait()
 	close(ended)
+	<-listening // the pipe ended with the child
 	switch {
 	case hung.Load():
 		return errors.New("it hung")
@@ -180,32 +184,6 @@ func (s *supervisor) child(ctx context.Context) error {
 		return fmt.Errorf("guard: %w", err)
 	}
 	return nil
-}
-
-// listen reads heartbeats until the pipe ends, and calls hung if they cease.
-// The first may take longer: the guard restores before it patrols.
-func listen(r *os.File, hungAfter time.Duration, hung func()) {
-	buf := make([]byte, 64)
-	for first := true; ; first = false {
-		wait := hungAfter
-		if first {
-			wait *= 10
-		}
-		if r.SetReadDeadline(time.Now().Add(wait)) != nil {
-			return
-		}
-		_, err := r.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			hung()
-			return
-		}
-		if err != nil {
-			return // the child is gone
-		}
-		if first {
-			notify("READY=1")
-		}
-	}
 }
 
 // notify tells the service manager, where there is one (sd_notify(3)).

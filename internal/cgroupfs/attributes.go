@@ -27,6 +27,9 @@ type Attributes interface {
 
 // Getxattr returns an extended attribute of the cgroup.
 func (d *Dir) Getxattr(name string) ([]byte, error) {
+	if err := d.before("get attribute", name); err != nil {
+		return nil, err
+	}
 	v, err := d.attrs.Get(d.fd, d.id, name)
 	if err != nil {
 		return nil, d.wrap("get attribute", name, err)
@@ -36,6 +39,9 @@ func (d *Dir) Getxattr(name string) ([]byte, error) {
 
 // Setxattr sets an extended attribute of the cgroup.
 func (d *Dir) Setxattr(name string, value []byte) error {
+	if err := d.before("set attribute", name); err != nil {
+		return err
+	}
 	if err := d.attrs.Set(d.fd, d.id, name, value); err != nil {
 		return d.wrap("set attribute", name, err)
 	}
@@ -44,6 +50,9 @@ func (d *Dir) Setxattr(name string, value []byte) error {
 
 // Removexattr removes an extended attribute of the cgroup, if it is there.
 func (d *Dir) Removexattr(name string) error {
+	if err := d.before("remove attribute", name); err != nil {
+		return err
+	}
 	if err := d.attrs.Remove(d.fd, d.id, name); err != nil {
 		return d.wrap("remove attribute", name, err)
 	}

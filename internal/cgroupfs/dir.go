@@ -79,11 +79,17 @@ func (d *Dir) Exists(name string) bool {
 // ReadFile reads a file of the cgroup into buf, growing it where needed, and
 // returns the filled part. A file the cgroup does not have is os.ErrNotExist.
 func (d *Dir) ReadFile(name string, buf []byte) ([]byte, error) {
+	if err := d.before("open", name); err != nil {
+		return nil, err
+	}
 	fd, err := openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, d.wrap("open", name, err)
 	}
 	defer unix.Close(fd)
+	if err := d.before("read", name); err != nil {
+		return nil, err
+	}
 	buf = buf[:0]
 	for {
 		if len(buf) == cap(buf) {
@@ -133,6 +139,9 @@ func (d *Dir) WriteText(name, text string) error {
 }
 
 func (d *Dir) write(name string, text []byte, flags int) error {
+	if err := d.before("write", name); err != nil {
+		return err
+	}
 	if d.root.writes != nil {
 		if err := d.root.writes(d, name, text); err != nil {
 			return d.wrap("write", name, err)

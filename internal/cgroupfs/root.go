@@ -34,6 +34,7 @@ type Root struct {
 	path   string
 	kernfs bool
 	writes Writes
+	before func(Call) error // nil but in tests
 
 	mu    sync.Mutex
 	hints map[uint64]string // where a cgroup was last seen; verified at each use

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/faultpoint"
 )
 
 // callTimeout bounds every call, connecting included.
@@ -88,9 +89,11 @@ func (c *Client) call(ctx context.Context, method string, request, answer any) e
 			return fmt.Errorf("guard is not reachable at %s: %w", c.socket, err)
 		}
 		var reply wrapperspb.BytesValue
+		faultpoint.Pass("order")
 		err = conn.Call(ctx, serviceName, method, message, &reply)
 		switch {
 		case err == nil:
+			faultpoint.Pass("answer")
 			return unpack(&reply, answer)
 		case errors.Is(err, ttrpc.ErrClosed) && attempt == 0:
 			// The guard was restarted since the last call. An order that it may

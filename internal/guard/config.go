@@ -68,14 +68,19 @@ type Config struct {
 	// Logger receives what an operator should know; nil is silence.
 	Logger *slog.Logger
 
-	// OnPatrol is called after each patrol of Run: a watchdog's food.
-	OnPatrol func()
+	// OnPatrol is called after each patrol of Run, and before a lease's first
+	// write: a watchdog's food. Due is the earliest deadline (CLOCK_BOOTTIME, ns)
+	// of the leases held, 0 without any: a guard that is silent past it, or goes
+	// on naming it, cannot end the lease.
+	OnPatrol func(due int64)
 
 	// Attributes replaces the kernel's extended attributes, for a Root that is
 	// a plain directory tree. nil is the kernel's.
 	Attributes cgroupfs.Attributes
 	// Writes replaces the kernel's part in writing a file, for the same.
 	Writes cgroupfs.Writes
+	// calls is called before each call on the kernel, in tests.
+	calls func(cgroupfs.Call) error
 	// Clock replaces CLOCK_BOOTTIME (ns). nil is the kernel's.
 	Clock func() int64
 	// BootID replaces the kernel's boot id. "" is the kernel's.
@@ -128,7 +133,7 @@ func (c *Config) complete() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.OnPatrol == nil {
-		c.OnPatrol = func() {}
+		c.OnPatrol = func(int64) {}
 	}
 	if c.Clock == nil {
 		c.Clock = boottime

@@ -6,12 +6,15 @@ package guard
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/faultpoint"
 )
 
 // crash is what a test throws through the guard to stop it between two
@@ -111,4 +114,42 @@ func TestWhatCannotBeGivenBackIsTriedAgain(t *testing.T) {
 	g.Patrol()
 	assert.Equal(t, arc.Unlimited, m.high(t, "a"))
 	assert.Empty(t, m.record(id))
+}
+
+func TestALossIsCountedOnceWhereverTheGuardDies(t *testing.T) {
+	for _, at := range []string{"loss", "remove", "removed"} {
+		m := newMachine(t)
+		id := m.cgroup(t, "a")
+		g := m.guard(t)
+		act(t, g, hold(id, 130*mib))
+		m.set(t, "a", "memory.high", bytesOf(700*mib))
+		g.fault = func(step string, _ uint64) error {
+			if step == at {
+				panic(crash{})
+			}
+			return nil
+		}
+		assert.PanicsWithValue(t, crash{}, func() {
+			var out arc.Outcome
+			_ = g.Act(context.Background(), releaseOf(id), &out)
+		})
+		abandon(g)
+		next := m.guard(t)
+		assert.Equal(t, []Loss{{Cgroup: id, Times: 1}}, next.Status().Losses, "killed at %s", at)
+		require.NoError(t, next.Close())
+	}
+}
+
+func TestTheStepsOfALeaseAreThoseListed(t *testing.T) {
+	m := newMachine(t)
+	id := m.cgroup(t, "a")
+	g := m.guard(t)
+	passed := map[string]bool{}
+	g.fault = func(step string, _ uint64) error { passed[step] = true; return nil }
+	act(t, g, hold(id, 130*mib))
+	act(t, g, releaseOf(id))
+	act(t, g, hold(id, 130*mib))
+	m.set(t, "a", "memory.high", bytesOf(700*mib))
+	act(t, g, releaseOf(id))
+	assert.ElementsMatch(t, faultpoint.Guard, slices.Collect(maps.Keys(passed)))
 }

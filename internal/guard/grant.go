@@ -34,6 +34,7 @@ func (g *Guard) grant(ctx context.Context, k knob, o *arc.Order, out *arc.Outcom
 		out.Verdict = arc.VerdictObserved
 		return l.path, nil
 	}
+	g.config.OnPatrol(g.due())
 	if err := g.begin(l); err != nil {
 		refuse(out, err)
 		out.Value = out.Original

@@ -71,6 +71,9 @@ func New(config Config) (*Guard, error) {
 	if config.Writes != nil {
 		options = append(options, cgroupfs.WithWrites(config.Writes))
 	}
+	if config.calls != nil {
+		options = append(options, cgroupfs.WithCalls(config.calls))
+	}
 	root, err := cgroupfs.OpenRoot(config.Root, options...)
 	if err != nil {
 		return nil, fmt.Errorf("start guard: %w", err)

@@ -92,6 +92,9 @@ func (r *record) ours(v uint64) bool {
 type handsOff struct {
 	Losses int    `json:"losses"`
 	BootID string `json:"boot_id"`
+	// Granted is when the lease lost last was: a guard may die between counting a
+	// loss and removing the record, and the next one finds it lost again.
+	Granted int64 `json:"granted,omitempty"`
 }
 
 type leaseKey struct {

@@ -43,8 +43,20 @@ func (g *Guard) Run(ctx context.Context) error {
 func (g *Guard) round() {
 	g.Patrol()
 	if !g.hung() {
-		g.config.OnPatrol()
+		g.config.OnPatrol(g.due())
 	}
+}
+
+// due returns the earliest deadline of the leases held, 0 without any. What
+// could not be given back is due no more: there it is being tried again.
+func (g *Guard) due() int64 {
+	earliest := int64(0)
+	for _, l := range g.leases(false) {
+		if due := l.deadline.Load(); due > 0 && (earliest == 0 || due < earliest) {
+			earliest = due
+		}
+	}
+	return earliest
 }
 
 // Patrol does once what Run does at every tick.

@@ -7,10 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 
+	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,8 +25,11 @@ import (
 
 const (
 	// maxConnections and maxCalls bound what even the rightful peer can occupy.
+	// Some connections are root's alone, so that an operator gets through to a
+	// guard whose collector has taken the rest.
 	maxConnections = 16
-	maxCalls       = 32
+	ofRoot         = 4
+	maxCalls       = maxConnections * window
 )
 
 // ErrBusySocket says that another guard answers on the socket.
@@ -48,6 +54,9 @@ func serve(ctx context.Context, g *Guard, l net.Listener, uid int) error {
 		return errors.Join(fmt.Errorf("serve guard: %w", err), l.Close())
 	}
 	server.RegisterService(serviceName, service(g))
+	// What the transport has to say anybody can make it say, without end; the
+	// audit has it once.
+	ctx = log.WithLogger(ctx, quiet())
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(ctx, l); err != nil && !errors.Is(err, ttrpc.ErrServerClosed) {
@@ -56,7 +65,14 @@ func serve(ctx context.Context, g *Guard, l net.Listener, uid int) error {
 	return nil
 }
 
+func quiet() *log.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return logrus.NewEntry(l)
+}
+
 func service(g *Guard) *ttrpc.ServiceDesc {
+	var reporting sync.Mutex // a status is large: one at a time
 	calls := make(chan struct{}, maxCalls)
 	limited := func(method ttrpc.Method) ttrpc.Method {
 		return func(ctx context.Context, unmarshal func(any) error) (any, error) {
@@ -65,6 +81,7 @@ func service(g *Guard) *ttrpc.ServiceDesc {
 				defer func() { <-calls }()
 				return method(ctx, unmarshal)
 			default:
+				g.log.turnAway(g.config.Clock(), fmt.Errorf("%d calls are being answered, no more are at a time", maxCalls))
 				return nil, status.Errorf(codes.ResourceExhausted, "the guard answers %d calls already", maxCalls)
 			}
 		}
@@ -76,14 +93,17 @@ func service(g *Guard) *ttrpc.ServiceDesc {
 				wire    wireOrder
 				out     arc.Outcome
 			)
-			if err := unmarshal(&message); err != nil {
-				return nil, err
+			err := unmarshal(&message)
+			if err == nil {
+				err = unpack(&message, &wire)
 			}
-			if err := unpack(&message, &wire); err != nil {
+			if err != nil {
+				g.log.turnAway(g.config.Clock(), err)
 				return nil, status.Error(codes.InvalidArgument, err.Error())
 			}
 			order, err := wire.order()
 			if err != nil {
+				g.log.turnAway(g.config.Clock(), err)
 				out.Verdict, out.Cause = arc.VerdictRefused, err.Error()
 				return pack(outcomeToWire(&out))
 			}
@@ -97,6 +117,8 @@ func service(g *Guard) *ttrpc.ServiceDesc {
 			if err := unmarshal(&message); err != nil {
 				return nil, err
 			}
+			reporting.Lock()
+			defer reporting.Unlock()
 			return pack(g.Status())
 		}),
 	}}
@@ -114,20 +136,34 @@ type admission struct {
 
 // Handshake implements ttrpc.Handshaker.
 func (a *admission) Handshake(_ context.Context, conn net.Conn) (net.Conn, any, error) {
+	peer, err := a.admit(conn)
+	if err != nil {
+		a.guard.log.turnAway(a.guard.config.Clock(), err)
+		return nil, nil, err
+	}
+	turn := func(cause error) { a.guard.log.turnAway(a.guard.config.Clock(), cause) }
+	return newAdmitted(conn, sync.OnceFunc(a.leave(peer)), turn), peer, nil
+}
+
+func (a *admission) admit(conn net.Conn) (*unix.Ucred, error) {
 	peer, err := a.credentials(conn)
 	if err != nil {
-		return nil, nil, fmt.Errorf("who connected cannot be known: %w", err)
+		return nil, fmt.Errorf("who connected cannot be known: %w", err)
 	}
 	if peer.Uid != 0 && int64(peer.Uid) != int64(a.uid) {
-		return nil, nil, fmt.Errorf("uid %d may not give orders", peer.Uid)
+		return nil, fmt.Errorf("uid %d may not give orders", peer.Uid)
+	}
+	most := maxConnections
+	if peer.Uid != 0 {
+		most -= ofRoot
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.open >= maxConnections {
-		return nil, nil, fmt.Errorf("%d connections are open, no more are allowed", a.open)
+	if a.open >= most {
+		return nil, fmt.Errorf("%d connections are open, no more are allowed to uid %d", most, peer.Uid)
 	}
 	a.open++
-	return &admitted{Conn: conn, leave: sync.OnceFunc(a.leave(peer))}, peer, nil
+	return peer, nil
 }
 
 func (a *admission) leave(peer *unix.Ucred) func() {
@@ -138,15 +174,4 @@ func (a *admission) leave(peer *unix.Ucred) func() {
 		defer a.mu.Unlock()
 		a.open--
 	}
-}
-
-// admitted is a connection whose peer is protected until it closes.
-type admitted struct {
-	net.Conn
-	leave func()
-}
-
-func (c *admitted) Close() error {
-	c.leave()
-	return c.Conn.Close()
 }

@@ -181,7 +181,10 @@ func TestAWrongUserGetsNoAnswerFromTheSocket(t *testing.T) {
 	var out arc.Outcome
 	err = c.Act(t.Context(), hold(1, 1), &out)
 	require.ErrorContains(t, err, "guard is not reachable at "+socket)
-	assert.Empty(t, g.Status().Audit)
+	audit := g.Status().Audit
+	require.Len(t, audit, 1, "the attempt is recorded, and no order")
+	assert.Equal(t, "uid 2 may not give orders", audit[0].Cause)
+	assert.Empty(t, audit[0].Action)
 }
 
 func TestAnAbsentGuardIsSaidSo(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -168,14 +169,23 @@ type audit struct {
 }
 
 func (a *audit) add(now int64, path string, o *arc.Order, out *arc.Outcome) {
-	e := Entry{
+	a.put(Entry{
 		At: now, Times: 1, Cgroup: o.Cgroup, Interface: o.Interface, Path: path, Action: o.Action.String(), Verb: o.Verb.String(), Verdict: out.Verdict.String(),
-		Original: out.Original, Value: out.Value, Cause: out.Cause, Reason: o.Reason[:min(len(o.Reason), MaxReason)],
-	}
+		Original: out.Original, Value: out.Value, Cause: out.Cause, Reason: clip(o.Reason, MaxReason),
+	}, out.Verdict)
+}
+
+// turnAway records what did not become an order: a connection, or a message.
+func (a *audit) turnAway(now int64, cause error) {
+	a.put(Entry{At: now, Times: 1, Verdict: arc.VerdictRefused.String(), Cause: cause.Error()}, arc.VerdictRefused)
+}
+
+func (a *audit) put(e Entry, verdict arc.Verdict) {
+	e.Cause = clip(e.Cause, maxCause)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if int(out.Verdict) < len(a.verdicts) {
-		a.verdicts[out.Verdict]++
+	if int(verdict) < len(a.verdicts) {
+		a.verdicts[verdict]++
 	}
 	newest := &a.ring[a.last]
 	if a.count > 0 && newest.Cgroup == e.Cgroup && newest.Interface == e.Interface && newest.Action == e.Action && newest.Verb == e.Verb && newest.Verdict == e.Verdict && newest.Cause == e.Cause {
@@ -186,6 +196,17 @@ func (a *audit) add(now int64, path string, o *arc.Order, out *arc.Outcome) {
 	a.last = (a.last + 1) % len(a.ring)
 	a.ring[a.last] = e
 	a.count = min(a.count+1, len(a.ring))
+}
+
+// maxCause bounds a cause in the audit, in bytes: some quote the order.
+const maxCause = 512
+
+// clip shortens what somebody else chose, and keeps nothing of the rest.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.Clone(s[:most])
 }
 
 func (a *audit) snapshot() (map[string]uint64, []Entry) {

@@ -85,7 +85,7 @@ func TestAGuardWithAWriteThatBlocksShowsItsStatus(t *testing.T) {
 func TestAGuardThatCannotEndALeaseFeedsNoWatchdog(t *testing.T) {
 	m := newMachine(t)
 	fed := 0
-	m.change = func(c *Config) { c.OnPatrol = func() { fed++ } }
+	m.change = func(c *Config) { c.OnPatrol = func(int64) { fed++ } }
 	for _, killed := range []bool{false, true} {
 		g, free := stuck(t, m)
 		fed = 0

@@ -12,6 +12,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+	"github.com/otelcol-reflex/reflex/internal/faultpoint"
 )
 
 // All writes to the kernel are in this file, and their order is the safety of
@@ -243,18 +244,20 @@ func (g *Guard) forget(l *lease, out *arc.Outcome) {
 // countLoss counts in memory and on the cgroup, so that neither a restart of
 // the guard nor a full table forgets it.
 func (g *Guard) countLoss(l *lease) error {
-	before, err := g.lossesOf(l.dir)
-	if err != nil {
-		before = handsOffAfter // what cannot be known is taken for the worst
+	n, err := g.lossesOf(l.dir)
+	switch {
+	case err != nil:
+		n = handsOffAfter // what cannot be known is taken for the worst
+	case !g.counted(l):
+		n++
 	}
-	n := before + 1
 	g.mu.Lock()
 	if len(g.losses) >= maxLosses {
 		clear(g.losses) // the cgroups still carry their own count
 	}
 	g.losses[l.key.cgroup] = n
 	g.mu.Unlock()
-	text, err := json.Marshal(handsOff{Losses: n, BootID: g.config.BootID})
+	text, err := json.Marshal(handsOff{Losses: n, BootID: g.config.BootID, Granted: l.record.Granted})
 	if err != nil {
 		return fmt.Errorf("count loss of %s: %w", l.path, err)
 	}
@@ -265,6 +268,13 @@ func (g *Guard) countLoss(l *lease) error {
 		return err
 	}
 	return nil
+}
+
+// counted reports whether the loss of this lease is on the cgroup already.
+func (g *Guard) counted(l *lease) bool {
+	var seen handsOff
+	text, err := l.dir.Getxattr(handsOffRecord)
+	return err == nil && json.Unmarshal(text, &seen) == nil && seen.BootID == g.config.BootID && seen.Granted == l.record.Granted && seen.Granted != 0
 }
 
 // maxLosses bounds the memory of lost cgroups.
@@ -293,6 +303,9 @@ func (g *Guard) lossesOf(d *cgroupfs.Dir) (int, error) {
 }
 
 func (g *Guard) step(name string, l *lease) error {
+	if g.config.Attributes == nil { // not in the self-test
+		faultpoint.Pass(name)
+	}
 	if g.fault == nil {
 		return nil
 	}

@@ -1,0 +1,498 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/containerd/ttrpc"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/guard"
+)
+
+const (
+	hostileUID    = 61234    // of a collector that has been taken over
+	strangerUID   = 61235    // of somebody who is nobody to the guard
+	residentLimit = 12 << 20 // design.md's budget for the guard
+)
+
+// besieged is a real reflexguard, in a process of its own, whose collector is
+// not to be trusted.
+type besieged struct {
+	*fixture
+	pid      int
+	operator *guard.Client // root, connected before it all begins
+	ids      map[string]uint64
+	resident atomic.Int64 // the most seen
+}
+
+func besiege(t *testing.T) *besieged {
+	t.Helper()
+	b := &besieged{fixture: newFixture(t), ids: map[string]uint64{}}
+	b.ids["leak"] = b.id
+	for _, c := range []string{"init.scope", "system.slice", "system.slice/ssh.service", "user.slice", "guard"} {
+		dir := filepath.Join(b.o.root, c)
+		require.NoError(t, os.MkdirAll(dir, 0o755))
+		for name, text := range map[string]string{"memory.high": "max", "memory.max": "max", "memory.current": "104857600", "memory.stat": "anon 104857600", "cgroup.procs": ""} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), 0o600))
+		}
+		b.ids[c] = inode(t, dir)
+	}
+	b.ids["/"] = inode(t, b.o.root)
+
+	binary := filepath.Join(t.TempDir(), "reflexguard")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	b.o.uid = hostileUID
+	require.NoError(t, os.Chmod(filepath.Dir(b.o.socket), 0o755))
+	cmd := exec.Command(binary, append([]string{"serve"}, b.o.args()...)...)
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	var said strings.Builder
+	cmd.Stderr = &said
+	require.NoError(t, cmd.Start())
+	b.pid = cmd.Process.Pid
+	b.operator = guard.Dial(b.o.socket)
+	require.Eventually(t, func() bool { _, err := b.operator.Status(t.Context()); return err == nil }, 20*time.Second, 2*time.Millisecond)
+	require.NoError(t, os.WriteFile(filepath.Join(b.o.root, "guard", "cgroup.procs"), []byte(strconv.Itoa(b.pid)+"\n"), 0o600))
+	watched := make(chan struct{})
+	stop := make(chan struct{})
+	go func() {
+		defer close(watched)
+		b.watch(stop)
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-watched
+		b.operator.Close()
+		require.NoError(t, cmd.Process.Signal(unix.SIGTERM))
+		require.NoError(t, cmd.Wait(), "it survived all of it")
+		assert.Less(t, strings.Count(said.String(), "\n"), 50, "nobody can have it fill a log")
+		if t.Failed() {
+			t.Log(said.String())
+		}
+	})
+	return b
+}
+
+func inode(t *testing.T, dir string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	require.NoError(t, unix.Stat(dir, &st))
+	return st.Ino
+}
+
+// watch keeps the most memory that the guard had resident.
+func (b *besieged) watch(stop <-chan struct{}) {
+	for {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(b.pid) + "/status")
+		if err != nil {
+			return
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
+				kib, _ := strconv.ParseInt(fields[1], 10, 64)
+				b.resident.Store(max(b.resident.Load(), kib<<10))
+			}
+		}
+		select {
+		case <-stop:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// small expects the guard's memory to have stayed within its budget.
+func (b *besieged) small(t *testing.T) {
+	t.Helper()
+	t.Logf("resident at most %.1f MiB", float64(b.resident.Load())/(1<<20))
+	assert.LessOrEqual(t, b.resident.Load(), int64(residentLimit))
+}
+
+func (b *besieged) status(t *testing.T) guard.Status {
+	t.Helper()
+	s, err := b.operator.Status(t.Context())
+	require.NoError(t, err)
+	return s
+}
+
+// refused runs what has to be refused and expects the audit to say so.
+func (b *besieged) refused(t *testing.T, cause string, do func()) {
+	t.Helper()
+	before := b.status(t).Verdicts["refused"]
+	do()
+	require.Eventually(t, func() bool {
+		s := b.status(t)
+		return s.Verdicts["refused"] > before && slices.ContainsFunc(s.Audit, func(e guard.Entry) bool { return strings.Contains(e.Cause, cause) })
+	}, 20*time.Second, 5*time.Millisecond, "refused, recorded, because of %q", cause)
+}
+
+// as connects as a user: a thread gives up what it is, and ends.
+func (b *besieged) as(t *testing.T, uid int) net.Conn {
+	t.Helper()
+	type dialled struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan dialled)
+	go func() {
+		runtime.LockOSThread()
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
+			done <- dialled{nil, errno}
+			return
+		}
+		conn, err := net.Dial("unix", b.o.socket)
+		done <- dialled{conn, err}
+	}()
+	d := <-done
+	require.NoError(t, d.err)
+	t.Cleanup(func() { d.conn.Close() })
+	return d.conn
+}
+
+func hostile(id uint64) arc.Order {
+	return arc.Order{Cgroup: id, Action: arc.ActionMemoryHigh, Parameter: 1, TTL: int64(15 * time.Second), Generation: 5, Reason: "trust me"}
+}
+
+// request is a message of the transport.
+func request(t testing.TB, stream uint32, service, method string, payload []byte) []byte {
+	t.Helper()
+	inner, err := proto.Marshal(wrapperspb.Bytes(payload))
+	require.NoError(t, err)
+	text, err := proto.Marshal(&ttrpc.Request{Service: service, Method: method, Payload: inner})
+	require.NoError(t, err)
+	return message(stream, 1, text)
+}
+
+func message(stream uint32, kind byte, text []byte) []byte {
+	head := binary.BigEndian.AppendUint32(nil, uint32(len(text)))
+	head = binary.BigEndian.AppendUint32(head, stream)
+	return append(append(head, kind, 0), text...)
+}
+
+func act(t testing.TB, stream uint32, o map[string]any) []byte {
+	t.Helper()
+	text, err := json.Marshal(o)
+	require.NoError(t, err)
+	return request(t, stream, "reflex.guard.v1.Guard", "Act", text)
+}
+
+func TestAHostileCollectorGetsNowhere(t *testing.T) {
+	b := besiege(t)
+	for _, attack := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"orders", b.orders},
+		{"messages", b.messages},
+		{"connections", b.connections},
+		{"a stranger", b.stranger},
+		{"answers nobody takes", b.untaken},
+		{"a flood", b.flood},
+	} {
+		t.Run(attack.name, func(t *testing.T) {
+			attack.run(t)
+			b.small(t)
+		})
+	}
+	for c := range b.ids {
+		if c == "/" || c == "leak" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(b.o.root, c, "memory.high"))
+		require.NoError(t, err)
+		assert.Equal(t, "max\n", string(text), "%s was never touched", c)
+	}
+}
+
+// orders about what is nobody's to touch, and beyond every bound.
+func (b *besieged) orders(t *testing.T) {
+	t.Helper()
+	collector := guard.Dial(b.o.socket)
+	defer collector.Close()
+	give := func(o arc.Order) arc.Outcome {
+		var out arc.Outcome
+		require.NoError(t, collector.Act(t.Context(), o, &out))
+		return out
+	}
+	for _, c := range []struct {
+		about, cause string
+	}{
+		{"/", "never touched"},
+		{"system.slice", "holds other workloads"},
+		{"user.slice", "holds other workloads"},
+		{"init.scope", "protected by its name"},
+		{"system.slice/ssh.service", "protected by its name"},
+		{"guard", "which is protected"},
+	} {
+		b.refused(t, c.cause, func() {
+			assert.Equal(t, arc.VerdictRefused, give(hostile(b.ids[c.about])).Verdict, c.about)
+		})
+	}
+	for name, change := range map[string]func(*arc.Order){
+		"names no cgroup":                func(o *arc.Order) { o.Cgroup = 0 },
+		"is gone":                        func(o *arc.Order) { o.Cgroup = math.MaxUint64 },
+		"a lease of 1m0.000000001s":      func(o *arc.Order) { o.TTL = int64(time.Minute) + 1 },
+		"a lease of 2562047h47m16.854":   func(o *arc.Order) { o.TTL = math.MaxInt64 },
+		"a lease of -1ns":                func(o *arc.Order) { o.TTL = -1 },
+		"a lease of -2562047h47m16.854":  func(o *arc.Order) { o.TTL = math.MinInt64 },
+		"a lease of 0s":                  func(o *arc.Order) { o.TTL = 0 },
+		"the reason has":                 func(o *arc.Order) { o.Reason = strings.Repeat("x", guard.MaxReason+1) },
+		`the guard has no action "none"`: func(o *arc.Order) { o.Action = arc.ActionNone },
+	} {
+		b.refused(t, name, func() {
+			o := hostile(b.id)
+			change(&o)
+			assert.Equal(t, arc.VerdictRefused, give(o).Verdict, name)
+		})
+	}
+	out := give(hostile(b.id)) // a ceiling of one byte
+	require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
+	assert.GreaterOrEqual(t, out.Value, uint64(100<<20), "the floor is the guard's")
+	b.refused(t, "of generation 4, the lease of 5", func() {
+		o := hostile(b.id)
+		o.Generation = 4
+		assert.Equal(t, arc.VerdictRefused, give(o).Verdict)
+		o.Verb = arc.Release
+		assert.Equal(t, arc.VerdictRefused, give(o).Verdict)
+	})
+	o := hostile(b.id)
+	o.Parameter = arc.Unlimited
+	time.Sleep(10 * time.Millisecond) // it may be written again
+	out = give(o)
+	assert.LessOrEqual(t, out.Value, arc.Unlimited, "never looser than the original")
+	o.Verb = arc.Release
+	assert.Equal(t, arc.VerdictReleased, give(o).Verdict)
+	assert.Equal(t, "max", b.high(t))
+
+	o.Generation = 9
+	assert.Equal(t, arc.VerdictReleased, give(o).Verdict, "nothing is held")
+	b.refused(t, "released already", func() {
+		o.Verb = arc.Hold
+		assert.Equal(t, arc.VerdictRefused, give(o).Verdict, "a hold older than its release")
+	})
+	b.refused(t, "were granted within a minute", func() { // the same again and again
+		for generation := uint64(10); generation < 40; generation++ {
+			o := hostile(b.id)
+			o.Generation = generation
+			give(o)
+			o.Verb = arc.Release
+			give(o)
+		}
+	})
+}
+
+// messages that are none.
+func (b *besieged) messages(t *testing.T) {
+	t.Helper()
+	order := map[string]any{"cgroup": b.id, "action": "memory.high", "verb": "hold", "parameter": 1, "ttl_ns": int64(15e9)}
+	long := map[string]any{"action": strings.Repeat("a", 3000), "verb": "hold"}
+	for _, c := range []struct {
+		name, cause string
+		bytes       []byte
+	}{
+		{"nonsense", "type 13", []byte("\x00\x00\x00\x04GET\x0d\x0d\x0a\x0d\x0a\x0d\x0a")},
+		{"a message of 4 MiB", "4194304 bytes", message(1, 1, make([]byte, 4<<20))[:1<<20]},
+		{"a message of 4 GiB", "bytes, at most 4096", []byte("\xff\xff\xff\xff\x00\x00\x00\x01\x01\x00")},
+		{"data of a call that is being answered", "type 3", append(act(t, 1, order), message(1, 3, []byte("x"))...)},
+		{"an answer", "type 2", message(1, 2, nil)},
+		{"no JSON", "decode message", request(t, 1, "reflex.guard.v1.Guard", "Act", []byte("{"))},
+		{"deep JSON", "decode message", request(t, 1, "reflex.guard.v1.Guard", "Act", []byte(strings.Repeat("[", 3000)))},
+		{"a number that is none", "decode message", request(t, 1, "reflex.guard.v1.Guard", "Act", []byte(`{"cgroup":-1}`))},
+		{"an action nobody has", "has no action", act(t, 1, long)},
+		{"a verb nobody has", "has no verb", act(t, 1, map[string]any{"action": "memory.high", "verb": "destroy"})},
+		{"a message that does not end", "begun and not ended", act(t, 1, order)[:40]},
+	} {
+		b.refused(t, c.cause, func() {
+			conn := b.as(t, hostileUID)
+			_, _ = conn.Write(c.bytes) // it may be cut off meanwhile
+		})
+	}
+	// These the transport answers itself; the guard has to stay.
+	conn := b.as(t, hostileUID)
+	for i, bytes := range [][]byte{
+		request(t, 1, "nobody", "Act", nil), request(t, 3, "reflex.guard.v1.Guard", "nothing", nil),
+		message(5, 1, []byte("\xff\xff\xff")), request(t, 4, "reflex.guard.v1.Guard", "Act", nil), request(t, 5, "reflex.guard.v1.Guard", "Act", nil),
+	} {
+		_, err := conn.Write(bytes)
+		require.NoError(t, err)
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+		head := make([]byte, 10)
+		_, err = io.ReadFull(conn, head)
+		require.NoError(t, err, "%d is answered", i)
+		_, err = io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(head)))
+		require.NoError(t, err)
+	}
+	assert.Equal(t, b.pid, b.status(t).PID)
+}
+
+// connections, as many as it can get, leave an operator's through.
+func (b *besieged) connections(t *testing.T) {
+	t.Helper()
+	b.refused(t, "connections are open", func() {
+		for range 40 {
+			b.as(t, hostileUID)
+		}
+	})
+	another := guard.Dial(b.o.socket)
+	defer another.Close()
+	_, err := another.Status(t.Context())
+	require.NoError(t, err, "a new connection of root's")
+}
+
+func (b *besieged) stranger(t *testing.T) {
+	t.Helper()
+	b.refused(t, fmt.Sprintf("uid %d may not give orders", strangerUID), func() {
+		require.NoError(t, os.Chmod(b.o.socket, 0o666))
+		defer func() { assert.NoError(t, os.Chmod(b.o.socket, 0o600)) }()
+		conn := b.as(t, strangerUID)
+		_, _ = conn.Write(act(t, 1, map[string]any{"cgroup": b.id, "action": "memory.high", "verb": "hold"}))
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+		_, err := conn.Read(make([]byte, 1))
+		assert.True(t, errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET), "%v", err)
+	})
+}
+
+// untaken asks for the largest answers there are, on every connection, and takes
+// none.
+func (b *besieged) untaken(t *testing.T) {
+	t.Helper()
+	b.refused(t, "answer was not taken", func() {
+		var questions []byte
+		for stream := uint32(1); stream < 400; stream += 2 {
+			questions = append(questions, request(t, stream, "reflex.guard.v1.Guard", "Status", []byte("{}"))...)
+		}
+		for range 12 {
+			conn := b.as(t, hostileUID)
+			go func() { _, _ = conn.Write(questions) }()
+		}
+	})
+}
+
+// taken connects once there is room: others are only just being closed.
+func (b *besieged) taken(t *testing.T) (conn net.Conn) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		conn = b.as(t, hostileUID)
+		if _, err := conn.Write(request(t, 1, "nobody", "asks", nil)); err != nil {
+			return false
+		}
+		head := make([]byte, 10)
+		if _, err := io.ReadFull(conn, head); err != nil {
+			return false
+		}
+		_, err := io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(head)))
+		return err == nil
+	}, 20*time.Second, time.Millisecond)
+	return conn
+}
+
+// flood gives orders as fast as it can be taken, on every connection it gets.
+func (b *besieged) flood(t *testing.T) {
+	t.Helper()
+	const span = 4 * time.Second
+	var conns []net.Conn
+	for range 11 { // of 12, one is the operator's
+		conns = append(conns, b.taken(t))
+	}
+	before := b.status(t)
+	var answered, granted atomic.Int64
+	var senders sync.WaitGroup
+	end := time.Now().Add(span)
+	for i, conn := range conns {
+		sent := make(chan uint32, 1)
+		senders.Go(func() {
+			defer close(sent)
+			stream := uint32(3)
+			for time.Now().Before(end) { // a batch a write
+				var batch []byte
+				for range 64 {
+					batch = append(batch, act(t, stream, map[string]any{
+						"cgroup": uint64(1<<40) + uint64(stream)*16 + uint64(i), "action": "memory.high", "verb": "hold", "ttl_ns": int64(15e9),
+						"reason": strings.Repeat("\x01", 40) + strconv.Itoa(int(stream)),
+					})...)
+					stream += 2
+				}
+				if _, err := conn.Write(batch); err != nil {
+					t.Errorf("the flood is cut off: %v", err)
+					return
+				}
+			}
+			sent <- stream/2 - 1
+		})
+		senders.Go(func() {
+			head := make([]byte, 10)
+			buf := make([]byte, 1<<16)
+			all := int64(math.MaxInt64)
+			for n := int64(0); n < all; n++ {
+				if _, err := io.ReadFull(conn, head); err != nil {
+					t.Errorf("read an answer: %v", err)
+					return
+				}
+				size := binary.BigEndian.Uint32(head)
+				if _, err := io.ReadFull(conn, buf[:size]); err != nil {
+					t.Errorf("read an answer: %v", err)
+					return
+				}
+				if strings.Contains(string(buf[:size]), `"verdict":"granted"`) {
+					granted.Add(1)
+				}
+				answered.Add(1)
+				select {
+				case total, ok := <-sent:
+					if ok {
+						all = int64(total)
+					}
+				default:
+				}
+			}
+		})
+	}
+	var took []time.Duration
+	honest := hostile(b.id)
+	honest.Verb, honest.Generation = arc.Release, 1000
+	for time.Now().Before(end) {
+		began := time.Now()
+		var out arc.Outcome
+		require.NoError(t, b.operator.Act(t.Context(), honest, &out))
+		assert.Equal(t, arc.VerdictReleased, out.Verdict)
+		took = append(took, time.Since(began))
+		time.Sleep(5 * time.Millisecond)
+	}
+	senders.Wait()
+	after := b.status(t)
+	slices.Sort(took)
+	rate := float64(answered.Load()) / span.Seconds()
+	t.Logf("%d orders answered, %.0f a second; %d honest ones meanwhile: p50 %v, p99 %v, max %v",
+		answered.Load(), rate, len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+	assert.Equal(t, uint64(answered.Load()), after.Verdicts["refused"]-before.Verdicts["refused"], "each is refused, and counted")
+	assert.Zero(t, granted.Load())
+	assert.Greater(t, rate, 1000., "a flood")
+	assert.Less(t, took[len(took)*99/100], 250*time.Millisecond, "an honest order gets through")
+}
