@@ -40,7 +40,7 @@ func run(ctx context.Context) error {
 	duration := flag.Duration("duration", 30*time.Minute, "how long to record each")
 	flag.StringVar(&set.Output, "output", "../dist/soak/recordings", "`directory` for the recordings")
 	flag.StringVar(&set.KernelName, "kernel", "6.12", "kernel of the machines")
-	flag.IntVar(&set.Beside, "beside", 3, "how many machines run at once")
+	flag.IntVar(&set.Beside, "beside", 2, "how many machines run at once")
 	flag.Parse()
 	for _, p := range []*string{dist, &set.Output} {
 		absolute, err := filepath.Abs(*p)
