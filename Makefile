@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 
 GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash bench bench-verdict demo eval bench-sensing soak-sensing clean help
+.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash bench bench-verdict demo eval bench-sensing soak-sensing record-healthy soak clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +110,20 @@ soak-sensing: ## cgroups come and go while sampling, and the receiver starts and
 
 demo: build ## the 2am scenario, without and with Reflex: dist/demo/report.html
 	cd test && $(GO) run ./cmd/demo --dist $(DIST) --output $(DIST)/demo
+
+# MACHINES × DURATION / BESIDE: three hours of them in an hour and a half. A machine
+# wants most of a processor; where it gets less, ticks are missed, and soak says so.
+MACHINES   ?= 6
+DURATION   ?= 30m
+BESIDE     ?= 2
+RECORDINGS ?= $(DIST)/soak/recordings
+
+record-healthy: $(DIST)/reflexctl ## record healthy busy machines, virtual ones, for soak: dist/soak/recordings
+	./tools/require.sh qemu-system-x86_64:qemu-system-x86
+	cd test && $(GO) run ./cmd/record-healthy --dist '$(DIST)' --output '$(RECORDINGS)' --machines $(MACHINES) --duration $(DURATION) --beside $(BESIDE) $(RECORDFLAGS)
+
+soak: ## healthy machines through detection and policy, recorded and recombined, and with faults: dist/soak/report.json
+	cd test && $(GO) run ./cmd/soak --recordings '$(RECORDINGS)' --output '$(DIST)/soak' $(SOAKFLAGS)
 
 eval: ## compare detectors on labelled recordings in DATA=<dir>: dist/eval/report.json
 	$(if $(DATA),,$(error DATA is not set: make eval DATA=<dir>, where <dir>/<data set>/*.csv[.gz] have a column `label`))

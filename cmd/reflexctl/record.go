@@ -42,6 +42,7 @@ type recordOptions struct {
 	cgroupRoot         string
 	maxCgroups         int
 	cgroupNetwork      bool
+	closerLook         bool
 	allowMissing       bool
 	quiet              bool
 }
@@ -83,6 +84,7 @@ read from /proc and cgroupfs.`,
 	f.StringVar(&o.cgroupRoot, "cgroup-root", "", "cgroup v2 directory below which cgroups are seen (default the mount point)")
 	f.IntVar(&o.maxCgroups, "max-cgroups", o.maxCgroups, "how many cgroups are seen at most")
 	f.BoolVar(&o.cgroupNetwork, "cgroup-network", false, "count bytes, packets and connections of every cgroup, for which every packet pays; needs CAP_NET_ADMIN besides")
+	f.BoolVar(&o.closerLook, "closer-look", false, "also read memory.stat and io.stat of every cgroup at every tick, as the policy does of suspects: what a soak needs")
 	f.BoolVar(&o.allowMissing, "allow-missing", false, "record what there is, also without BPF or cgroups")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on standard error but errors")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -107,6 +109,8 @@ func (o *recordOptions) check() error {
 		return fmt.Errorf("max-cgroups: %d is not between 1 and %d", o.maxCgroups, mostCgroups)
 	case o.cgroupNetwork && !o.cgroups:
 		return errors.New("cgroup-network: nothing to count without cgroups")
+	case o.closerLook && !o.cgroups:
+		return errors.New("closer-look: nothing to read without cgroups")
 	case o.cgroupRoot != "" && !filepath.IsAbs(o.cgroupRoot):
 		return fmt.Errorf("cgroup-root: %q is not an absolute path", o.cgroupRoot)
 	}
@@ -121,6 +125,11 @@ func record(c *cobra.Command, o *recordOptions, open openSources) error {
 	defer closeSources(src)
 	if err := o.insist(src); err != nil {
 		return err
+	}
+	if root, ok := src.Names.(recorder.Opener); ok && o.closerLook && src.Cgroups != nil {
+		sweeps, end := recorder.LookCloser(src.Cgroups, root)
+		defer end()
+		src.Cgroups = sweeps
 	}
 	if o.output == "" {
 		o.output = usualName(clock.WallTime())
@@ -171,7 +180,8 @@ func closeSources(src *sources.Sources) {
 func (o *recordOptions) insist(src *sources.Sources) error {
 	without := src.Node == nil || o.cgroups && src.Cgroups == nil
 	for _, m := range src.Missing {
-		without = without || m.Name == "eBPF" || o.cgroupNetwork && (m.Name == "CAP_NET_ADMIN" || m.Name == "cgroup_skb")
+		without = without || m.Name == "eBPF" || o.cgroupNetwork && (m.Name == "CAP_NET_ADMIN" || m.Name == "cgroup_skb") ||
+			o.closerLook && m.Name == "memory controller"
 	}
 	if !without || o.allowMissing {
 		return nil

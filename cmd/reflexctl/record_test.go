@@ -207,6 +207,7 @@ func TestRecordRefusesWhatCannotBeMeant(t *testing.T) {
 		"duration: -1s is negative":                           {"--duration", "-1s"},
 		"duration: 50ms is shorter than one interval (100ms)": {"--duration", "50ms"},
 		"cgroup-network: nothing to count without cgroups":    {"--cgroup-network", "--cgroups=false"},
+		"closer-look: nothing to read without cgroups":        {"--closer-look", "--cgroups=false"},
 		"max-cgroups: 0 is not between":                       {"--max-cgroups", "0"},
 		`cgroup-root: "sys" is not an absolute path`:          {"--cgroup-root", "sys"},
 		`"plenty" is no size`:                                 {"--max-size", "plenty"},

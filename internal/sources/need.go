@@ -14,8 +14,8 @@ import (
 )
 
 // LookedAt are the columns of a cgroup that are read from its files whether
-// there is BPF or not (package cgroupstat of the ebpf receiver), by file. What
-// the kernel writes there may be LookAge old.
+// there is BPF or not (package cgroupstat), by file. What the kernel writes there
+// may be LookAge old.
 var LookedAt = map[string][]arc.CgroupField{
 	"memory.stat": {
 		arc.CgroupMemoryAnon, arc.CgroupMemoryFile, arc.CgroupMemoryUnreclaimable, arc.CgroupPageFaults, arc.CgroupMajorFaults,

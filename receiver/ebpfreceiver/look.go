@@ -5,8 +5,8 @@ package ebpfreceiver
 
 import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupstat"
 	"github.com/otelcol-reflex/reflex/internal/sources"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/cgroupstat"
 )
 
 // lookInterval is the least time between two looks at a cgroup that moves; the

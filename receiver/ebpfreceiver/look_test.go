@@ -16,8 +16,8 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
+	"github.com/otelcol-reflex/reflex/internal/cgroupstat"
 	"github.com/otelcol-reflex/reflex/internal/sources"
-	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/cgroupstat"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
 )
 

@@ -23,12 +23,12 @@ var InGuests = map[string][]string{
 		"TestSweepCountsTasks", "TestSweepSeesAQuotaUsedUp", "TestSweepSeesSwap", "TestSweepSeesStallsOnMemoryAndIO",
 		"TestCompactionStallsAgreeWithVmstat", "TestNodeSeesMemoryRunOut", "TestPagesSwappedAreCounted", "TestRunQueueDelayAgreesWithSchedstat", "TestTrafficOfTheWholeHierarchy",
 	},
-	"internal/guard": {"TestALeaseOnTheKernel", "TestEveryKnobOnTheKernel"},
+	"internal/cgroupstat": {"TestTheKernelCountsWhatTheLoadDoes"},
+	"internal/guard":      {"TestALeaseOnTheKernel", "TestEveryKnobOnTheKernel"},
 	"internal/sources": {
 		"TestTheKernelGivesWhatIsExpectedOfIt", "TestASweepByFilesAgreesWithTheFilesUnderLoad", "TestAnOOMKillIsSeen",
 	},
 	"internal/wake": {"TestWhoIsPrivilegedIsGrantedTheShortWindow"},
-	"receiver/ebpfreceiver/internal/cgroupstat": {"TestTheKernelCountsWhatTheLoadDoes"},
 }
 
 // OnHost are tests, by package, that a guest cannot run, because its files are in

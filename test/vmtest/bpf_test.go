@@ -102,7 +102,7 @@ func suites(t *testing.T, name string) []testSuite {
 		passes:  []string{"TestAStallTriggers", "TestWhoIsPrivilegedIsGrantedTheShortWindow"},
 	}
 	cgroupstat := testSuite{
-		Name: "cgroupstat", pkg: "./receiver/ebpfreceiver/internal/cgroupstat",
+		Name: "cgroupstat", pkg: "./internal/cgroupstat",
 		Command: []string{"-test.run=^TestTheKernelCountsWhatTheLoadDoes$", "-test.timeout=60s"},
 		Env:     []string{"REFLEX_TEST_DISK=/dev/nullb0"},
 		passes:  []string{"TestTheKernelCountsWhatTheLoadDoes"},

@@ -27,10 +27,15 @@ func cacheDir(name ...string) (string, error) {
 	return dir, nil
 }
 
-// lock takes the advisory lock called name, shared by all processes of the
-// user, and waits for it until ctx ends, after having called waiting once. The
-// kernel frees it when the holder dies.
-func lock(ctx context.Context, name string, waiting func()) (unlock func(), err error) {
+// lock takes the advisory lock called name, known to all processes of the user,
+// and waits for it until ctx ends, after having called waiting once. Beside others
+// that are held beside others, it is held by all of them. The kernel frees it when
+// the holder dies.
+func lock(ctx context.Context, name string, beside bool, waiting func()) (unlock func(), err error) {
+	how := syscall.LOCK_EX
+	if beside {
+		how = syscall.LOCK_SH
+	}
 	dir, err := cacheDir()
 	if err != nil {
 		return nil, err
@@ -40,7 +45,7 @@ func lock(ctx context.Context, name string, waiting func()) (unlock func(), err 
 		return nil, fmt.Errorf("open the lock %q: %w", name, err)
 	}
 	for first := true; ; first = false {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
 		}

@@ -50,7 +50,7 @@ func fetchDebian(ctx context.Context, name string, log io.Writer) (Kernel, error
 	if !ok {
 		return Kernel{}, fmt.Errorf("unknown name (there are %s)", strings.Join(slices.Sorted(maps.Keys(debianSuites)), ", "))
 	}
-	unlock, err := lock(ctx, "fetch", func() { fmt.Fprintln(log, "vmtest: waiting for another download") })
+	unlock, err := lock(ctx, "fetch", false, func() { fmt.Fprintln(log, "vmtest: waiting for another download") })
 	if err != nil {
 		return Kernel{}, err
 	}

@@ -17,7 +17,8 @@
 // on the host is a typed error that says how to get it. It refuses to be a
 // performance laboratory: instructions are emulated, so times in the guest are
 // orders of magnitude. Machines of one user run one at a time, because two of
-// them on two cores would measure each other.
+// them on two cores would measure each other, unless all of them say that they
+// measure no times ([Machine]'s Beside).
 //
 // Emulated CPUs now and then fault where real ones do not (a double fault, a
 // stray int3). The kernel is told to die on the spot when that happens; [Machine.Run]

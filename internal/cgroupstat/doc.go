@@ -16,5 +16,6 @@
 // updates for each CPU), I/O as of then. It refuses to repeat an earlier value:
 // a column of a row that was not looked at is absent.
 //
-// The data's next stop is the writer of metrics in package ebpfreceiver.
+// The data's next stop is the writer of metrics in package ebpfreceiver, and the
+// recording that `reflexctl record --closer-look` makes.
 package cgroupstat
