@@ -64,9 +64,18 @@ func (r *Reflex) startCollector(ctx context.Context) (err error) {
 	return r.await(ctx, 60*time.Second)
 }
 
-// Restart ends the collector and starts it again, as a service manager does.
-func (r *Reflex) Restart(ctx context.Context) error {
+// Setenv sets a variable of the collector's environment from its next start on.
+func (r *Reflex) Setenv(name, value string) {
+	r.settings.Env = append(r.settings.Env, name+"="+value) // the last one counts
+}
+
+// Restart ends the collector, calls meanwhile, and starts it again, as a service
+// manager does.
+func (r *Reflex) Restart(ctx context.Context, meanwhile func() error) error {
 	r.Collector.Stop(15 * time.Second)
+	if err := meanwhile(); err != nil {
+		return err
+	}
 	return r.startCollector(ctx)
 }
 
