@@ -89,10 +89,22 @@ func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
 	case arc.VerdictReleased, arc.VerdictRefused, arc.VerdictLost:
 		delete(e.held, knobOf(&o))
 	}
+	e.tell(&o, &out)
 	if int(out.Verdict) < len(e.byName) {
 		e.r.tel.ReflexOrders.Add(ctx, 1, e.byName[out.Verdict])
 	}
 	return out
+}
+
+// tell logs one answer, renewals and moves included, for whoever measures the arc:
+// the journal has only those that changed something.
+func (e *executor) tell(o *arc.Order, out *arc.Outcome) {
+	line := e.r.logger.Check(zap.DebugLevel, "order answered")
+	if line == nil {
+		return
+	}
+	line.Write(zap.Uint64("cgroup", o.Cgroup), zap.Stringer("action", o.Action), zap.Stringer("verb", o.Verb), zap.Stringer("verdict", out.Verdict),
+		zap.Int64("scheduled_ns", o.Scheduled), zap.Int64("written_ns", out.Written))
 }
 
 // unanswered decides what an order without an answer counts as. Where the guard

@@ -6,7 +6,6 @@ package demo
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,7 +70,7 @@ func Play(ctx context.Context, o Options) error {
 			return fmt.Errorf("find %s (run `make build`): %w", name, err)
 		}
 	}
-	guest, err := buildGuest(ctx)
+	guest, err := vmtest.BuildProgram(ctx, "github.com/otelcol-reflex/reflex/test/cmd/demo-guest")
 	if err != nil {
 		return err
 	}
@@ -117,23 +116,6 @@ func binaries(arms []string) []string {
 		}
 	}
 	return nil
-}
-
-// buildGuest builds the static program of the scenario into a directory of its
-// own.
-func buildGuest(ctx context.Context) (string, error) {
-	dir, err := os.MkdirTemp("", "reflex-demo-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "demo-guest")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path,
-		"github.com/otelcol-reflex/reflex/test/cmd/demo-guest")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("build demo-guest: %w\n%s", err, out), os.RemoveAll(dir))
-	}
-	return path, nil
 }
 
 // arguments are those of `demo-guest run` for paths as the workload sees them.

@@ -28,6 +28,8 @@ type Machine struct {
 	Modules []string
 	// Boot are kernel parameters in addition to the machine's own.
 	Boot []string
+	// Disks are empty at the start of each boot and gone after it: /dev/vda, /dev/vdb.
+	Disks []Disk
 	// MemoryMiB (default 2048) and CPUs (default 2) size the machine.
 	MemoryMiB, CPUs int
 	// Beside lets the machine run beside others that say the same, for who needs
@@ -98,7 +100,11 @@ func (m *Machine) build(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	modules, err := loadOrder(m.Kernel, append(append([]string{}, baseModules...), m.Modules...))
+	wanted := append(append([]string{}, baseModules...), m.Modules...)
+	if len(m.Disks) > 0 {
+		wanted = append(wanted, diskModule)
+	}
+	modules, err := loadOrder(m.Kernel, wanted)
 	if err != nil {
 		return "", err
 	}

@@ -47,8 +47,13 @@ func (m *Machine) boot(ctx context.Context, emulator, image, artefacts string) (
 		return 0, fmt.Errorf("connect the machine: %w", err)
 	}
 	defer host.Close()
+	disks, removeDisks, err := m.makeDisks()
+	if err != nil {
+		return 0, errors.Join(err, guest.Close())
+	}
+	defer func() { _ = removeDisks() }()
 	lines := newConsole(or(m.Console))
-	cmd := exec.Command(emulator, m.arguments(image)...)
+	cmd := exec.Command(emulator, append(m.arguments(image), m.diskArguments(disks)...)...)
 	cmd.Stdout, cmd.Stderr = lines, lines
 	cmd.ExtraFiles = []*os.File{guest} // descriptor 3
 	ended, err := start(cmd)

@@ -29,15 +29,15 @@ func windows(answers []recording.Answer, service string, from, to int64, length 
 	p99 := make([]float64, 0, n)
 	for _, l := range latencies {
 		if len(l) > 0 {
-			p99 = append(p99, percentile(l, 0.99))
+			p99 = append(p99, Percentile(l, 0.99))
 		}
 	}
 	return p99
 }
 
-// percentile is the nearest-rank percentile p of values, which it sorts; NaN
+// Percentile is the nearest-rank percentile p of values, which it sorts; NaN
 // for none.
-func percentile(values []float64, p float64) float64 {
+func Percentile(values []float64, p float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}

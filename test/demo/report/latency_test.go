@@ -18,10 +18,10 @@ func TestPercentileIsNearestRank(t *testing.T) {
 	for i := range hundred {
 		hundred[i] = float64(100 - i) // descending: it must sort
 	}
-	assert.Equal(t, 99.0, percentile(hundred, 0.99))
-	assert.Equal(t, 7.0, percentile([]float64{7}, 0.99))
-	assert.Equal(t, 2.0, percentile([]float64{2, 1}, 0.99))
-	assert.True(t, math.IsNaN(percentile(nil, 0.99)))
+	assert.Equal(t, 99.0, Percentile(hundred, 0.99))
+	assert.Equal(t, 7.0, Percentile([]float64{7}, 0.99))
+	assert.Equal(t, 2.0, Percentile([]float64{2, 1}, 0.99))
+	assert.True(t, math.IsNaN(Percentile(nil, 0.99)))
 }
 
 func TestMedian(t *testing.T) {

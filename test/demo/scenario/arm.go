@@ -16,6 +16,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
 	"github.com/otelcol-reflex/reflex/test/demo/workload"
+	"github.com/otelcol-reflex/reflex/test/stage"
 )
 
 // settle is how long the client asks before the calm minute begins, so that
@@ -28,9 +29,9 @@ type arm struct {
 	stream *Stream
 	rec    recording.Arm
 
-	groups                     []*cgroup
-	payment, neighbour, client *process
-	reflex                     *reflex
+	groups                     []*stage.Cgroup
+	payment, neighbour, client *stage.Process
+	reflex                     *stage.Reflex
 	observer                   *observer
 	onsetFile                  string
 }
@@ -61,8 +62,8 @@ func runArm(ctx context.Context, s *Settings, name string, stream *Stream) (err 
 }
 
 // group makes one more cgroup of the arm.
-func (a *arm) group(name string, settings ...[2]string) (*cgroup, error) {
-	c, err := newCgroup(a.Base, name, settings...)
+func (a *arm) group(name string, settings ...[2]string) (*stage.Cgroup, error) {
+	c, err := stage.NewCgroup(a.Base, name, settings...)
 	if err == nil {
 		a.groups = append(a.groups, c)
 	}
@@ -87,22 +88,22 @@ func (a *arm) prepare(ctx context.Context) error {
 		return err
 	}
 	log := func(name string) string { return a.rec.Name + "-" + name }
-	a.payment, err = start(log("payment"), payments, a.logs(), nil, a.Guest, "service",
+	a.payment, err = stage.Start(log("payment"), payments, a.logs(), nil, a.Guest, "service",
 		"-resident", strconv.Itoa(int(float64(a.Limit)*a.Resident)), "-work", strconv.Itoa(a.Work), "-wait", a.Wait.String(),
 		"-leak-rate", strconv.FormatUint(a.LeakRate, 10), "-onset-file", a.onsetFile)
 	if err != nil {
 		return err
 	}
-	a.neighbour, err = start(log("neighbour"), neighbours, a.logs(), nil, a.Guest, "service",
+	a.neighbour, err = stage.Start(log("neighbour"), neighbours, a.logs(), nil, a.Guest, "service",
 		"-resident", strconv.FormatUint(a.NeighbourResident, 10), "-work", strconv.Itoa(a.Work), "-wait", a.Wait.String())
 	if err != nil {
 		return err
 	}
-	paymentAt, err := a.payment.await("ready ", 2*time.Minute)
+	paymentAt, err := a.payment.Await("ready ", 2*time.Minute)
 	if err != nil {
 		return err
 	}
-	neighbourAt, err := a.neighbour.await("ready ", time.Minute)
+	neighbourAt, err := a.neighbour.Await("ready ", time.Minute)
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (a *arm) prepare(ctx context.Context) error {
 		}
 		a.note("Reflex is ready to act")
 	}
-	a.client, err = start(log("client"), clients, a.logs(), nil, a.Guest, "client",
+	a.client, err = stage.Start(log("client"), clients, a.logs(), nil, a.Guest, "client",
 		"-payment", paymentAt, "-neighbour", neighbourAt, "-seed", strconv.FormatUint(a.Seed, 10),
 		"-rate", strconv.FormatFloat(a.RequestRate, 'g', -1, 64), "-deadline", a.Deadline.String(),
 		"-answers", filepath.Join(a.Out, recording.AnswersFile(a.rec.Name)))
@@ -142,9 +143,9 @@ func (a *arm) startReflex(ctx context.Context) error {
 // play lets the calm minute and the minute of leak pass.
 func (a *arm) play(ctx context.Context) error {
 	a.rec.Calm = workload.Now()
-	a.rec.Resident, _ = a.payment.group.number("memory.current")
+	a.rec.Resident, _ = a.payment.Group.Number("memory.current")
 	leakAt := a.rec.Calm + int64(a.Calm)
-	if _, err := fmt.Fprintf(a.payment.stdin, "leak %d\n", leakAt); err != nil {
+	if _, err := fmt.Fprintf(a.payment.Stdin, "leak %d\n", leakAt); err != nil {
 		return fmt.Errorf("order the leak: %w", err)
 	}
 	a.phase(recording.PhaseCalm, a.Calm)
@@ -180,31 +181,31 @@ func (a *arm) readOnset() error {
 // finish takes the last measurements and ends Reflex while the services still
 // run, so that what it gives back can be seen.
 func (a *arm) finish() {
-	a.rec.OOMKills, _ = a.payment.group.event("oom_kill")
-	if !a.payment.alive() {
-		a.rec.PaymentKilled = a.payment.endedAt
-		if a.payment.signal != unix.SIGKILL {
+	a.rec.OOMKills, _ = a.payment.Group.Event("oom_kill")
+	if !a.payment.Alive() {
+		a.rec.PaymentKilled = a.payment.EndedAt
+		if a.payment.Signal != unix.SIGKILL {
 			a.trouble("the payment service ended by itself, not by SIGKILL")
 		}
 	}
-	if !a.neighbour.alive() {
+	if !a.neighbour.Alive() {
 		a.trouble("the neighbour ended")
 	}
 	// The client first: its answers belong to the minutes that have passed.
-	if !a.client.stop(10 * time.Second) {
+	if !a.client.Stop(10 * time.Second) {
 		a.trouble("the client did not end within 10 s of being asked")
 	}
 	if a.reflex != nil {
-		for _, p := range []*process{a.reflex.guard, a.reflex.collector} {
-			if !p.alive() {
-				a.trouble("%s ended during the arm; see log/%s.log", p.name, p.name)
+		for _, p := range []*stage.Process{a.reflex.Guard, a.reflex.Collector} {
+			if !p.Alive() {
+				a.trouble("%s ended during the arm; see log/%s.log", p.Name, p.Name)
 			}
 		}
-		for _, t := range a.reflex.stop() {
+		for _, t := range a.reflex.Stop() {
 			a.trouble("%s", t)
 		}
-		if a.payment.alive() {
-			a.rec.CeilingAfter, _ = a.payment.group.number("memory.high")
+		if a.payment.Alive() {
+			a.rec.CeilingAfter, _ = a.payment.Group.Number("memory.high")
 		}
 	}
 	a.observer.stop()
@@ -221,15 +222,15 @@ func (a *arm) cleanUp() error {
 		a.observer.stop()
 	}
 	if a.reflex != nil {
-		a.reflex.stop()
+		a.reflex.Stop()
 	}
 	var errs []error
 	for _, c := range a.groups {
-		errs = append(errs, c.remove())
+		errs = append(errs, c.Remove())
 	}
-	for _, p := range []*process{a.payment, a.neighbour, a.client} {
+	for _, p := range []*stage.Process{a.payment, a.neighbour, a.client} {
 		if p != nil {
-			<-p.ended
+			<-p.Ended
 		}
 	}
 	return errors.Join(errs...)

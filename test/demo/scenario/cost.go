@@ -8,17 +8,18 @@ import (
 
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
 	"github.com/otelcol-reflex/reflex/test/demo/workload"
+	"github.com/otelcol-reflex/reflex/test/stage"
 )
 
 // meter measures what the cgroups of an arm use, part by part.
 type meter struct {
-	groups []*cgroup
+	groups []*stage.Cgroup
 	since  int64             // CLOCK_BOOTTIME, ns
 	cpu    map[string]uint64 // µs at since
 }
 
 // newMeter starts to measure.
-func newMeter(groups []*cgroup) *meter {
+func newMeter(groups []*stage.Cgroup) *meter {
 	m := &meter{groups: groups, cpu: map[string]uint64{}}
 	m.part(func(string, float64, uint64) {})
 	return m
@@ -29,9 +30,9 @@ func newMeter(groups []*cgroup) *meter {
 func (m *meter) part(take func(name string, cpu float64, memory uint64)) {
 	now := workload.Now()
 	for _, g := range m.groups {
-		name := filepath.Base(g.dir)
-		memory, _ := g.number("memory.current")
-		used, err := g.line("cpu.stat", "usage_usec")
+		name := filepath.Base(g.Dir)
+		memory, _ := g.Number("memory.current")
+		used, err := g.Line("cpu.stat", "usage_usec")
 		if err != nil {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
 	"github.com/otelcol-reflex/reflex/test/demo/workload"
+	"github.com/otelcol-reflex/reflex/test/stage"
 )
 
 const (
@@ -44,13 +45,13 @@ type observation struct {
 }
 
 // observe starts to watch.
-func observe(payment, neighbour *cgroup) (*observer, error) {
+func observe(payment, neighbour *stage.Cgroup) (*observer, error) {
 	o := &observer{quit: make(chan struct{}), done: make(chan struct{}), latest: make(chan observation, 1)}
 	o.samples = make([]recording.Sample, 0, 4_000)
 	o.turns = make([]int64, 0, 80_000)
 	for _, f := range []struct {
 		into  *int
-		group *cgroup
+		group *stage.Cgroup
 		name  string
 	}{
 		{&o.files.high, payment, "memory.high"},
@@ -58,7 +59,7 @@ func observe(payment, neighbour *cgroup) (*observer, error) {
 		{&o.files.neighbour, neighbour, "memory.current"},
 		{&o.files.neighbourHigh, neighbour, "memory.high"},
 	} {
-		path := filepath.Join(f.group.dir, f.name)
+		path := filepath.Join(f.group.Dir, f.name)
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return nil, fmt.Errorf("observe %s: %w", path, err)
@@ -78,7 +79,7 @@ func (o *observer) loop() {
 		if err != nil {
 			return 0, false
 		}
-		v, err := parseNumber(buf[:n])
+		v, err := stage.ParseNumber(buf[:n])
 		return v, err == nil
 	}
 	ticks := time.NewTicker(ceilingPeriod)

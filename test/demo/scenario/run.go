@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
+	"github.com/otelcol-reflex/reflex/test/stage"
 )
 
 // Run runs every arm of s and leaves the recording in s.Out.
@@ -30,16 +31,16 @@ func Run(ctx context.Context, s Settings, stream *Stream) (err error) {
 	}
 	// Below a cgroup that others share, everything of ours is in one of our own.
 	if _, err := os.Stat(filepath.Join(s.Base, "cgroup.procs")); errors.Is(err, os.ErrNotExist) {
-		if err := delegate(filepath.Dir(s.Base)); err != nil {
+		if err := stage.Delegate(filepath.Dir(s.Base)); err != nil {
 			return err
 		}
-		base, err := newCgroup(filepath.Dir(s.Base), filepath.Base(s.Base))
+		base, err := stage.NewCgroup(filepath.Dir(s.Base), filepath.Base(s.Base))
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, base.remove()) }()
+		defer func() { err = errors.Join(err, base.Remove()) }()
 	}
-	if err := delegate(s.Base); err != nil {
+	if err := stage.Delegate(s.Base); err != nil {
 		return err
 	}
 	if err := recording.WriteJSON(s.Out, recording.EnvironmentFile, environment(&s)); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
 	"github.com/otelcol-reflex/reflex/test/demo/workload"
+	"github.com/otelcol-reflex/reflex/test/stage"
 )
 
 // tickPeriod is how often the watcher hears of the arm.
@@ -54,17 +55,17 @@ func (t *ticker) hearObserver() {
 		}
 	default:
 	}
-	t.now.PaymentAlive = t.payment.alive()
+	t.now.PaymentAlive = t.payment.Alive()
 	if !t.now.PaymentAlive && !t.killed {
 		t.killed = true
-		t.note(fmt.Sprintf("the payment service was killed (%v)", t.payment.signal))
+		t.note(fmt.Sprintf("the payment service was killed (%v)", t.payment.Signal))
 	}
 }
 
 func (t *ticker) hearClient() {
 	for {
 		select {
-		case line, ok := <-t.client.lines:
+		case line, ok := <-t.client.Lines:
 			if !ok {
 				return
 			}
@@ -80,16 +81,16 @@ func (t *ticker) hearClient() {
 }
 
 func (t *ticker) hearCollector(ctx context.Context) {
-	if t.reflex == nil || !t.reflex.collector.alive() {
+	if t.reflex == nil || !t.reflex.Collector.Alive() {
 		t.now.Judged = false
 		return
 	}
-	s, err := readStatus(ctx)
+	s, err := stage.ReadStatus(ctx)
 	if err != nil {
 		return
 	}
 	t.now.Level = s.Level
-	if distance, limit, ok := s.score(); ok {
+	if distance, limit, ok := s.Score(); ok {
 		t.now.Judged, t.now.Distance, t.now.Threshold = true, distance, limit
 		t.rec.Judgements = append(t.rec.Judgements, recording.Judgement{
 			Time: workload.Now(), Level: s.Level, Distance: distance, Limit: limit,

@@ -13,8 +13,8 @@ import (
 
 const pageSize = 4096
 
-// resident maps size bytes of anonymous memory and touches every page.
-func resident(size int) ([]byte, error) {
+// Resident maps size bytes of anonymous memory and touches every page.
+func Resident(size int) ([]byte, error) {
 	if size == 0 {
 		return nil, nil
 	}
@@ -40,12 +40,12 @@ func Now() int64 {
 // leakStep is how often the leak grows.
 const leakStep = 10 * time.Millisecond
 
-// leak touches fresh anonymous memory at rate bytes a second, page by page, for
+// Leak touches fresh anonymous memory at rate bytes a second, page by page, for
 // ever, in a thread of its own. started is called just before the first page.
 //
 // A leak that was held up does not catch up: it grows by at most ten steps at
 // once, as a program would that leaks a little with each turn of a loop.
-func leak(rate int, at int64, started func(boot, wall int64)) error {
+func Leak(rate int, at int64, started func(boot, wall int64)) error {
 	// Address space is free; memory is charged when a page is touched.
 	const reserve = 64 << 30
 	m, err := unix.Mmap(-1, 0, reserve, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)

@@ -54,7 +54,7 @@ func (s *Service) Run(ctx context.Context, orders io.Reader, ready io.Writer) er
 		runtime.GOMAXPROCS(2)
 	}
 
-	set, err := resident(s.Resident)
+	set, err := Resident(s.Resident)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (s *Service) obey(orders io.Reader) {
 			fmt.Fprintf(os.Stderr, "order to leak: %v\n", err)
 			continue
 		}
-		err = leak(s.LeakRate, at, func(boot, wall int64) {
+		err = Leak(s.LeakRate, at, func(boot, wall int64) {
 			if err := os.WriteFile(s.OnsetFile, fmt.Appendf(nil, "%d %d\n", boot, wall), 0o644); err != nil {
 				fmt.Fprintf(os.Stderr, "write the onset: %v\n", err)
 			}

@@ -1,7 +1,7 @@
 // Copyright The Reflex Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package scenario
+package stage
 
 import (
 	"errors"
@@ -17,28 +17,29 @@ import (
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
 )
 
-// cgroup is one cgroup the scenario made.
-type cgroup struct{ dir string }
+// Cgroup is one cgroup that a test made, by its directory.
+type Cgroup struct{ Dir string }
 
-// newCgroup makes parent/name and writes settings to its files. A setting whose
+// NewCgroup makes parent/name and writes settings to its files. A setting whose
 // file this kernel does not have is left out when its name ends in "?".
-func newCgroup(parent, name string, settings ...[2]string) (*cgroup, error) {
-	c := &cgroup{filepath.Join(parent, name)}
-	if err := os.Mkdir(c.dir, 0o755); err != nil {
+func NewCgroup(parent, name string, settings ...[2]string) (*Cgroup, error) {
+	c := &Cgroup{filepath.Join(parent, name)}
+	if err := os.Mkdir(c.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make cgroup: %w", err)
 	}
 	for _, s := range settings {
 		file, optional := strings.CutSuffix(s[0], "?")
-		err := c.write(file, s[1])
+		err := c.Write(file, s[1])
 		if err != nil && (!optional || !errors.Is(err, os.ErrNotExist)) {
-			return nil, errors.Join(err, c.remove())
+			return nil, errors.Join(err, c.Remove())
 		}
 	}
 	return c, nil
 }
 
-func (c *cgroup) write(file, value string) error {
-	path := filepath.Join(c.dir, file)
+// Write writes value to file, which must exist.
+func (c *Cgroup) Write(file, value string) error {
+	path := filepath.Join(c.Dir, file)
 	// No O_CREATE: an unknown knob must fail, not become a file.
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -51,21 +52,21 @@ func (c *cgroup) write(file, value string) error {
 	return nil
 }
 
-// number reads a knob that holds one number or "max".
-func (c *cgroup) number(file string) (uint64, error) {
-	b, err := os.ReadFile(filepath.Join(c.dir, file))
+// Number reads a knob that holds one number or "max".
+func (c *Cgroup) Number(file string) (uint64, error) {
+	b, err := os.ReadFile(filepath.Join(c.Dir, file))
 	if err != nil {
 		return 0, err
 	}
-	return parseNumber(b)
+	return ParseNumber(b)
 }
 
-// event reads one line of memory.events.
-func (c *cgroup) event(name string) (uint64, error) { return c.line("memory.events", name) }
+// Event reads one line of memory.events.
+func (c *Cgroup) Event(name string) (uint64, error) { return c.Line("memory.events", name) }
 
-// line reads one line of a file of names and numbers.
-func (c *cgroup) line(file, name string) (uint64, error) {
-	b, err := os.ReadFile(filepath.Join(c.dir, file))
+// Line reads one line of a file of names and numbers.
+func (c *Cgroup) Line(file, name string) (uint64, error) {
+	b, err := os.ReadFile(filepath.Join(c.Dir, file))
 	if err != nil {
 		return 0, err
 	}
@@ -74,21 +75,21 @@ func (c *cgroup) line(file, name string) (uint64, error) {
 			return strconv.ParseUint(value, 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("%s of %s has no %s", file, c.dir, name)
+	return 0, fmt.Errorf("%s of %s has no %s", file, c.Dir, name)
 }
 
-// remove kills what is left in the cgroup and removes it.
-func (c *cgroup) remove() error {
+// Remove kills what is left in the cgroup and removes it.
+func (c *Cgroup) Remove() error {
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		if err := c.write("cgroup.kill", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := c.Write("cgroup.kill", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		err := removeTree(c.dir)
+		err := removeTree(c.Dir)
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
 		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			return fmt.Errorf("remove cgroup %s: %w", c.dir, err)
+			return fmt.Errorf("remove cgroup %s: %w", c.Dir, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -111,8 +112,8 @@ func removeTree(dir string) error {
 	return unix.Rmdir(dir)
 }
 
-// parseNumber parses a knob's content.
-func parseNumber(b []byte) (uint64, error) {
+// ParseNumber parses a knob's content.
+func ParseNumber(b []byte) (uint64, error) {
 	s := strings.TrimSpace(string(b))
 	if s == "max" {
 		return recording.Unlimited, nil
@@ -121,9 +122,9 @@ func parseNumber(b []byte) (uint64, error) {
 	return min(v, recording.Unlimited), err
 }
 
-// delegate lets children of dir have the controllers the scenario needs.
-func delegate(dir string) error {
-	c := cgroup{dir}
+// Delegate lets children of dir have the controllers that tests need.
+func Delegate(dir string) error {
+	c := Cgroup{dir}
 	b, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
 		return err
@@ -133,7 +134,7 @@ func delegate(dir string) error {
 		err := errors.ErrUnsupported
 		for _, h := range have {
 			if h == name {
-				err = c.write("cgroup.subtree_control", "+"+name)
+				err = c.Write("cgroup.subtree_control", "+"+name)
 			}
 		}
 		if err != nil && name == "memory" {

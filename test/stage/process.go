@@ -1,7 +1,7 @@
 // Copyright The Reflex Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package scenario
+package stage
 
 import (
 	"bufio"
@@ -18,23 +18,24 @@ import (
 	"github.com/otelcol-reflex/reflex/test/demo/workload"
 )
 
-// process is a program the scenario started in a cgroup of its own.
-type process struct {
-	name  string
-	cmd   *exec.Cmd
-	group *cgroup
-	stdin io.WriteCloser
-	lines chan string // what it prints, line by line
+// Process is a program that a test started in a cgroup of its own.
+type Process struct {
+	Name  string
+	Group *Cgroup
+	Stdin io.WriteCloser
+	Lines chan string // what it prints, line by line
 
-	ended   chan struct{} // closed when it has exited; then:
-	endedAt int64         // CLOCK_BOOTTIME, ns
-	signal  syscall.Signal
+	Ended   chan struct{} // closed when it has exited; then:
+	EndedAt int64         // CLOCK_BOOTTIME, ns
+	Signal  syscall.Signal
+
+	cmd *exec.Cmd
 }
 
-// start runs argv in group. What it writes to standard error goes to a file in
+// Start runs argv in group. What it writes to standard error goes to a file in
 // logs.
-func start(name string, group *cgroup, logs string, env []string, argv ...string) (*process, error) {
-	dir, err := os.Open(group.dir)
+func Start(name string, group *Cgroup, logs string, env []string, argv ...string) (*Process, error) {
+	dir, err := os.Open(group.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -45,12 +46,12 @@ func start(name string, group *cgroup, logs string, env []string, argv ...string
 	}
 	defer log.Close()
 
-	p := &process{name: name, group: group, lines: make(chan string, 256), ended: make(chan struct{})}
+	p := &Process{Name: name, Group: group, Lines: make(chan string, 256), Ended: make(chan struct{})}
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
-	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+	if p.Stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	stdout, err := p.cmd.StdoutPipe()
@@ -64,70 +65,70 @@ func start(name string, group *cgroup, logs string, env []string, argv ...string
 	return p, nil
 }
 
-func (p *process) watch(stdout io.Reader) {
+func (p *Process) watch(stdout io.Reader) {
 	scan := bufio.NewScanner(stdout)
 	for scan.Scan() {
 		select {
-		case p.lines <- scan.Text():
+		case p.Lines <- scan.Text():
 		default: // nobody listens; the process must not wait for us
 		}
 	}
-	close(p.lines)
+	close(p.Lines)
 	var exit *exec.ExitError
 	err := p.cmd.Wait()
-	p.endedAt = workload.Now()
+	p.EndedAt = workload.Now()
 	if errors.As(err, &exit) {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			p.signal = status.Signal()
+			p.Signal = status.Signal()
 		}
 	}
-	close(p.ended)
+	close(p.Ended)
 }
 
-// alive reports whether the process has not exited.
-func (p *process) alive() bool {
+// Alive reports whether the process has not exited.
+func (p *Process) Alive() bool {
 	select {
-	case <-p.ended:
+	case <-p.Ended:
 		return false
 	default:
 		return true
 	}
 }
 
-// await returns the rest of the first line that starts with prefix.
-func (p *process) await(prefix string, patience time.Duration) (string, error) {
+// Await returns the rest of the first line that starts with prefix.
+func (p *Process) Await(prefix string, patience time.Duration) (string, error) {
 	timeout := time.After(patience)
 	for {
 		select {
-		case line, ok := <-p.lines:
+		case line, ok := <-p.Lines:
 			if !ok {
-				return "", fmt.Errorf("%s ended before it was ready; see %s.log", p.name, p.name)
+				return "", fmt.Errorf("%s ended before it was ready; see %s.log", p.Name, p.Name)
 			}
 			if rest, found := strings.CutPrefix(line, prefix); found {
 				return rest, nil
 			}
 		case <-timeout:
-			return "", fmt.Errorf("%s was not ready within %v", p.name, patience)
+			return "", fmt.Errorf("%s was not ready within %v", p.Name, patience)
 		}
 	}
 }
 
-// stop asks the process to end, and after patience makes it. It reports whether
+// Stop asks the process to end, and after patience makes it. It reports whether
 // asking was enough.
-func (p *process) stop(patience time.Duration) bool {
-	if !p.alive() {
+func (p *Process) Stop(patience time.Duration) bool {
+	if !p.Alive() {
 		return true
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-p.ended:
+	case <-p.Ended:
 		return true
 	case <-time.After(patience):
 	}
 	// What it started holds its standard output, and must end with it.
-	if p.group.write("cgroup.kill", "1") != nil {
+	if p.Group.Write("cgroup.kill", "1") != nil {
 		_ = p.cmd.Process.Kill()
 	}
-	<-p.ended
+	<-p.Ended
 	return false
 }

@@ -1,0 +1,154 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package containment
+
+import (
+	"strconv"
+	"time"
+)
+
+const (
+	mib = 1 << 20
+	// OutsideAddress and InsideAddress are the two ends of the veth pair that
+	// scenarios with a network have, in a /24.
+	OutsideAddress = "10.99.0.2"
+	InsideAddress  = "10.99.0.1"
+	// OutsideNamespace is where the network namespace of the outside end is mounted.
+	OutsideNamespace = "/run/reflex-outside"
+	// StormDevice is the disk for load, SwapDevice the one for swap.
+	StormDevice = "/dev/vda"
+	SwapDevice  = "/dev/vdb"
+)
+
+// memoryKnobs, and so on, are what contains each pressed resource (design: levels
+// 2 to 5).
+var (
+	memoryKnobs  = []string{"memory.high"}
+	cpuKnobs     = []string{"cpu.weight", "cpu.idle", "cpu.max"}
+	ioKnobs      = []string{"io.weight", "io.max"}
+	forkKnobs    = []string{"pids.max", "cpu.weight", "cpu.idle", "cpu.max"}
+	egressKnobs  = []string{"network.throttle", "network.quarantine"}
+	ingressKnobs = []string{"network.shield"}
+)
+
+// Scenarios is the table. To add a scenario is to add an entry here.
+//
+// What is not Required yet has no actuator or no policy yet; the run says so by
+// "0 of n". Whoever builds it sets Required.
+var Scenarios = []Scenario{
+	{
+		Name: "leak", About: "50 MB/s leak, no swap",
+		Units: []Unit{leaking("leak.service", 300*mib, 50e6, 1024*mib, noSwap)},
+		Knobs: memoryKnobs, Within: 14 * time.Second, After: 5 * time.Second, Required: true, Embedded: true,
+	},
+	{
+		Name: "leak-swap", About: "50 MB/s leak, with swap on a disk",
+		Units: []Unit{leaking("leakswap.service", 300*mib, 50e6, 1024*mib)},
+		Knobs: memoryKnobs, Within: 14 * time.Second, After: 5 * time.Second, Swap: true, Required: true,
+	},
+	{
+		Name: "leak-slow", About: "1 MB/s leak, 40 s before its limit",
+		Units: []Unit{leaking("slow.service", 200*mib, 1e6, 240*mib, noSwap)},
+		Knobs: memoryKnobs, Within: 38 * time.Second, After: 3 * time.Second, Required: true,
+	},
+	{
+		Name: "leak-two", About: "two leaks at once, 50 and 15 MB/s",
+		Units: []Unit{
+			leaking("first.service", 150*mib, 50e6, 1024*mib, noSwap),
+			leaking("second.service", 150*mib, 15e6, 400*mib, noSwap),
+		},
+		Knobs: memoryKnobs, Within: 15 * time.Second, After: 3 * time.Second, Required: true,
+	},
+	{
+		Name: "leak-respawn", About: "a leak contained, killed, and started again under its name",
+		// It leaks from nothing: a working set that fills at the start would be
+		// contained as growth, rightly, before the leak begins.
+		Units: []Unit{leaking("respawn.service", 0, 50e6, 1024*mib, noSwap)},
+		Knobs: memoryKnobs, Within: 15 * time.Second, After: 3 * time.Second, Respawn: true, Required: true,
+	},
+	{
+		Name: "cpu", About: "eight threads spin on two CPUs",
+		Units: []Unit{{Name: "spin.service", Role: []string{"spin", "-threads", "8", "-for", "15s"}, Guilty: true}},
+		Knobs: cpuKnobs, Within: 10 * time.Second, After: 3 * time.Second,
+		Required: false, // until CPU has a policy
+	},
+	{
+		Name: "fork", About: "a fork bomb, 400 tasks a second up to 4,000",
+		Units: []Unit{{Name: "bomb.service", Role: []string{"fork", "-rate", "400", "-count", "4000", "-for", "15s"}, Guilty: true}},
+		Knobs: forkKnobs, Within: 10 * time.Second, After: 3 * time.Second,
+		Required: false, // until pids has a policy
+	},
+	{
+		Name: "io", About: "four threads write a disk as fast as it goes",
+		Units: []Unit{{
+			Name:   "storm.service",
+			Role:   []string{"storm", "-device", StormDevice, "-threads", "4", "-region", bytes(128 * mib), "-bytes", bytes(2048 * mib), "-for", "15s"},
+			Guilty: true,
+		}},
+		Knobs: ioKnobs, Within: 10 * time.Second, After: 3 * time.Second,
+		Required: false, // until I/O has a policy
+	},
+	{
+		Name: "egress", About: "a cgroup floods the network",
+		Units: []Unit{{Name: "egress.service", Role: []string{"flood", "-to", OutsideAddress + ":9", "-count", "2000000", "-for", "15s"}, Guilty: true}},
+		Knobs: egressKnobs, Within: 10 * time.Second, After: 3 * time.Second, Network: true,
+		Required: false, // until the network has a policy
+	},
+	{
+		Name: "ingress", About: "a source elsewhere floods an interface",
+		Units: []Unit{
+			{Name: "sink.service", Role: []string{"sink", "-listen", InsideAddress + ":9000"}, Serves: true},
+			// Elsewhere is another network namespace of the same kernel: there is no
+			// second machine. That its cgroup is acted on instead counts as well.
+			{Name: "outside.service", Role: []string{"flood", "-namespace", OutsideNamespace, "-to", InsideAddress + ":9000", "-count", "2000000", "-for", "15s"}, Guilty: true},
+		},
+		Knobs: append(ingressKnobs, egressKnobs...), Within: 10 * time.Second, After: 3 * time.Second, Network: true,
+		Required: false, // until the network has a policy
+	},
+	{
+		Name: "cache", About: "a page-cache storm: a disk is read round and round",
+		Units: []Unit{{
+			Name: "backup.service", Role: []string{"cache", "-device", StormDevice, "-for", "12s"},
+			Limits: [][2]string{{"memory.max", bytes(256 * mib)}},
+		}},
+		Within: 15 * time.Second,
+	},
+	{
+		Name: "jvm", About: "a start that fills its heap: 400 MiB in 5 s, then no more",
+		Units: []Unit{{
+			Name: "jvm.service", Role: []string{"grow", "-more", bytes(400 * mib), "-rate", bytes(80 * mib)},
+			Limits: [][2]string{{"memory.max", bytes(512 * mib)}}, Fresh: true,
+		}},
+		Within: 12 * time.Second,
+	},
+	{
+		Name: "build", About: "a parallel build: four short processes at a time",
+		Units: []Unit{{
+			Name: "build.service", Role: []string{"build", "-jobs", "4", "-for", "12s"},
+			Limits: [][2]string{{"memory.max", bytes(512 * mib)}}, Fresh: true,
+		}},
+		Within: 15 * time.Second,
+	},
+	{
+		Name: "heap", About: "a warm service doubles its heap once, at 50 MB/s",
+		Units: []Unit{{
+			Name: "heap.service", Role: []string{"grow", "-resident", bytes(200 * mib), "-more", bytes(200 * mib), "-rate", "50000000"},
+			Limits: [][2]string{{"memory.max", bytes(512 * mib)}},
+		}},
+		Within: 12 * time.Second, FalsePositives: true,
+	},
+}
+
+// noSwap keeps a cgroup out of swap, where the kernel has any.
+var noSwap = [2]string{"memory.swap.max?", "0"}
+
+// leaking is a guilty service that leaks at rate bytes a second.
+func leaking(name string, resident, rate, limit int, more ...[2]string) Unit {
+	return Unit{
+		Name: name, Role: []string{"leak", "-resident", bytes(resident), "-rate", bytes(rate)},
+		Limits: append([][2]string{{"memory.max", bytes(limit)}, {"memory.oom.group", "1"}}, more...), Guilty: true,
+	}
+}
+
+func bytes(n int) string { return strconv.Itoa(n) }

@@ -1,0 +1,30 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vmtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+)
+
+// BuildProgram builds the static program of the package that is to run in a guest,
+// in a directory of its own, which the caller removes.
+func BuildProgram(ctx context.Context, pkg string) (program string, err error) {
+	dir, err := os.MkdirTemp("", "reflex-guest-")
+	if err != nil {
+		return "", err
+	}
+	program = filepath.Join(dir, path.Base(pkg))
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", errors.Join(fmt.Errorf("build %s: %w\n%s", pkg, err, out), os.RemoveAll(dir))
+	}
+	return program, nil
+}
