@@ -74,7 +74,7 @@ func suites(t *testing.T, name string) []testSuite {
 		"TestNodeCountsConnectionsBegun", "TestNodeTellsWhereConnectionsGo", "TestNodeAgreesWithTheKernelsRetransmissions",
 		"TestSystemCallsAreCountedInTheWindowOnly", "TestSystemCallRateAndEntropyAreTheCallers",
 	}
-	bpf := testSuite{Name: "bpf", pkg: "./bpf", Command: []string{"-test.timeout=290s"}, Env: []string{own}, passes: events}
+	bpf := testSuite{Name: "bpf", pkg: "./bpf", Command: []string{"-test.timeout=400s"}, Env: []string{own}, passes: events}
 	if !want.Iterator {
 		bpf.Command = append(bpf.Command, "-test.run=^("+strings.Join(events, "|")+")$") // the rest would be skipped
 	} else {
@@ -142,7 +142,7 @@ func TestOnDebianKernels(t *testing.T) {
 				Kernel:  k,
 				Files:   append(files, File{Guest: "/etc/suites.json", Data: plan}),
 				Command: []string{"/bin/suites", "/etc/suites.json"},
-				Output:  &output, Timeout: 8 * time.Minute,
+				Output:  &output, Timeout: 11 * time.Minute,
 				Modules: []string{"null_blk"}, // a disk, and what is swapped to
 			}
 			_, err = m.Run(context.Background(), "")
