@@ -48,6 +48,8 @@ type rung struct {
 	// Effect is what would happen at this level now: enforced, observed, nothing.
 	Effect string `json:"effect"`
 	Cause  string `json:"cause,omitempty"`
+
+	observed bool // policy::enforce leaves it out
 }
 
 // ladder is what each level does on this node.
@@ -125,8 +127,9 @@ func climb(s *status, g *guard.Status) ladder {
 		}
 		r.Word = r.Action.String()
 		if s != nil {
-			ordered := slices.ContainsFunc(s.Ladder, func(o rungStatus) bool { return o.Action == r.Word })
-			r.Ordered = &ordered
+			at := slices.IndexFunc(s.Ladder, func(o rungStatus) bool { return o.Action == r.Word })
+			ordered := at >= 0
+			r.Ordered, r.observed = &ordered, ordered && s.Ladder[at].Observed
 		}
 		if g != nil {
 			able := slices.Contains(g.Actions, r.Word) && len(l.Lacking) == 0
@@ -150,6 +153,8 @@ func (r *rung) judge(s *status, g *guard.Status) {
 		r.Cause = "the policy does not order it, as configured or in this version"
 	case g != nil && g.KillSwitch.On:
 		r.Cause = "the kill switch is on"
+	case s.Mode.Effective == "enforce" && r.observed:
+		r.Effect, r.Cause = "observed", "policy::enforce does not name "+r.Resource
 	case s.Mode.Effective != "enforce":
 		r.Effect = "observed"
 		if s.Mode.Requested == "enforce" {

@@ -51,7 +51,7 @@ func TestWhatThePolicyOrdersStandsOnTheLadderAtItsLevel(t *testing.T) {
 
 // enforcing is the status of a collector that enforces memory.high.
 func enforcing() *status {
-	s := &status{Level: 2, Ladder: []rungStatus{{2, "memory", "memory.high"}}}
+	s := &status{Level: 2, Ladder: []rungStatus{{Level: 2, Resource: "memory", Action: "memory.high"}}}
 	s.Mode.Requested, s.Mode.Effective = "enforce", "enforce"
 	return s
 }
@@ -72,6 +72,12 @@ func TestWhatWouldHappenAndWhyNotMore(t *testing.T) {
 		"enforcing in vain": {enforcing(), able(), func(s *status, _ *guard.Status) {
 			s.Mode.Effective, s.Problem = "observe", "the guard does not answer"
 		}, "observed", "the guard does not answer"},
+		"left out": {enforcing(), able(), func(s *status, _ *guard.Status) {
+			s.Ladder = slices.Clone(s.Ladder)
+			for i := range s.Ladder {
+				s.Ladder[i].Observed = true
+			}
+		}, "observed", "policy::enforce does not name memory"},
 		"no collector":   {nil, able(), nil, "nothing", "no collector answers"},
 		"not ordered":    {enforcing(), able(), func(s *status, _ *guard.Status) { s.Ladder = nil }, "nothing", "the policy does not order it, as configured or in this version"},
 		"not able":       {enforcing(), able(), func(_ *status, g *guard.Status) { g.Actions = nil }, "nothing", "the guard cannot do it"},

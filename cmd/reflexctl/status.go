@@ -107,6 +107,7 @@ type rungStatus struct {
 	Level    int    `json:"level"`
 	Resource string `json:"resource"`
 	Action   string `json:"action"`
+	Observed bool   `json:"observed"`
 }
 
 func statusCommand() *cobra.Command {

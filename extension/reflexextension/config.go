@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,8 +77,11 @@ type JournalConfig struct {
 type PolicyConfig struct {
 	// MaxLevel is the highest level, 1 to 5.
 	MaxLevel int `mapstructure:"max_level"`
-	// Resources are those that are acted upon.
+	// Resources are those that are judged.
 	Resources []string `mapstructure:"resources"`
+	// Enforce are those of them that mode enforce acts upon; the others are
+	// observed.
+	Enforce []string `mapstructure:"enforce"`
 	// Horizon is how near a projected exhaustion must be to be harm.
 	Horizon time.Duration `mapstructure:"horizon"`
 	// StallBudget is the share of time tasks may stall on memory (0 to 1).
@@ -137,6 +141,7 @@ func createDefaultConfig() component.Config {
 		Policy: PolicyConfig{
 			MaxLevel:         d.MaxLevel,
 			Resources:        d.Resources.Names(),
+			Enforce:          []string{policy.Memory.String()},
 			CPUStallBudget:   d.CPUStallBudget,
 			IOStallBudget:    d.IOStallBudget,
 			DropBudget:       d.DropBudget,
@@ -246,6 +251,13 @@ func (c *PolicyConfig) validate(refuse func(key, format string, args ...any)) {
 			refuse(fmt.Sprintf("policy::resources[%d]", i), "%v", err)
 		}
 	}
+	for i, name := range c.Enforce {
+		if _, err := policy.ParseResource(name); err != nil {
+			refuse(fmt.Sprintf("policy::enforce[%d]", i), "%v", err)
+		} else if !slices.Contains(c.Resources, name) {
+			refuse(fmt.Sprintf("policy::enforce[%d]", i), "%q is not among policy::resources, so nothing would be done about it", name)
+		}
+	}
 	if !(c.DropBudget >= 1 && c.DropBudget <= 1e9) {
 		refuse("policy::drop_budget", "must be 1 to 1e9 packets a second, is %g", c.DropBudget)
 	}
@@ -281,14 +293,19 @@ func (c *Config) rules() policy.Config {
 	r.MaxLevel, r.Sustain, r.NoProgress = c.Policy.MaxLevel, c.Policy.Sustain, c.Policy.NoProgress
 	r.CPUStallBudget, r.IOStallBudget, r.DropBudget = c.Policy.CPUStallBudget, c.Policy.IOStallBudget, c.Policy.DropBudget
 	r.MaxShare, r.ActionsPerMinute = c.Policy.MaxShare, c.Policy.ActionsPerMinute
-	r.Resources = 0
-	for _, name := range c.Policy.Resources {
-		if one, err := policy.ParseResource(name); err == nil {
-			r.Resources = r.Resources.With(one)
-		}
-	}
+	r.Resources, r.Enforced = resources(c.Policy.Resources), resources(c.Policy.Enforce)
 	r.TTL, r.Renew = c.Lease.TTL, c.Lease.Renew
 	return r
+}
+
+// resources is a set of names, which were validated.
+func resources(names []string) (set policy.Resources) {
+	for _, name := range names {
+		if one, err := policy.ParseResource(name); err == nil {
+			set = set.With(one)
+		}
+	}
+	return set
 }
 
 // nodeTasks is how many tasks the machine can hold, 0 where it does not say.

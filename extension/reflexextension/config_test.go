@@ -25,6 +25,7 @@ func TestDefaultConfigIsValidAndIsThePolicysDefault(t *testing.T) {
 	require.NoError(t, componenttest.CheckConfigStruct(c))
 	want := policy.DefaultConfig()
 	want.Observe = true
+	want.Enforced = policy.Resources(0).With(policy.Memory) // what has been proven from end to end
 	assert.Equal(t, want, c.rules())
 }
 
@@ -101,6 +102,8 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		{"policy::max_level:", func(c *Config) { c.Policy.MaxLevel = 0 }},
 		{"policy::max_level:", func(c *Config) { c.Policy.MaxLevel = 6 }},
 		{"policy::resources:", func(c *Config) { c.Policy.Resources = nil }},
+		{"policy::enforce[1]:", func(c *Config) { c.Policy.Enforce = []string{"memory", "disk"} }},
+		{"policy::enforce[0]:", func(c *Config) { c.Policy.Resources, c.Policy.Enforce = []string{"memory"}, []string{"cpu"} }},
 		{"policy::resources[1]:", func(c *Config) { c.Policy.Resources = []string{"cpu", "disk"} }},
 		{"policy::cpu_stall_budget:", func(c *Config) { c.Policy.CPUStallBudget = 0 }},
 		{"policy::io_stall_budget:", func(c *Config) { c.Policy.IOStallBudget = 2 }},

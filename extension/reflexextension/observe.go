@@ -108,7 +108,7 @@ func (r *reflex) record(e *policy.Event, s *arc.Sample, j *arc.Judgement) {
 		rec.Kind = episode.Closed
 	case policy.Declined:
 		rec.Kind = episode.Action
-		rec.Order = &arc.Order{Cgroup: e.Cgroup, Action: e.Action, Observe: r.cfg.Mode != modeEnforce, Scheduled: s.Scheduled, Reason: e.Reason}
+		rec.Order = &arc.Order{Cgroup: e.Cgroup, Action: e.Action, Observe: r.policy.Observes(e.Resource), Scheduled: s.Scheduled, Reason: e.Reason}
 		rec.Outcome = &arc.Outcome{Verdict: arc.VerdictRefused, Cause: "policy: " + e.Cause.String()}
 	case policy.Announced, policy.Answered:
 		rec.Kind = episode.Action

@@ -74,6 +74,8 @@ type RungStatus struct {
 	Level    int    `json:"level"`
 	Resource string `json:"resource"`
 	Action   string `json:"action"`
+	// Observed says that an order of it is not carried out.
+	Observed bool `json:"observed"`
 }
 
 // EpisodeStatus is the open episode.
@@ -179,7 +181,7 @@ func (r *reflex) status() Status {
 	}
 	rules := r.cfg.rules()
 	for _, rung := range rules.Ladder() {
-		out.Ladder = append(out.Ladder, RungStatus{Level: rung.Level, Resource: rung.Resource, Action: rung.Action.String()})
+		out.Ladder = append(out.Ladder, RungStatus{Level: rung.Level, Resource: rung.Resource, Action: rung.Action.String(), Observed: rung.Observed})
 	}
 	if s.Sequence == 0 {
 		return out

@@ -49,8 +49,9 @@ type Config struct {
 	// Observe sets Order.Observe on every order and changes nothing else.
 	Observe bool
 
-	// Resources are those that are acted upon.
-	Resources Resources
+	// Resources are those that are judged, Enforced those of them that are acted
+	// upon: the others' orders carry Order.Observe.
+	Resources, Enforced Resources
 	// MaxLevel is the highest level: 1 to 5.
 	MaxLevel int
 
@@ -148,6 +149,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Resources:        AllResources,
+		Enforced:         AllResources,
 		MaxLevel:         LevelPressure,
 		Persist:          2,
 		Window:           3,
@@ -186,3 +188,9 @@ func DefaultConfig() Config {
 		Habituation:      10 * time.Minute,
 	}
 }
+
+// Observes is [Config.Observes] of the policy's own numbers.
+func (p *Policy) Observes(r Resource) bool { return p.cfg.Observes(r) }
+
+// Observes says that orders about r are only observed.
+func (c *Config) Observes(r Resource) bool { return c.Observe || !c.Enforced.Has(r) }

@@ -39,6 +39,23 @@ func TestSpinThatKeepsOthersWaitingGetsLessWeight(t *testing.T) {
 	assert.Equal(t, LevelContainment, w.policy.level, "effective containment holds the level")
 }
 
+func TestWhatIsNotEnforcedIsOnlyObserved(t *testing.T) {
+	for _, enforced := range []Resources{0, Resources(0).With(Memory), Resources(0).With(CPU), AllResources} {
+		cfg := DefaultConfig()
+		cfg.Enforced = enforced
+		w := newWorld(t, cfg, spinner(hours), service())
+		w.anomalous = after(20 * time.Second)
+		w.run(80 * time.Second)
+		require.NotEmpty(t, w.orders)
+		for _, o := range w.policy.ReleaseAll(w.orders) {
+			assert.Equal(t, !enforced.Has(CPU), o.Observe, "%v: %v", enforced.Names(), o)
+		}
+	}
+	cfg := DefaultConfig()
+	cfg.Observe = true
+	assert.True(t, cfg.Observes(CPU), "who observes enforces nothing")
+}
+
 func TestSpinThatWeightDoesNotStopGetsAQuota(t *testing.T) {
 	// Nobody competes with it at its own level of the tree: weight does nothing.
 	w := newWorld(t, DefaultConfig(), spinner(60*time.Second), service())

@@ -11,6 +11,7 @@ type Rung struct {
 	Level    int
 	Resource string
 	Action   arc.Action
+	Observed bool // it would be ordered, and not be carried out
 }
 
 // ladders holds what can be done for each resource, mildest first; I/O and
@@ -34,7 +35,7 @@ func (c *Config) Ladder() []Rung {
 		for _, ladder := range of {
 			for _, g := range ladder {
 				if g.level <= c.MaxLevel {
-					all = append(all, Rung{Level: g.level, Resource: Resource(r).String(), Action: g.action}) //nolint:gosec // a handful
+					all = append(all, Rung{Level: g.level, Resource: Resource(r).String(), Action: g.action, Observed: c.Observes(Resource(r))}) //nolint:gosec // a handful
 				}
 			}
 		}

@@ -224,7 +224,7 @@ func (p *Policy) release(l *lease, s *arc.Sample, why string) {
 // past is the order a lease stands for.
 func (p *Policy) past(l *lease, s *arc.Sample) arc.Order {
 	return arc.Order{
-		Cgroup: l.cgroup, Device: l.device, Interface: l.link, Action: l.action, Observe: p.cfg.Observe, Parameter: l.parameter,
+		Cgroup: l.cgroup, Device: l.device, Interface: l.link, Action: l.action, Observe: p.cfg.Observes(l.resource), Parameter: l.parameter,
 		TTL: int64(p.cfg.TTL), Generation: l.generation, Scheduled: s.Scheduled, Reason: l.reason,
 	}
 }

@@ -363,7 +363,7 @@ func (p *Policy) ReleaseAll(into []arc.Order) []arc.Order {
 	for i := range p.leases {
 		l := &p.leases[i]
 		into = append(into, arc.Order{
-			Cgroup: l.cgroup, Device: l.device, Interface: l.link, Action: l.action, Verb: arc.Release, Observe: p.cfg.Observe,
+			Cgroup: l.cgroup, Device: l.device, Interface: l.link, Action: l.action, Verb: arc.Release, Observe: p.cfg.Observes(l.resource),
 			TTL: int64(p.cfg.TTL), Generation: l.generation, Scheduled: p.last, Reason: "released: the collector shuts down",
 		})
 	}
