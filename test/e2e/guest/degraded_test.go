@@ -20,7 +20,9 @@ func sampling(t *testing.T, c *Collector) Status {
 	t.Helper()
 	c.AwaitStatus(t)
 	var s Status
-	Eventually(t, 20*time.Second, func() (err error) {
+	// A verifier that refuses one program after another, and says why, takes 20 s of
+	// a slow emulated machine.
+	Eventually(t, time.Minute, func() (err error) {
 		if s, err = read[Status]("/status"); err == nil && (s.Input.Sequence < 5 || s.Input.Stale) {
 			err = fmt.Errorf("input is at sample %d, stale: %v", s.Input.Sequence, s.Input.Stale)
 		}
