@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -353,44 +352,4 @@ func TestPagesSwappedAreCounted(t *testing.T) {
 	assert.InDelta(t, after["pswpin"]-before["pswpin"], read(t, n, arc.NodeSwapIn)-in, 64, "unless others swap as well")
 	assert.InDelta(t, after["pswpin"], read(t, n, arc.NodeSwapIn), 64, "unless others swap as well")
 	assert.InDelta(t, after["pswpout"], read(t, n, arc.NodeSwapOut), 64, "unless others swap as well")
-}
-
-// Only where the machine is the test's own, as it takes half of its memory. Every
-// other page of that is freed, so that no huge page can be had without moving
-// those that are left.
-func TestCompactionStallsAgreeWithVmstat(t *testing.T) {
-	if os.Getenv("REFLEX_TEST_EXHAUST") == "" {
-		t.Skip("REFLEX_TEST_EXHAUST is not set: this fragments half of the memory")
-	}
-	n := openNode(t)
-	const pool = "/proc/sys/vm/nr_hugepages"
-	former, err := os.ReadFile(pool)
-	require.NoError(t, err)
-	var info unix.Sysinfo_t
-	require.NoError(t, unix.Sysinfo(&info))
-	page := os.Getpagesize()
-	pages := int(info.Freeram*uint64(info.Unit)) / 2 / page
-	memory, err := unix.Mmap(-1, 0, pages*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, unix.Munmap(memory)) }()
-	_ = unix.Madvise(memory, unix.MADV_NOHUGEPAGE)
-	for i := range pages {
-		memory[i*page] = 1
-	}
-	for i := 0; i < pages; i += 2 {
-		require.NoError(t, unix.Madvise(memory[i*page:(i+1)*page], unix.MADV_DONTNEED))
-	}
-	first, before := vmstat(t)["compact_stall"], read(t, n, arc.NodeCompactionStalls)
-	assert.Equal(t, first, before)
-	defer func() { require.NoError(t, os.WriteFile(pool, former, 0)) }()
-	// More than what is free in one piece, and less than what is free.
-	huge := int(info.Freeram*uint64(info.Unit)) * 5 / 8 / (2 << 20)
-	require.NoError(t, os.WriteFile(pool, []byte(strconv.Itoa(huge)), 0))
-	low := vmstat(t)["compact_stall"]
-	told := read(t, n, arc.NodeCompactionStalls)
-	high := vmstat(t)["compact_stall"]
-	t.Logf("%d huge pages of %d MiB: compaction stalls +%g, /proc/vmstat +%g", huge, info.Freeram>>20, told-before, high-first)
-	assert.Greater(t, told, before, "the load compacts")
-	assert.GreaterOrEqual(t, told, low)
-	assert.LessOrEqual(t, told, high)
 }

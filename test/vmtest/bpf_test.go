@@ -74,7 +74,10 @@ func suites(t *testing.T, name string) []testSuite {
 		"TestNodeCountsConnectionsBegun", "TestNodeTellsWhereConnectionsGo", "TestNodeAgreesWithTheKernelsRetransmissions",
 		"TestSystemCallsAreCountedInTheWindowOnly", "TestSystemCallRateAndEntropyAreTheCallers",
 	}
-	bpf := testSuite{Name: "bpf", pkg: "./bpf", Command: []string{"-test.timeout=400s"}, Env: []string{own}, passes: events}
+	// What acts on packets takes minutes of an emulated machine: on this kernel only.
+	const acting = "^(TestWhatIsNeverCut|TestReserves|TestAFrameThat|TestExtensionHeaders|TestSessionsOfBefore|TestAPrefixWithin|" +
+		"TestPastIts|TestPastTheir|TestASource|TestAFlood|TestKnownSources|TestQuarantine|TestLoopbackIs|TestAThrottle|TestAShield|TestADriver)"
+	bpf := testSuite{Name: "bpf", pkg: "./bpf", Command: []string{"-test.timeout=400s", "-test.skip=" + acting}, Env: []string{own}, passes: events}
 	if !want.Iterator {
 		bpf.Command = append(bpf.Command, "-test.run=^("+strings.Join(events, "|")+")$") // the rest would be skipped
 	} else {
@@ -112,6 +115,9 @@ func suites(t *testing.T, name string) []testSuite {
 		Command: []string{"-test.run=^(TestALeaseOnTheKernel|TestEveryKnobOnTheKernel)$", "-test.timeout=120s"},
 		Env:     []string{"REFLEX_TEST_DISK=/dev/nullb0"},
 		passes:  []string{"TestALeaseOnTheKernel", "TestEveryKnobOnTheKernel"},
+	}
+	if !want.Iterator { // 5.10: the lease, as ever
+		guard.Command[0], guard.passes = "-test.run=^TestALeaseOnTheKernel$", guard.passes[:1]
 	}
 	return []testSuite{wake, sources, cgroupstat, guard, bpf} // the last uses the machine up
 }
