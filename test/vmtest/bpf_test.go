@@ -77,7 +77,7 @@ func suites(t *testing.T, name string) []testSuite {
 	// What acts on packets takes minutes of an emulated machine: on this kernel only.
 	const acting = "^(TestWhatIsNeverCut|TestReserves|TestAFrameThat|TestExtensionHeaders|TestSessionsOfBefore|TestAPrefixWithin|" +
 		"TestPastIts|TestPastTheir|TestASource|TestAFlood|TestKnownSources|TestQuarantine|TestLoopbackIs|TestAThrottle|TestAShield|TestADriver)"
-	bpf := testSuite{Name: "bpf", pkg: "./bpf", Command: []string{"-test.timeout=400s", "-test.skip=" + acting}, Env: []string{own}, passes: events}
+	bpf := testSuite{Name: "bpf", pkg: "./bpf", Command: []string{"-test.timeout=600s", "-test.skip=" + acting}, Env: []string{own}, passes: events}
 	if !want.Iterator {
 		bpf.Command = append(bpf.Command, "-test.run=^("+strings.Join(events, "|")+")$") // the rest would be skipped
 	} else {
@@ -148,7 +148,7 @@ func TestOnDebianKernels(t *testing.T) {
 				Kernel:  k,
 				Files:   append(files, File{Guest: "/etc/suites.json", Data: plan}),
 				Command: []string{"/bin/suites", "/etc/suites.json"},
-				Output:  &output, Timeout: 11 * time.Minute,
+				Output:  &output, Timeout: 15 * time.Minute,
 				Modules: []string{"null_blk"}, // a disk, and what is swapped to
 			}
 			_, err = m.Run(context.Background(), "")
