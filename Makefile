@@ -76,7 +76,7 @@ test-eval: ## the comparison of detectors: its metrics, detectors and protocol
 
 test-vm: build ## end-to-end tests in a virtual machine (software emulation, no KVM)
 	./tools/require.sh qemu-system-x86_64:qemu-system-x86
-	cd test && REFLEX_REQUIRE_VM=1 REFLEX_DIST=$(DIST) $(GO) test -p 1 -timeout 60m ./...
+	cd test && REFLEX_REQUIRE_VM=1 REFLEX_REQUIRE_BPF=$(CAN_BPF) REFLEX_DIST=$(DIST) $(GO) test -p 1 -timeout 60m ./...
 
 # Fewer kills, of the same cases, are in test-vm; the simulated steps are in test-unit.
 KILLS ?= 200

@@ -23,6 +23,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/testmachine"
 )
 
 func TestAShieldOnAWire(t *testing.T) {
@@ -142,7 +144,7 @@ func talk() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return err
 	}
-	if err := errors.Join(bringUp("lo"), addVeth()); err != nil {
+	if err := errors.Join(testmachine.SwitchOn("lo"), addVeth()); err != nil {
 		return err
 	}
 	far, err := tapOf(farEnd)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/testmachine"
 )
 
 // inOwnNetwork calls do in a network namespace that has a loopback interface and
@@ -31,7 +32,7 @@ func inOwnNetwork(t *testing.T, do func() error) {
 		runtime.LockOSThread() // for good: the namespace ends with the thread
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
-			err = bringUp("lo")
+			err = testmachine.SwitchOn("lo")
 		}
 		if err == nil {
 			err = do()
@@ -43,21 +44,6 @@ func inOwnNetwork(t *testing.T, do func() error) {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
-}
-
-// bringUp switches an interface on.
-func bringUp(name string) error {
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(s)
-	request, err := unix.NewIfreq(name)
-	if err != nil {
-		return err
-	}
-	request.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request)
 }
 
 // listener takes TCP connections to every local address of both families.

@@ -21,6 +21,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/testmachine"
 )
 
 // plan is what a process sends to itself, in a network namespace of its own.
@@ -56,7 +58,7 @@ func makeTraffic(text string) {
 		err = unix.Unshare(unix.CLONE_NEWNET)
 	}
 	if err == nil {
-		err = bringUp("lo")
+		err = testmachine.SwitchOn("lo")
 	}
 	if err == nil && p.MTU > 0 {
 		err = setMTU("lo", p.MTU)

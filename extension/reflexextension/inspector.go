@@ -33,17 +33,16 @@ const (
 // inspector takes the policy's closer look through cgroupfs. It belongs to the
 // sampling goroutine.
 type inspector struct {
-	root  *cgroupfs.Root
-	clock func() int64
-	proc  string
-	sys   string
-	open  [maxOpen]opened
-	buf   []byte
-	pids  []int
-	// stacked remembers which block devices pass on to others, links what each
-	// interface had received when it was asked before.
-	stacked map[uint64]bool
-	links   []received
+	root    *cgroupfs.Root
+	clock   func() int64
+	proc    string
+	sys     string
+	open    [maxOpen]opened
+	buf     []byte
+	pids    []int
+	devices *cgroupfs.Devices
+	// links is what each interface had received when it was asked before.
+	links []received
 }
 
 type opened struct {
@@ -68,7 +67,7 @@ func newInspector(root string) (*inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inspector{root: r, clock: boottime, proc: "/proc", sys: "/sys", buf: make([]byte, 0, 8192), stacked: map[uint64]bool{}}, nil
+	return &inspector{root: r, clock: boottime, proc: "/proc", sys: "/sys", buf: make([]byte, 0, 8192), devices: cgroupfs.NewDevices("/sys")}, nil
 }
 
 // powerless says why nothing can be contained on a machine where i, or, with the

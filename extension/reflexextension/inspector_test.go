@@ -64,8 +64,10 @@ func TestInspectCountsTheBytesOfTheLowestDevicesOnly(t *testing.T) {
 	insp, err := newInspector(b.dir)
 	require.NoError(t, err)
 	defer insp.Close()
-	insp.sys = t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(insp.sys, "dev/block/253:0/slaves/vda"), 0o755))
+	sys := t.TempDir()
+	insp.devices = cgroupfs.NewDevices(sys)
+	require.NoError(t, os.MkdirAll(filepath.Join(sys, "dev/block/253:0/slaves/vda"), 0o755))
+	require.NoError(t, os.Symlink("../../devices/virtual/block/loop0", filepath.Join(sys, "dev/block/7:0")))
 	look := func(stat string) policy.Inspection {
 		b.write("payment.service", "io.stat", stat)
 		var got policy.Inspection

@@ -21,7 +21,7 @@ var (
 // Reader reads the files. It is for one goroutine.
 type Reader struct {
 	memory, io bool // wanted
-	devices    devices
+	devices    *cgroupfs.Devices
 	buf        []byte
 }
 
@@ -32,7 +32,7 @@ func New(sysroot string, wanted [arc.NumCgroupFields]bool) *Reader {
 	return &Reader{
 		memory:  slices.ContainsFunc(memoryFields, some),
 		io:      slices.ContainsFunc(ioFields, some),
-		devices: devices{sysroot: sysroot, counted: map[device]bool{}},
+		devices: cgroupfs.NewDevices(sysroot),
 		buf:     make([]byte, 0, 4096),
 	}
 }

@@ -162,14 +162,6 @@ func TestAClearedSweepRepeatsNothing(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(10, func() { r.Clear(&s) }))
 }
 
-func TestDevicesThatComeAndGoAreForgotten(t *testing.T) {
-	r := New(t.TempDir(), everything())
-	for i := range uint32(2 * maxDevices) {
-		r.devices.counts(device{8, i})
-	}
-	assert.LessOrEqual(t, len(r.devices.counted), maxDevices)
-}
-
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(memoryStat))
 	f.Add([]byte("8:0 rbytes=4096 wbytes=100 rios=1 wios=2 dbytes=8 dios=9\n"))

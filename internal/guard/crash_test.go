@@ -30,6 +30,21 @@ func abandon(g *Guard) {
 	g.unlock()
 }
 
+// dies does something and says whether it ended in a crash.
+func dies(do func()) (died bool) {
+	defer func() {
+		switch r := recover(); r {
+		case nil:
+		case any(crash{}):
+			died = true
+		default:
+			panic(r)
+		}
+	}()
+	do()
+	return false
+}
+
 // dieAt lets a guard do something and die at its k-th step, which is named; "" if
 // there are fewer.
 func dieAt(g *Guard, k int, do func()) (name string) {
@@ -41,12 +56,7 @@ func dieAt(g *Guard, k int, do func()) (name string) {
 		}
 		return nil
 	}
-	defer func() {
-		if r := recover(); r != nil && r != any(crash{}) {
-			panic(r)
-		}
-	}()
-	do()
+	dies(do)
 	return name
 }
 

@@ -338,17 +338,7 @@ func (w *simulation) try(rt *rapid.T, do func()) {
 
 // survive runs something that the guard may die of.
 func (w *simulation) survive(do func()) {
-	died := true
-	func() {
-		defer func() {
-			if r := recover(); r != nil && r != any(crash{}) {
-				panic(r)
-			}
-		}()
-		do()
-		died = false
-	}()
-	if died {
+	if dies(do) {
 		w.failures++
 		w.die()
 		return

@@ -250,17 +250,7 @@ func (w *world) try(rt *rapid.T, do func()) {
 		}
 		return nil
 	}
-	died := true
-	func() {
-		defer func() {
-			if r := recover(); r != nil && r != any(crash{}) {
-				panic(r)
-			}
-		}()
-		do()
-		died = false
-	}()
-	if died {
+	if dies(do) {
 		abandon(w.g)
 		w.start()
 		return

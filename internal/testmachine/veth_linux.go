@@ -34,10 +34,11 @@ func AddVeth(here, far string) error {
 	if err := routeRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, message); err != nil {
 		return fmt.Errorf("add veth: %w", err)
 	}
-	return errors.Join(switchOn(here), switchOn(far))
+	return errors.Join(SwitchOn(here), SwitchOn(far))
 }
 
-func switchOn(name string) error {
+// SwitchOn switches an interface on.
+func SwitchOn(name string) error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		return err

@@ -236,7 +236,7 @@ func TestCgroupsComeAndGoForLong(t *testing.T) {
 	needBPF(t)
 	total, seconds := 2000, 60
 	if testing.Short() {
-		total, seconds = 200, 6
+		total, seconds = 600, 18 // each place is used three times
 	}
 	total = setting(t, "REFLEX_SOAK_CGROUPS", total)
 	span := time.Duration(setting(t, "REFLEX_SOAK_SECONDS", seconds)) * time.Second

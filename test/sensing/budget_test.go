@@ -74,3 +74,13 @@ func TestEveryLoadHasABudget(t *testing.T) {
 		assert.Contains(t, lossBudgets, l.name)
 	}
 }
+
+func TestOnlyProgramsOfEventsRunElsewhere(t *testing.T) {
+	o := Overhead{CollectorCPU: 1, Shares: []Share{
+		{Program: programSweep, CPU: 0.25}, {Program: programNode, CPU: 0.125}, {Program: "count_fork", CPU: 0.5}, {Program: "count_exit", CPU: 0.5},
+	}}
+	assert.InDelta(t, 1.0, o.elsewhere(), 1e-9, "the collector's own time has the rest already")
+	r := newReport(Machine{Cores: 4})
+	r.Overhead = append(r.Overhead, o)
+	assert.Regexp(t, `\| +\| 1\.00 \| 1\.00 \| 0\.50 \|`, r.Markdown())
+}

@@ -215,7 +215,7 @@ func compileTests(t *testing.T, dir, pkg string) string {
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	if _, err := os.Stat(binary); errors.Is(err, os.ErrNotExist) {
-		t.Skipf("%s has no tests", pkg) // go test -c writes nothing then
+		t.Fatalf("%s has no tests", pkg) // go test -c writes nothing then
 	}
 	return binary
 }
