@@ -102,7 +102,17 @@ func TestWithoutGuardDecisionsAreRecordedAsObserved(t *testing.T) {
 }
 
 func TestDeclinedOrdersAreRecordedOnce(t *testing.T) {
-	b := newBench(t, func(c *Config) { c.Safelist = []string{"payment.*"} })
+	for name, change := range map[string]func(*Config){
+		"observing": func(*Config) {}, "enforcing": enforce,
+		"enforcing another resource": func(c *Config) { enforce(c); c.Policy.Enforce = []string{"cpu"} },
+	} {
+		t.Run(name, func(t *testing.T) { declined(t, change, name != "enforcing") })
+	}
+}
+
+func declined(t *testing.T, change func(*Config), observed bool) {
+	t.Helper()
+	b := newBench(t, func(c *Config) { change(c); c.Safelist = []string{"payment.*"} })
 	b.start()
 	for range 50 {
 		b.tick()
@@ -116,6 +126,7 @@ func TestDeclinedOrdersAreRecordedOnce(t *testing.T) {
 	assert.Equal(t, []string{"opened", "level_changed", "action refused"}, kinds(got))
 	assert.Equal(t, "policy: protected", got[2].Outcome.Cause)
 	assert.Contains(t, got[2].Reason, "payment.*")
+	assert.Equal(t, observed, got[2].Order.Observe)
 	assert.Empty(t, b.wire.got())
 }
 

@@ -214,6 +214,21 @@ func TestAnOlderNetworkOrderIsRefused(t *testing.T) {
 	})
 }
 
+func TestStatusNamesWhatTheGuardMayDo(t *testing.T) {
+	for _, permitted := range []bool{false, true} {
+		n := newNetwork(t)
+		n.change = func(c *Config) { c.Network.Quarantine = permitted }
+		g := n.guard(t)
+		want := []string{}
+		for a := arc.ActionNone + 1; a < arc.NumActions; a++ {
+			if a != arc.ActionQuarantine || permitted {
+				want = append(want, a.String())
+			}
+		}
+		assert.Equal(t, want, g.Status().Actions)
+	}
+}
+
 func TestNetworkLeasesCountAgainstTheBudgets(t *testing.T) {
 	n := newNetwork(t)
 	n.change = func(c *Config) { c.MaxLeases = 2 }
