@@ -39,14 +39,18 @@ func (p *Policy) rise(r resource, v *verdict, prefix string) {
 // follow keeps the harm in sight: the first resource's that is pressed, or else
 // that of who grows fastest in memory.
 func (p *Policy) follow(verdicts *[numResources]verdict, now int64) {
-	p.pressed, p.harm = false, Harm{Exhaustion: Never, Stall: p.memory.stalled}
+	p.pressed, p.urgent, p.harm = false, false, Harm{Exhaustion: Never, Stall: p.memory.stalled}
 	shown, harmed := Memory, false
 	for i := range verdicts {
 		v := &verdicts[i]
 		if v.pressed && !harmed {
 			shown, harmed = v.resource, true
 		}
-		p.pressed = p.pressed || v.pressed && v.resource != Memory && v.lead != nil && p.leaseOf(v.resource, v.lead.id) == nil
+		pressed := v.pressed && v.resource != Memory && v.lead != nil && p.leaseOf(v.resource, v.lead.id) == nil
+		p.pressed = p.pressed || pressed
+		// Who is contained already wants no faster samples, and neither does what
+		// enforcing only observes.
+		p.urgent = p.urgent || pressed && p.leaseOn(v.lead.id) == nil && (p.cfg.Observe || !p.cfg.Observes(v.resource))
 	}
 	if lead := verdicts[shown].lead; lead != nil {
 		p.harm = lead.harm

@@ -86,6 +86,41 @@ func TestSamplingSlowsDownOnceContainmentHasSettled(t *testing.T) {
 	assert.True(t, fast, "somebody else does harm, and is not contained yet: %s", w.story())
 }
 
+// A leak that is contained keeps the kernel busy: others then wait for a CPU
+// because of it, about which only an observing policy would go on.
+func TestWhatIsNotActedUponWantsNoFasterSamples(t *testing.T) {
+	for name, c := range map[string]struct {
+		spinner uint64
+		change  func(*Config)
+		fast    bool
+	}{
+		"the contained one, CPU observed": {11, func(cfg *Config) { cfg.Enforced = Resources(0).With(Memory); cfg.MaxLevel = LevelContainment }, false},
+		"the contained one":               {11, func(*Config) {}, false},
+		"another one, CPU observed":       {12, func(cfg *Config) { cfg.Enforced = Resources(0).With(Memory) }, false},
+		"another one":                     {12, func(*Config) {}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.Settle, cfg.ActionsPerMinute = time.Second, 1 // the ceiling is all there will be
+			c.change(&cfg)
+			g, other := payment(), spinner(hours)
+			g.id, other.id = 11, 12
+			if c.spinner == g.id {
+				g.cpu, g.tasks, other.cpu, other.tasks = other.cpu, 8, nil, 1
+			}
+			victim := service()
+			victim.id = 13
+			w := newWorld(t, cfg, g, other, victim)
+			w.anomalous = after(10 * time.Second)
+			w.run(25 * time.Second)
+			require.Len(t, w.policy.leases, 1, w.story())
+			require.Equal(t, Memory, w.policy.leases[0].resource)
+			assert.True(t, w.policy.decision.Control.Harm, "others wait: %s", w.story())
+			assert.Equal(t, c.fast, w.policy.decision.Control.Interval != 0, w.story())
+		})
+	}
+}
+
 func TestCulpritThatIsGoneIsReleased(t *testing.T) {
 	g := payment()
 	w := newWorld(t, DefaultConfig(), g)

@@ -57,6 +57,7 @@ type Policy struct {
 	anomalous  bool
 	velocity   float64
 	pressed    bool // at the last evaluation something was to be done about a harm
+	urgent     bool // and by a cgroup that nothing is held on
 	climb      climb
 	episode    uint64 // counts episodes
 	onset      int64
@@ -325,7 +326,7 @@ func (p *Policy) settled(now int64) bool {
 			return false
 		}
 	}
-	return len(p.leases) > 0 && !p.pressed && p.harm.Exhaustion > p.cfg.Horizon
+	return len(p.leases) > 0 && !p.urgent && p.harm.Exhaustion > p.cfg.Horizon
 }
 
 // Lease describes one lease for a status page.
