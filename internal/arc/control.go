@@ -20,6 +20,8 @@ type Control struct {
 	Harm bool
 	// LeaseHeld says that at least one lease is held.
 	LeaseHeld bool
+	// Watchful says that an episode is open: level 1 or above.
+	Watchful bool
 }
 
 // Frozen reports whether learning is forbidden at now (CLOCK_BOOTTIME, ns).

@@ -21,6 +21,7 @@ type candidate struct {
 	look      Inspection
 	blind     bool // could not be looked at
 	unsure    bool // looked at once: growth by kind is not known yet
+	expected  bool // its growth would do harm, but it always comes back
 
 	usual       float64 // rate of use that is usual for it, where that is known
 	read, write float64 // bytes a second, for I/O

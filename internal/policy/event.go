@@ -77,6 +77,9 @@ const (
 	CauseStale
 	// CauseOperator: an operator wants it left alone.
 	CauseOperator
+	// CauseExpected: it has grown like that before and came back, and there is room
+	// for it.
+	CauseExpected
 
 	numCauses
 )
@@ -84,7 +87,7 @@ const (
 var causeNames = [numCauses]string{
 	"none", "no_harm", "no_culprit", "uninspectable", "protected", "page_cache",
 	"startup_grace", "margin", "already_limited", "given_up", "lease_budget", "share_budget",
-	"action_budget", "level_cap", "stale_input", "operator",
+	"action_budget", "level_cap", "stale_input", "operator", "expected",
 }
 
 // String returns the cause's name.

@@ -51,11 +51,12 @@ func leading(candidates []candidate, horizon time.Duration) *candidate {
 	return &candidates[0]
 }
 
-// runnerUp returns the growth of the fastest that is not lead.
+// runnerUp returns the growth of the fastest that is not lead, and of which
+// something else was expected.
 func runnerUp(candidates []candidate, lead *candidate) float64 {
 	second := 0.0
 	for i := range candidates {
-		if c := &candidates[i]; c != lead {
+		if c := &candidates[i]; c != lead && !c.expected {
 			second = max(second, c.effective)
 		}
 	}

@@ -14,7 +14,11 @@ import (
 // only its owner can free is held by a moving memory.high.
 type memoryRules struct {
 	*growth
-	cfg *Config
+	habits *habits
+	cfg    *Config
+
+	kills   float64 // OOM kills, and until when what falls does so by one
+	falling int64
 
 	psi          stall
 	stalled      float64
@@ -28,8 +32,9 @@ type memoryRules struct {
 }
 
 func newMemoryRules(t *table, cfg *Config) *memoryRules {
+	g := newGrowth(t, arc.CgroupMemoryUsage)
 	return &memoryRules{
-		growth: newGrowth(t, arc.CgroupMemoryUsage), cfg: cfg,
+		growth: g, habits: newHabits(g), cfg: cfg,
 		ranks: make([]grower, 0, maxGrowers), candidates: make([]candidate, 0, MaxInspected),
 	}
 }
@@ -39,6 +44,10 @@ func (*memoryRules) name() Resource { return Memory }
 func (m *memoryRules) observe(s *arc.Sample, learn bool) {
 	m.follow(s.Taken, &s.Cgroups)
 	m.stalled = m.psi.observe(s.Taken, s.Node[arc.NodePressureMemorySome])
+	if kills := s.Node[arc.NodeOOMKills]; kills > m.kills {
+		m.kills, m.falling = kills, s.Taken+int64(aftermath)
+	}
+	m.habits.observe(s.Taken, s, learn && s.Taken >= m.falling)
 	if learn {
 		m.approach = approach{}
 	}
@@ -76,6 +85,15 @@ func (m *memoryRules) stalling(p *Policy) bool {
 	return m.stalled > m.cfg.StallBudget && !p.containing(Memory)
 }
 
+// threat is the harm of growth that is not expected of slot.
+func (m *memoryRules) threat(slot int32, rate float64, s *arc.Sample) (harm Harm, expected bool) {
+	harm = m.project(slot, rate, s)
+	if harm.Exhaustion <= m.cfg.Horizon && m.habits.expects(slot, m.value(s, arc.CgroupMemoryUsage, slot), harm.Available) {
+		harm.Exhaustion, expected = Never, true
+	}
+	return harm, expected
+}
+
 // examine ranks the leading growers, looks closer at them and projects their
 // harm. The result is sorted by effective growth, fastest first.
 func (m *memoryRules) examine(p *Policy, s *arc.Sample, inspector Inspector) []candidate {
@@ -91,8 +109,9 @@ func (m *memoryRules) examine(p *Policy, s *arc.Sample, inspector Inspector) []c
 		if p.leaseOf(Memory, id) != nil || p.above(Memory, g.slot) {
 			continue
 		}
-		c := candidate{slot: g.slot, id: id, own: g.own, effective: g.own, harm: m.project(g.slot, g.own, s)}
-		near = near || c.harm.Exhaustion <= m.cfg.Horizon
+		c := candidate{slot: g.slot, id: id, own: g.own, effective: g.own}
+		c.harm, c.expected = m.threat(g.slot, g.own, s)
+		near = near || c.expected || c.harm.Exhaustion <= m.cfg.Horizon
 		m.candidates = append(m.candidates, c)
 	}
 	if !near {
@@ -107,7 +126,7 @@ func (m *memoryRules) examine(p *Policy, s *arc.Sample, inspector Inspector) []c
 		} else {
 			c.unsure = !c.blind
 		}
-		c.harm = m.project(c.slot, c.effective, s)
+		c.harm, c.expected = m.threat(c.slot, c.effective, s)
 		for k := i; k > 0 && m.candidates[k-1].effective < m.candidates[k].effective; k-- {
 			m.candidates[k-1], m.candidates[k] = m.candidates[k], m.candidates[k-1]
 		}
@@ -154,7 +173,9 @@ func (m *memoryRules) suspects(p *Policy, candidates []candidate, s *arc.Sample)
 		return v // one more look, at a later tick
 	case !harm:
 		v.cause = CauseNoHarm
-		if c := m.caching(candidates, s); c != nil {
+		if lead.expected {
+			v.cause = CauseExpected
+		} else if c := m.caching(candidates, s); c != nil {
 			v.cause, v.lead = CausePageCache, c
 		}
 		return v
@@ -219,6 +240,8 @@ func (m *memoryRules) say(v *verdict) string {
 	switch v.cause {
 	case CauseNoHarm:
 		return fmt.Sprintf("%s grows %s, %s: no harm within the horizon", where, grows, v.lead.harm.String())
+	case CauseExpected:
+		return fmt.Sprintf("%s grows %s, as it has before, to %s, and came back: there is room for that", where, grows, bytes(float64(m.habits.crest(v.lead.slot))))
 	case CausePageCache:
 		return fmt.Sprintf("%s grows %s, but by page cache, which the kernel takes back", where, grows)
 	case CauseMargin:

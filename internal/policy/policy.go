@@ -305,6 +305,7 @@ func (p *Policy) event(e Event) {
 func (p *Policy) control(now int64) {
 	c := arc.Control{FrozenUntil: p.cool, LeaseHeld: len(p.leases) > 0}
 	if p.level > LevelNormal {
+		c.Watchful = true
 		c.Harm = p.pressed || p.harm.Exhaustion <= p.cfg.Horizon || p.memory.stalled > p.cfg.StallBudget
 		if now-p.harmful < int64(p.cfg.Habituation) {
 			c.FrozenUntil = arc.Forever

@@ -65,13 +65,16 @@ type Settings struct {
 	// Interval is the sampling interval where the arc asks for none, and the
 	// interval of delivery.
 	Interval time.Duration
-	Node     NodeReader
-	Cgroups  CgroupReader // nil where cgroups cannot be read
-	Watch    Watcher      // nil where nothing wakes the sampler; see wake.go
-	Observer Observer     // nil where there is no arc
-	Clock    Clock
-	Handover *Handover
-	Recorder Recorder
+	// EmitInterval is the interval of delivery while there is an arc and it is not
+	// watchful; at most Interval, it changes nothing.
+	EmitInterval time.Duration
+	Node         NodeReader
+	Cgroups      CgroupReader // nil where cgroups cannot be read
+	Watch        Watcher      // nil where nothing wakes the sampler; see wake.go
+	Observer     Observer     // nil where there is no arc
+	Clock        Clock
+	Handover     *Handover
+	Recorder     Recorder
 }
 
 // Sampler takes ticks. It is used from one goroutine.
@@ -81,7 +84,7 @@ type Sampler struct {
 	next      int64 // when the next tick is due
 	taken     int64 // when the last one was
 	missed    uint32
-	deliver   int64 // when the next delivery is due
+	delivered int64 // when the last sample was delivered
 	sequence  uint64
 	sample    *arc.Sample
 	judgement arc.Judgement
@@ -123,8 +126,8 @@ func (s *Sampler) Tick() {
 	}
 	s.tick.Duration = s.set.Clock.Now() - sample.Taken
 
-	if scheduled >= s.deliver || s.tick.Early {
-		s.deliver = following(scheduled, int64(s.set.Interval))
+	if scheduled >= following(s.delivered, s.pace()) || s.tick.Early {
+		s.delivered = scheduled
 		s.sample, s.tick.Replaced = s.set.Handover.Put(sample)
 	}
 	s.set.Recorder.Record(&s.tick)
@@ -174,6 +177,15 @@ func (s *Sampler) latest(instant int64) int64 {
 func (s *Sampler) schedule(scheduled int64) {
 	s.interval = s.wanted(scheduled)
 	s.next = s.after(scheduled)
+}
+
+// pace is the interval of delivery in force. The tick that makes the arc watchful
+// is delivered, whenever the last one was.
+func (s *Sampler) pace() int64 {
+	if s.set.Observer == nil || s.set.Observer.Control().Watchful {
+		return int64(s.set.Interval)
+	}
+	return int64(max(s.set.Interval, s.set.EmitInterval))
 }
 
 // after is the first instant of the grid after one. While a slow sampler is

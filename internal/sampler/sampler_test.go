@@ -73,6 +73,7 @@ func (c *fakeCgroups) Sweep(into *arc.Sweep) error {
 type fakeArc struct {
 	seen    []arc.Sample
 	asks    map[uint64]int64 // from this sequence on
+	alarm   uint64           // is watchful from this sequence on
 	control arc.ControlWord
 }
 
@@ -85,6 +86,9 @@ func (a *fakeArc) Observe(s *arc.Sample, j *arc.Judgement) {
 	}
 	if interval, ok := a.asks[s.Sequence]; ok {
 		a.control.Store(arc.Control{Interval: interval})
+	}
+	if a.alarm != 0 && s.Sequence >= a.alarm {
+		a.control.Store(arc.Control{Watchful: true})
 	}
 	j.Sequence = s.Sequence
 }
@@ -218,6 +222,51 @@ func TestDeliveriesKeepTheirPaceWhileTicksAreFast(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []int64{100, 200, 300}, delivered)
+}
+
+func TestWhatIsCalmIsDeliveredSeldom(t *testing.T) {
+	b := newBench(1)
+	b.set.EmitInterval = time.Second
+	var delivered []int64
+	own := &arc.Sample{}
+	for range 60 {
+		b.take(1)
+		switch b.clock.now/ms - 1_000_000 {
+		case 2300:
+			b.arc.control.Store(arc.Control{Watchful: true})
+		case 2500:
+			b.arc.control.Store(arc.Control{})
+		}
+		var ok bool
+		if own, ok = b.out.Take(own); ok {
+			delivered = append(delivered, own.Scheduled/ms-1_000_000)
+		}
+	}
+	assert.Len(t, b.arc.seen, 60, "the arc sees every tick")
+	assert.Equal(t, []int64{100, 1000, 2000, 2400, 2500, 3000, 4000, 5000, 6000}, delivered)
+
+	b.set.Observer = nil
+	b.take(1)
+	own, _ = b.out.Take(own)
+	b.take(1)
+	_, ok := b.out.Take(own)
+	assert.True(t, ok, "nobody tells what is calm")
+}
+
+// The word comes from the tick itself, and the tick is the first to be delivered.
+func TestTheTickThatAlarmsIsDelivered(t *testing.T) {
+	b := newBench(1)
+	b.set.EmitInterval = time.Minute
+	b.take(5)
+	own, _ := b.out.Take(&arc.Sample{})
+	b.arc.alarm = 7
+	b.take(1)
+	_, ok := b.out.Take(own)
+	require.False(t, ok)
+	b.take(1)
+	own, ok = b.out.Take(own)
+	require.True(t, ok)
+	assert.Equal(t, uint64(7), own.Sequence)
 }
 
 func TestANewerSampleReplacesOneThatWaits(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 
 const (
 	defaultInterval          = 100 * time.Millisecond
+	defaultEmitInterval      = 10 * time.Second
 	defaultFullSweepInterval = 10 * time.Second
 	defaultTopN              = 20
 	defaultMaxCgroups        = 4096
@@ -25,6 +26,7 @@ const (
 	defaultSyscallsPeriod    = 10 * time.Second
 
 	longestInterval          = 10 * time.Second
+	longestEmitInterval      = time.Hour
 	longestFullSweepInterval = time.Hour
 	mostCgroups              = 65536
 	shortestSyscallsWindow   = 10 * time.Millisecond
@@ -40,6 +42,11 @@ type Config struct {
 	// pipeline, 10 ms to 10 s; 100 ms by default. While the reflex extension is
 	// watchful, ticks come every 10 ms; deliveries do not.
 	Interval time.Duration `mapstructure:"interval"`
+	// EmitInterval is the time between two deliveries while the reflex extension is
+	// not watchful: its arc sees every tick, a backend wants no ten a second of a
+	// machine at which nothing happens. At least Interval and at most 1 h, or 0 for
+	// every tick; 10 s by default. Without the extension every tick is delivered.
+	EmitInterval time.Duration `mapstructure:"emit_interval"`
 	// EarlyWake lets stalls (PSI), OOM kills, direct reclaim and surges of forks
 	// wake a sampler whose Interval is longer than 100 ms: a tick and a delivery
 	// at once, and ticks every 100 ms for 5 s; on by default.
@@ -91,6 +98,7 @@ type CgroupNetworkConfig struct {
 func createDefaultConfig() component.Config {
 	return &Config{
 		Interval:          defaultInterval,
+		EmitInterval:      defaultEmitInterval,
 		EarlyWake:         true,
 		FullSweepInterval: defaultFullSweepInterval,
 		TopN:              defaultTopN,
@@ -119,6 +127,9 @@ func (c *Config) Validate() error {
 
 	if c.Interval < sampler.FastestInterval || c.Interval > longestInterval {
 		refuse("interval: %v is not between %v and %v", c.Interval, sampler.FastestInterval, longestInterval)
+	}
+	if c.EmitInterval != 0 && (c.EmitInterval < c.Interval || c.EmitInterval > longestEmitInterval) {
+		refuse("emit_interval: %v is neither 0 nor between interval (%v) and %v", c.EmitInterval, c.Interval, longestEmitInterval)
 	}
 	if c.FullSweepInterval < c.Interval || c.FullSweepInterval > longestFullSweepInterval {
 		refuse("full_sweep_interval: %v is not between interval (%v) and %v", c.FullSweepInterval, c.Interval, longestFullSweepInterval)

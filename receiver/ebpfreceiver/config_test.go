@@ -34,6 +34,7 @@ func TestConfigDefaults(t *testing.T) {
 	assert.Equal(t, createDefaultConfig(), cfg)
 	assert.Equal(t, 100*time.Millisecond, cfg.Interval)
 	assert.True(t, cfg.EarlyWake)
+	assert.Equal(t, 10*time.Second, cfg.EmitInterval)
 	assert.Equal(t, 10*time.Second, cfg.FullSweepInterval)
 	assert.Equal(t, 20, cfg.TopN)
 	assert.Equal(t, 4096, cfg.MaxCgroups)
@@ -51,6 +52,7 @@ func TestConfigTakesEveryKey(t *testing.T) {
 	require.NoError(t, err)
 	second := component.MustNewIDWithName("reflex", "second")
 	assert.Equal(t, 250*time.Millisecond, cfg.Interval)
+	assert.Equal(t, 30*time.Second, cfg.EmitInterval)
 	assert.False(t, cfg.EarlyWake)
 	assert.Equal(t, time.Minute, cfg.FullSweepInterval)
 	assert.Equal(t, 5, cfg.TopN)
@@ -77,6 +79,8 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 	for id, want := range map[string][]string{
 		"ebpf/interval_too_short":            {"interval: 9ms is not between 10ms and 10s"},
 		"ebpf/interval_too_long":             {"interval: 11s is not between 10ms and 10s"},
+		"ebpf/emit_interval_too_short":      {"emit_interval: 99ms is neither 0 nor between interval (100ms) and 1h0m0s"},
+		"ebpf/emit_interval_too_long":       {"emit_interval: 1h1m0s is neither 0 nor between interval (100ms) and 1h0m0s"},
 		"ebpf/full_sweep_interval_too_short": {"full_sweep_interval: 99ms is not between interval (100ms) and 1h0m0s"},
 		"ebpf/full_sweep_interval_too_long":  {"full_sweep_interval: 1h1m0s"},
 		"ebpf/top_n_negative":                {"top_n: -1 is not between 0 and max_cgroups (4096)"},

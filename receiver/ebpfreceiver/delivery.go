@@ -84,10 +84,11 @@ func (d *delivery) deliver(ctx context.Context, s *arc.Sample) {
 // the movers.
 func (d *delivery) choose(s *arc.Sample) (rows []int, sweep string) {
 	moved := d.ranking.Rank(&s.Cgroups)
-	if s.Taken < d.fullSweepDue {
+	// By the grid: a tick that is taken a little early must not be a movers' one.
+	if s.Scheduled < d.fullSweepDue {
 		return moved, sweepMovers
 	}
-	d.fullSweepDue = s.Taken + d.fullSweepInterval
+	d.fullSweepDue = s.Scheduled + d.fullSweepInterval
 	d.rows = d.rows[:0]
 	for row := range s.Cgroups.Len() {
 		d.rows = append(d.rows, row)

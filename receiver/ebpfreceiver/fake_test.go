@@ -114,7 +114,7 @@ func (k *fakeKernel) open(missing ...arc.Requirement) func(sources.Settings, sam
 func newFake(t *testing.T, k *fakeKernel, next consumer.Metrics, change func(*Config, *receiver.Settings)) *ebpfReceiver {
 	t.Helper()
 	cfg := createDefaultConfig().(*Config)
-	cfg.Interval = sampler.FastestInterval
+	cfg.Interval, cfg.EmitInterval = sampler.FastestInterval, 0
 	set := receivertest.NewNopSettings(metadata.Type)
 	set.ID = component.MustNewID("ebpf")
 	if change != nil {

@@ -59,7 +59,9 @@ func TestThisKernelIsSeenToMove(t *testing.T) {
 	sink := &consumertest.MetricsSink{}
 	m := &meeting{}
 	set := receivertest.NewNopSettings(metadata.Type)
-	r, err := newReceiver(set, createDefaultConfig().(*Config), sink)
+	cfg := createDefaultConfig().(*Config)
+	cfg.EmitInterval = 0
+	r, err := newReceiver(set, cfg, sink)
 	require.NoError(t, err)
 	require.NoError(t, r.Start(context.Background(), host{component.MustNewID("reflex"): m}))
 	defer func() { require.NoError(t, r.Shutdown(context.Background())) }()

@@ -128,6 +128,8 @@ func (r *ebpfReceiver) run(src *sources.Sources, meeting arc.Meeting) {
 		Clock:    r.clock,
 		Handover: handover,
 		Recorder: r.recorder,
+
+		EmitInterval: r.cfg.EmitInterval,
 	}
 	if meeting != nil {
 		settings.Observer = meeting

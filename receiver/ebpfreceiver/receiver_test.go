@@ -70,7 +70,8 @@ func TestFullSweepsComeAtTheirInterval(t *testing.T) {
 	var full []int
 	for tick := range 250 {
 		s := fakeSample(t, k, uint64(tick+1))
-		s.Taken = int64(time.Hour) + int64(tick)*int64(100*time.Millisecond)
+		s.Scheduled = int64(time.Hour) + int64(tick)*int64(100*time.Millisecond)
+		s.Taken = s.Scheduled + int64(250-tick) // a little less late each time
 		rows, sweep := d.choose(s)
 		assert.Equal(t, len(rows) == s.Cgroups.Len(), sweep == sweepFull)
 		if sweep == sweepFull {
@@ -216,6 +217,18 @@ func TestTheArcsWishForFasterTicksIsMet(t *testing.T) {
 	assert.Less(t, time.Since(began), 5*time.Second, "30 ticks at 1 s would have taken half a minute")
 	require.NoError(t, r.Shutdown(context.Background()))
 	assert.LessOrEqual(t, len(sink.AllMetrics()), 5, "deliveries keep their pace")
+}
+
+func TestCalmIsForTheArcAndAnEpisodeForThePipelineToo(t *testing.T) {
+	sink := &consumertest.MetricsSink{}
+	m := &meeting{}
+	r := newFake(t, &fakeKernel{}, sink, func(cfg *Config, _ *receiver.Settings) { cfg.EmitInterval = time.Hour })
+	require.NoError(t, r.Start(context.Background(), host{component.MustNewID("reflex"): m}))
+	require.Eventually(t, func() bool { return m.observed.Load() >= 30 }, deadline, time.Millisecond)
+	assert.LessOrEqual(t, len(sink.AllMetrics()), 2, "the first tick; another where an hour ends just now")
+	m.control.Store(arc.Control{Watchful: true})
+	require.Eventually(t, func() bool { return len(sink.AllMetrics()) >= 10 }, deadline, time.Millisecond)
+	require.NoError(t, r.Shutdown(context.Background()))
 }
 
 func TestMissedTicksAreLoggedOnceAMinute(t *testing.T) {

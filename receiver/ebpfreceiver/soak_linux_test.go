@@ -248,7 +248,7 @@ func TestCgroupsComeAndGoForLong(t *testing.T) {
 	before := holding(t)
 	cfg := createDefaultConfig().(*Config)
 	cfg.CgroupRoot = c.root
-	cfg.FullSweepInterval = time.Second
+	cfg.FullSweepInterval, cfg.EmitInterval = time.Second, 0
 	cfg.CgroupNetwork.Enabled = true
 	r, err := newReceiver(receivertest.NewNopSettings(metadata.Type), cfg, l)
 	require.NoError(t, err)

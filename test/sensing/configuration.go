@@ -45,7 +45,6 @@ receivers:
 processors:
   memory_limiter: {check_interval: 1s, limit_mib: 128, spike_limit_mib: 32}
   mahalanobis: {preset: node}
-  interval: {interval: 10s}
   batch: {timeout: 1s}
 exporters:
   nop:
@@ -54,7 +53,7 @@ service:
   pipelines:
     metrics/node:
       receivers: [ebpf]
-      processors: [memory_limiter, mahalanobis, interval, batch]
+      processors: [memory_limiter, mahalanobis, batch]
       exporters: [nop]
     metrics/reflex: {receivers: [reflex], exporters: [nop]}
     logs/reflex: {receivers: [reflex], exporters: [nop]}

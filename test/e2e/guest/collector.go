@@ -72,6 +72,8 @@ extensions:
 receivers:
   ebpf:
     interval: 100ms
+    # What hangs in a pipeline hangs at every tick, and what is written is.
+    emit_interval: 0s
 {{- if .Traffic}}
     cgroup_network:
       enabled: true
