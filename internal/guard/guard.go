@@ -38,6 +38,8 @@ type Guard struct {
 	unread map[uint64]Damage // by cgroup: what could not be looked at, see retry
 	early  [2]overtaken      // releases that came before their hold
 
+	entered chan struct{} // a lease was: see Run
+
 	network networkBook
 	// The kernel's, replaced in tests.
 	attach     func(*networkLease) (enforcement, error)
@@ -87,6 +89,8 @@ func New(config Config) (*Guard, error) {
 		losses: map[uint64]int{},
 		damage: map[leaseKey]Damage{},
 		unread: map[uint64]Damage{},
+
+		entered: make(chan struct{}, 1),
 	}
 	g.attach, g.interfaces = g.attachPrograms, interfaceName
 	for i := range g.grants {
@@ -218,6 +222,7 @@ func (g *Guard) find(key leaseKey, observe bool) *lease {
 
 // enter puts a lease in its book.
 func (g *Guard) enter(l *lease) {
+	defer g.enters()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.books[bookOf(l.observed)][l.key] = l

@@ -163,6 +163,7 @@ func (g *Guard) grantNetwork(ctx context.Context, o *arc.Order, out *arc.Outcome
 	}
 	out.Original, out.Value, out.Deadline = arc.Unlimited, l.value, l.deadline.Load()
 	g.network.enter(l)
+	g.enters()
 	return l.path
 }
 

@@ -12,9 +12,13 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
-// patrol is how often Run looks for what is due. A lease ends within it of its
-// deadline, and the kill switch is obeyed within it.
-const patrol = 100 * time.Millisecond
+const (
+	// patrol is how often Run looks for what is due. A lease ends within it of its
+	// deadline, and the kill switch is obeyed within it.
+	patrol = 100 * time.Millisecond
+	// stroll is how often it does while nothing is held: to be seen to be alive.
+	stroll = time.Second
+)
 
 // The promise is 250 ms; one patrol may be late by all of another.
 const _ = uint(250*time.Millisecond - 2*patrol)
@@ -28,15 +32,37 @@ const hungAfter = int64(time.Second)
 // called while a write keeps a lease from ending: whoever watches should then
 // replace the guard.
 func (g *Guard) Run(ctx context.Context) error {
-	ticks := time.NewTicker(patrol)
-	defer ticks.Stop()
+	next := time.NewTimer(patrol)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticks.C:
+		case <-g.entered:
+			next.Reset(patrol)
+		case <-next.C:
 			g.round()
+			next.Reset(g.pace())
 		}
+	}
+}
+
+// pace is the time to the next look.
+func (g *Guard) pace() time.Duration {
+	g.mu.Lock()
+	unread := len(g.unread)
+	g.mu.Unlock()
+	if unread > 0 || g.held(false) > 0 || g.held(true) > 0 {
+		return patrol
+	}
+	return stroll
+}
+
+// enters tells Run of a lease that has just been entered in its book.
+func (g *Guard) enters() {
+	select {
+	case g.entered <- struct{}{}:
+	default:
 	}
 }
 

@@ -282,6 +282,25 @@ func TestRunEndsLeasesOnTheKernelsClock(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
+// A guard with nothing to do does nearly nothing, and is at work at once.
+func TestAGuardWithNothingHeldLooksSeldom(t *testing.T) {
+	for _, observe := range []bool{false, true} {
+		m := newMachine(t)
+		id := m.cgroup(t, "a")
+		g := m.guard(t)
+		assert.Equal(t, stroll, g.pace())
+		o := hold(id, 130*mib)
+		o.Observe = observe
+		act(t, g, o)
+		assert.Equal(t, patrol, g.pace(), observe)
+		assert.Len(t, g.entered, 1, "Run is told and does not wait for the next stroll")
+		act(t, g, o) // and needs not be listening
+		o.Verb = arc.Release
+		act(t, g, o)
+		assert.Equal(t, stroll, g.pace())
+	}
+}
+
 func TestRequirementsSayWhatIsMissingAndHowToGetIt(t *testing.T) {
 	all := Requirements()
 	require.NotEmpty(t, all)

@@ -23,8 +23,8 @@ const page = 4096
 // 1.25 % above it (64·overage² s for a full charge batch must exceed 10 ms:
 // calculate_high_delay in mm/memcontrol.c), so a cgroup that presses sits that
 // far above its ceiling, and every write to memory.high first tries to reclaim
-// the difference. 1/512 is a sixth of it.
-const leastMove = 9
+// the difference, and the guard pays for it. 1/256 is a third of it.
+const leastMove = 8
 
 // roundUp rounds to a whole page.
 func roundUp(b uint64) uint64 { return (b + page - 1) &^ uint64(page-1) }

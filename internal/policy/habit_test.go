@@ -119,6 +119,25 @@ func TestWhatIsLearnedInTroubleIsNoHabit(t *testing.T) {
 	assert.Zero(t, w.policy.memory.habits.crest(w.policy.table.slots[10]))
 }
 
+// Only who gives back half of a rise, and of more than a ripple, has come back.
+func TestWhatIsComingBack(t *testing.T) {
+	for name, tt := range map[string]struct{ rise, back, crest float64 }{
+		"a dip":       {300 * mb, 100 * mb, 0},
+		"coming back": {300 * mb, 160 * mb, 600 * mb},
+		"a ripple":    {3 * mb, 3 * mb, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &group{id: 10, path: "/a.service", anon: 300 * mb}
+			g.leak = func(t time.Duration) float64 {
+				return between(2*time.Second, 12*time.Second, tt.rise/10)(t) - between(15*time.Second, 16*time.Second, tt.back)(t)
+			}
+			w := newWorld(t, DefaultConfig(), g)
+			w.run(20 * time.Second)
+			assert.InDelta(t, tt.crest, w.policy.memory.habits.crest(w.policy.table.slots[10]), 4*mb)
+		})
+	}
+}
+
 func TestHabitsAreForgotten(t *testing.T) {
 	w := newWorld(t, DefaultConfig(), collector(20*time.Second, 0))
 	w.run(20 * time.Second)

@@ -121,6 +121,29 @@ func TestWhatIsNotActedUponWantsNoFasterSamples(t *testing.T) {
 	}
 }
 
+// What was only thought of cannot show: nobody looks for it.
+func TestALeaseThatIsOnlyObservedWantsNoFasterSamples(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Enforced = Resources(0).With(Memory)
+	g := payment()
+	g.cpu, g.tasks = spinner(hours).cpu, 8
+	victim := service()
+	victim.id = 13
+	w := newWorld(t, cfg, g, victim)
+	w.anomalous = after(10 * time.Second)
+	w.runUntil(20*time.Second, func(*Decision) bool { return len(w.policy.leases) == 1 && w.policy.leases[0].phase == held })
+	w.run(w.since() + cfg.Settle + time.Second)
+	fast := 0
+	observed := w.runUntil(40*time.Second, func(d *Decision) bool {
+		if len(w.policy.leases) == 2 && d.Control.Interval != 0 {
+			fast++
+		}
+		return len(w.policy.leases) == 2 && w.policy.leases[1].phase == held && w.now-w.policy.leases[1].granted > int64(cfg.Settle)
+	})
+	assert.Equal(t, CPU, w.policy.leases[1].resource, "%s: %s", observed, w.story())
+	assert.Zero(t, fast, w.story())
+}
+
 func TestCulpritThatIsGoneIsReleased(t *testing.T) {
 	g := payment()
 	w := newWorld(t, DefaultConfig(), g)

@@ -323,7 +323,11 @@ func (p *Policy) control(now int64) {
 // for the time.
 func (p *Policy) settled(now int64) bool {
 	for i := range p.leases {
-		if l := &p.leases[i]; l.phase != held || now-l.granted < int64(p.cfg.Settle) {
+		l := &p.leases[i]
+		if !p.cfg.Observe && p.cfg.Observes(l.resource) {
+			continue // nothing was done that could show
+		}
+		if l.phase != held || now-l.granted < int64(p.cfg.Settle) {
 			return false
 		}
 	}

@@ -79,8 +79,8 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 	for id, want := range map[string][]string{
 		"ebpf/interval_too_short":            {"interval: 9ms is not between 10ms and 10s"},
 		"ebpf/interval_too_long":             {"interval: 11s is not between 10ms and 10s"},
-		"ebpf/emit_interval_too_short":      {"emit_interval: 99ms is neither 0 nor between interval (100ms) and 1h0m0s"},
-		"ebpf/emit_interval_too_long":       {"emit_interval: 1h1m0s is neither 0 nor between interval (100ms) and 1h0m0s"},
+		"ebpf/emit_interval_too_short":       {"emit_interval: 99ms is neither 0 nor between interval (100ms) and 1h0m0s"},
+		"ebpf/emit_interval_too_long":        {"emit_interval: 1h1m0s is neither 0 nor between interval (100ms) and 1h0m0s"},
 		"ebpf/full_sweep_interval_too_short": {"full_sweep_interval: 99ms is not between interval (100ms) and 1h0m0s"},
 		"ebpf/full_sweep_interval_too_long":  {"full_sweep_interval: 1h1m0s"},
 		"ebpf/top_n_negative":                {"top_n: -1 is not between 0 and max_cgroups (4096)"},

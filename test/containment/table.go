@@ -33,9 +33,6 @@ var (
 )
 
 // Scenarios is the table. To add a scenario is to add an entry here.
-//
-// What is not Required yet has no actuator or no policy yet; the run says so by
-// "0 of n". Whoever builds it sets Required.
 var Scenarios = []Scenario{
 	{
 		Name: "leak", About: "50 MB/s leak, no swap",
@@ -71,13 +68,13 @@ var Scenarios = []Scenario{
 		Name: "cpu", About: "eight threads spin on two CPUs",
 		Units: []Unit{{Name: "spin.service", Role: []string{"spin", "-threads", "8", "-for", "15s"}, Guilty: true}},
 		Knobs: cpuKnobs, Within: 10 * time.Second, After: 3 * time.Second,
-		Required: false, // until CPU has a policy
+		Required: true,
 	},
 	{
 		Name: "fork", About: "a fork bomb, 400 tasks a second up to 4,000",
 		Units: []Unit{{Name: "bomb.service", Role: []string{"fork", "-rate", "400", "-count", "4000", "-for", "15s"}, Guilty: true}},
 		Knobs: forkKnobs, Within: 10 * time.Second, After: 3 * time.Second,
-		Required: false, // until pids has a policy
+		Required: true,
 	},
 	{
 		Name: "io", About: "four threads write a disk as fast as it goes",
@@ -87,13 +84,13 @@ var Scenarios = []Scenario{
 			Guilty: true,
 		}},
 		Knobs: ioKnobs, Within: 10 * time.Second, After: 3 * time.Second,
-		Required: false, // until I/O has a policy
+		Required: true,
 	},
 	{
 		Name: "egress", About: "a cgroup floods the network",
 		Units: []Unit{{Name: "egress.service", Role: []string{"flood", "-to", OutsideAddress + ":9", "-count", "2000000", "-for", "15s"}, Guilty: true}},
 		Knobs: egressKnobs, Within: 10 * time.Second, After: 3 * time.Second, Network: true,
-		Required: false, // until the network has a policy
+		Required: true,
 	},
 	{
 		Name: "ingress", About: "a source elsewhere floods an interface",
@@ -104,7 +101,7 @@ var Scenarios = []Scenario{
 			{Name: "outside.service", Role: []string{"flood", "-namespace", OutsideNamespace, "-to", InsideAddress + ":9000", "-count", "2000000", "-for", "15s"}, Guilty: true},
 		},
 		Knobs: append(ingressKnobs, egressKnobs...), Within: 10 * time.Second, After: 3 * time.Second, Network: true,
-		Required: false, // until the network has a policy
+		Required: true,
 	},
 	{
 		Name: "cache", About: "a page-cache storm: a disk is read round and round",

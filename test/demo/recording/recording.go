@@ -131,7 +131,7 @@ func (a *Arm) WallSeconds(wall int64) float64 { return float64(wall-a.OnsetWall)
 // File names in a recording's directory.
 const (
 	EnvironmentFile = "environment.json"
-	MetricsFile     = "otlp/metrics.jsonl"
+	MetricsFile     = "otlp/metrics.otlp" // messages, each after its length
 	LogsFile        = "otlp/logs.jsonl"
 	TracesFile      = "otlp/traces.jsonl"
 )

@@ -6,6 +6,7 @@ package telemetry
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +66,48 @@ func eachLine[T any](name string, decode func([]byte) (T, error), take func(T)) 
 		}
 	}
 }
+
+// mostBytes bounds a message: a length beyond it is damage.
+const mostBytes = 64 << 20
+
+// eachMessage is eachLine for messages that come after their length, four bytes of
+// it, big end first.
+func eachMessage[T any](name string, decode func([]byte) (T, error), take func(T)) error {
+	f, err := os.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r := bufio.NewReaderSize(f, 1<<20)
+	var length [4]byte
+	for n := 1; ; n++ {
+		if _, err := io.ReadFull(r, length[:]); cutOff(err) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		size := binary.BigEndian.Uint32(length[:])
+		if size > mostBytes {
+			return fmt.Errorf("%s message %d: %d bytes", name, n, size)
+		}
+		message := make([]byte, size)
+		if _, err := io.ReadFull(r, message); cutOff(err) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		v, err := decode(message)
+		if err != nil {
+			return fmt.Errorf("%s message %d: %w", name, n, err)
+		}
+		take(v)
+	}
+}
+
+func cutOff(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
 func (s *Story) takeMetrics(m pmetric.Metrics, scores scoreTable) {
 	s.Total.Metrics += m.DataPointCount()

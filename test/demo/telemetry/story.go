@@ -92,7 +92,7 @@ func Read(dir string) (*Story, error) {
 	scores := scoreTable{}
 	seen := map[string]bool{}
 	err := errors.Join(
-		eachLine(filepath.Join(dir, recording.MetricsFile), (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics, func(m pmetric.Metrics) {
+		eachMessage(filepath.Join(dir, recording.MetricsFile), (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics, func(m pmetric.Metrics) {
 			s.takeMetrics(m, scores)
 		}),
 		eachLine(filepath.Join(dir, recording.LogsFile), (&plog.JSONUnmarshaler{}).UnmarshalLogs, func(l plog.Logs) {

@@ -5,6 +5,7 @@ package telemetry
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
 )
@@ -28,7 +30,7 @@ var (
 )
 
 func TestTheStoryIsRead(t *testing.T) {
-	s, err := Read("testdata/run")
+	s, err := Read(copyRun(t))
 	require.NoError(t, err)
 
 	assert.Equal(t, []LevelChange{
@@ -48,7 +50,7 @@ func TestTheStoryIsRead(t *testing.T) {
 }
 
 func TestAnEpisodeIsCountedInEachSignal(t *testing.T) {
-	s, err := Read("testdata/run")
+	s, err := Read(copyRun(t))
 	require.NoError(t, err)
 	assert.Equal(t, map[string]Counts{
 		contained: {Logs: 5, Metrics: 3, Spans: 3},
@@ -59,7 +61,7 @@ func TestAnEpisodeIsCountedInEachSignal(t *testing.T) {
 }
 
 func TestTheContainmentIsThatOfTheCgroupAfterTheOnset(t *testing.T) {
-	s, err := Read("testdata/run")
+	s, err := Read(copyRun(t))
 	require.NoError(t, err)
 	a, ok := s.Contained("payment.service", at(10))
 	require.True(t, ok)
@@ -97,9 +99,44 @@ func TestASignalThatIsMissingLeavesTheOthers(t *testing.T) {
 	assert.Equal(t, Counts{Logs: 5, Spans: 3}, s.Episodes[contained])
 }
 
+func TestAMessageCutOffAtTheEndIsLeftOut(t *testing.T) {
+	dir := copyRun(t)
+	metrics := filepath.Join(dir, recording.MetricsFile)
+	b, err := os.ReadFile(metrics)
+	require.NoError(t, err)
+	whole, err := Read(dir)
+	require.NoError(t, err)
+	for _, cut := range []int{1, 20} {
+		require.NoError(t, os.WriteFile(metrics, b[:len(b)-cut], 0o600))
+		s, err := Read(dir)
+		require.NoError(t, err)
+		assert.Less(t, s.Total.Metrics, whole.Total.Metrics)
+		assert.Positive(t, s.Total.Metrics)
+	}
+	for at, damage := range map[int]byte{0: 0xff, 4: 0xff} { // a length, a message
+		broken := bytes.Clone(b)
+		broken[at] = damage
+		require.NoError(t, os.WriteFile(metrics, broken, 0o600))
+		_, err = Read(dir)
+		assert.ErrorContains(t, err, "metrics.otlp message 1")
+	}
+}
+
+// copyRun copies the fixture. Its metrics are text there, for people.
 func copyRun(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS("testdata/run")))
+	text, err := os.ReadFile("testdata/run/otlp/metrics.jsonl")
+	require.NoError(t, err)
+	var messages []byte
+	for line := range bytes.Lines(text) {
+		m, err := (&pmetric.JSONUnmarshaler{}).UnmarshalMetrics(line)
+		require.NoError(t, err)
+		message, err := (&pmetric.ProtoMarshaler{}).MarshalMetrics(m)
+		require.NoError(t, err)
+		messages = append(binary.BigEndian.AppendUint32(messages, uint32(len(message))), message...)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, recording.MetricsFile), messages, 0o600))
 	return dir
 }
