@@ -6,6 +6,7 @@ package ebpfreceiver
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -107,6 +108,10 @@ func (r *ebpfReceiver) Start(_ context.Context, host component.Host) error {
 		zap.Bool("cgroups", src.Cgroups != nil), zap.Bool("early_wake", src.Watch != nil), zap.Bool("arc", meeting != nil))
 	r.started = true
 	r.run(src, meeting) //nolint:contextcheck // Start's context ends with Start; what runs on has its own
+	// The kernel's types took megabytes to read. They go back now: at rest so little
+	// is allocated that they would a minute later, in one piece, on a node whose
+	// usual memory is just being learned.
+	debug.FreeOSMemory()
 	return nil
 }
 
