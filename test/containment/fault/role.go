@@ -19,7 +19,7 @@ import (
 var Roles = map[string]func(ctx context.Context, args []string) error{
 	"leak": leak, "grow": grow, "thrash": thrash,
 	"spin": spin, "fork": fork, "build": build, "compile": compile,
-	"storm": storm, "cache": cache,
+	"storm": storm, "cache": cache, "read": read,
 	"flood": flood, "sink": sink,
 	"timer": timer,
 }
