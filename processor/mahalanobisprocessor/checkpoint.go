@@ -131,31 +131,32 @@ func (c *checkpoints) engineKey(source string) string {
 	return "engine/" + c.version + "/" + source
 }
 
-// restore restores to from what is stored under key, if anything is. What cannot
-// be restored is set aside, and to is as it was.
-func (c *checkpoints) restore(ctx context.Context, key string, to checkpointer) {
+// restore restores to from what is stored under key, if anything is, and says
+// whether it did. What cannot be restored is set aside, and to is as it was.
+func (c *checkpoints) restore(ctx context.Context, key string, to checkpointer) bool {
 	if !c.knows(key) {
-		return
+		return false
 	}
 	data, err := c.client.Get(ctx, key)
 	switch {
 	case err != nil:
 		c.failed(ctx, "read a checkpoint", 1, err)
-		return
+		return false
 	case data == nil:
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.index.Saved, key)
-		return
+		return false
 	}
 	if err := to.Restore(data); err != nil {
 		c.logger.Warn("a checkpoint cannot be used and is set aside; its baseline begins empty",
 			zap.String("key", key), zap.String("aside", key+asideSuffix), zap.Error(err))
 		c.telemetry.ProcessorMahalanobisCheckpointsSetAside.Add(ctx, 1)
 		c.setAside(key, data)
-		return
+		return false
 	}
 	c.telemetry.ProcessorMahalanobisCheckpointsRestored.Add(ctx, 1)
+	return true
 }
 
 func (c *checkpoints) knows(key string) bool {

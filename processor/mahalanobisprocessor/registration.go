@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 
@@ -17,6 +18,11 @@ import (
 // kept is how many judgements wait for the metrics of their tick: 25 s of them
 // at 100 ms, 2.5 s at 10 ms.
 const kept = 256
+
+// ownStart is how long an engine that was restored waits before it judges: what it
+// would see first is the start of the process it is in, a burst of CPU time and
+// memory that is no part of what is usual. An engine without a past has its warm-up.
+const ownStart = 3 * time.Second
 
 // registration is one engine on the arc and the judgements it made lately. The
 // instances that one configuration has in several pipelines share it.
@@ -31,6 +37,8 @@ type registration struct {
 	accepted int  // plateaus that nobody has told of
 	regime   int8 // of the last of them
 	troubled bool // the last judgement was anomalous or not learned from
+	restored bool
+	begins   int64 // when a restored engine begins to judge, CLOCK_BOOTTIME, ns
 
 	release func()
 }
@@ -57,7 +65,14 @@ func (r *registration) stop() {
 func (r *registration) Judge(s *arc.Sample, c arc.Control, j *arc.Judgement) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.engine.Judge(s, c, j)
+	if r.restored && r.begins == 0 {
+		r.begins = s.Taken + int64(ownStart)
+	}
+	if s.Taken < r.begins {
+		*j = arc.Judgement{Sequence: s.Sequence}
+	} else {
+		r.engine.Judge(s, c, j)
+	}
 	r.ring[s.Sequence%kept] = *j
 	r.troubled = j.Anomalous || j.Frozen
 	if j.Accepted && j.Fresh {

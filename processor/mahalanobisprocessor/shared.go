@@ -88,7 +88,8 @@ func (s *shared) start(ctx context.Context, host component.Host, p *mahalanobis,
 		s.store = store
 		if engine, ok := s.engine(); ok && onArc {
 			s.engineSize = len(engine.AppendCheckpoint(nil))
-			store.restore(ctx, store.engineKey(s.config.Source), engine)
+			s.registration.restored = store.restore(ctx, store.engineKey(s.config.Source), engine)
+			s.registration.begins = 0
 		}
 	}
 	if onArc {
