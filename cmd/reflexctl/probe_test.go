@@ -276,7 +276,7 @@ func TestProbeForProgramsSaysWhatItCosts(t *testing.T) {
 	exec := found["tp_btf/sched_process_exec"]
 	assert.Equal(t, []string{"system.process.execs"}, exec.Absent)
 	require.NotNil(t, exec.Program)
-	assert.Equal(t, program{Name: "count_exec", Per: "an exec", NS: 94}, *exec.Program)
+	assert.Equal(t, program{Name: "count_exec", Per: "an exec", NS: 250}, *exec.Program)
 	require.Len(t, found["PSI"].Instead, 1)
 	assert.InDelta(t, 2, found["PSI"].Instead[0].MaxAge, 0)
 	assert.Len(t, found["PSI"].Instead[0].Dimensions, 5)

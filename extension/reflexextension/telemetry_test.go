@@ -29,7 +29,7 @@ func TestSelfTelemetry(t *testing.T) {
 	b.assemble()
 	require.NoError(t, b.r.register())
 	b.leak()
-	b.run(time.Second)
+	b.run(3 * time.Second)
 	(&watchdog{r: b.r}).look(context.Background())
 
 	metadatatest.AssertEqualReflexLevel(t, tt, []metricdata.DataPoint[int64]{{Value: 2}}, metricdatatest.IgnoreTimestamp())
