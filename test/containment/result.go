@@ -27,6 +27,9 @@ type Trial struct {
 	Touched []string `json:"touched,omitempty"`
 	// Declined are the causes, from the journal, for which nothing or less was done.
 	Declined []string `json:"declined,omitempty"`
+	// Waited says who waited for what after the onset, and how much: what the fault
+	// did to whom, in the kernel's words (PSI some).
+	Waited []string `json:"waited,omitempty"`
 	// Killed are units that the kernel killed for memory.
 	Killed []string `json:"killed,omitempty"`
 	// Trouble lists what makes the trial worth less.

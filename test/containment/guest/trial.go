@@ -105,6 +105,7 @@ func (p *play) watchTrial(ctx context.Context, s *containment.Scenario, t *conta
 			t.Onset = onset
 		}
 	}
+	waited := takeWaits(p.whoWaits(s))
 	at := map[string]int64{}
 	for deadline := t.Onset + int64(s.Within); ; {
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
@@ -130,6 +131,7 @@ func (p *play) watchTrial(ctx context.Context, s *containment.Scenario, t *conta
 			break
 		}
 	}
+	t.Waited = takeWaits(waited.groups).since(waited)
 	if t.Contained > 0 {
 		if err := pause(ctx, s.After); err != nil {
 			return err
@@ -227,6 +229,9 @@ func (p *play) tell(t *containment.Trial) {
 	}
 	if len(t.Touched) > 0 {
 		text += fmt.Sprintf("; touched: %v", t.Touched)
+	}
+	if len(t.Waited) > 0 {
+		text += fmt.Sprintf("; waited: %v", t.Waited)
 	}
 	if len(t.Killed) > 0 {
 		text += fmt.Sprintf("; killed for memory: %v", t.Killed)
