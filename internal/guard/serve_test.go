@@ -301,6 +301,31 @@ func TestAGuardWithNothingHeldLooksSeldom(t *testing.T) {
 	}
 }
 
+func TestRunListensForLeases(t *testing.T) {
+	n := newNetwork(t)
+	id := n.cgroup(t, "a")
+	g := n.guard(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.Run(ctx) }()
+	for _, o := range []arc.Order{hold(id, 130*mib), {Interface: 2, Action: arc.ActionShield, Verb: arc.Hold, Parameter: 1000, TTL: 15 * second, Generation: 1, Reason: "test"}} {
+		require.Equal(t, arc.VerdictGranted, act(t, g, o).Verdict)
+		require.Eventually(t, func() bool { return len(g.entered) == 0 }, 10*time.Second, time.Millisecond)
+		assert.Equal(t, patrol, g.pace())
+	}
+	cancel()
+	require.NoError(t, <-done)
+}
+
+// A lease of the network is one, too.
+func TestALeaseOfTheNetworkIsLookedAfter(t *testing.T) {
+	g := newNetwork(t).guard(t)
+	o := arc.Order{Interface: 2, Action: arc.ActionShield, Verb: arc.Hold, Parameter: 1000, TTL: 15 * second, Generation: 1, Reason: "test"}
+	require.Equal(t, arc.VerdictGranted, act(t, g, o).Verdict)
+	assert.Equal(t, patrol, g.pace())
+	assert.Len(t, g.entered, 1)
+}
+
 func TestRequirementsSayWhatIsMissingAndHowToGetIt(t *testing.T) {
 	all := Requirements()
 	require.NotEmpty(t, all)

@@ -33,10 +33,9 @@ const (
 	limitMetric    = "reflex.score.limit"
 )
 
-// eachLine decodes every line of the file at name. A file that is not there is
-// a signal that was never exported. A last line that was cut off is left out: a
-// collector killed while writing leaves one.
-func eachLine[T any](name string, decode func([]byte) (T, error), take func(T)) error {
+// opened calls read with the file at name. A file that is not there is a signal
+// that was never exported.
+func opened(name string, read func(*bufio.Reader) error) error {
 	f, err := os.Open(name)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -45,7 +44,15 @@ func eachLine[T any](name string, decode func([]byte) (T, error), take func(T)) 
 		return err
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, 1<<20)
+	if err := read(bufio.NewReaderSize(f, 1<<20)); err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	return nil
+}
+
+// eachLine decodes every line of r. A last line that was cut off is left out: a
+// collector killed while writing leaves one.
+func eachLine[T any](r *bufio.Reader, decode func([]byte) (T, error), take func(T)) error {
 	for n := 1; ; n++ {
 		line, readErr := r.ReadBytes('\n')
 		complete := readErr == nil
@@ -55,14 +62,14 @@ func eachLine[T any](name string, decode func([]byte) (T, error), take func(T)) 
 			case err == nil:
 				take(v)
 			case complete:
-				return fmt.Errorf("%s line %d: %w", name, n, err)
+				return fmt.Errorf("line %d: %w", n, err)
 			}
 		}
 		if errors.Is(readErr, io.EOF) {
 			return nil
 		}
 		if readErr != nil {
-			return fmt.Errorf("read %s: %w", name, readErr)
+			return readErr
 		}
 	}
 }
@@ -72,42 +79,35 @@ const mostBytes = 64 << 20
 
 // eachMessage is eachLine for messages that come after their length, four bytes of
 // it, big end first.
-func eachMessage[T any](name string, decode func([]byte) (T, error), take func(T)) error {
-	f, err := os.Open(name)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r := bufio.NewReaderSize(f, 1<<20)
+func eachMessage[T any](r *bufio.Reader, decode func([]byte) (T, error), take func(T)) error {
 	var length [4]byte
 	for n := 1; ; n++ {
-		if _, err := io.ReadFull(r, length[:]); cutOff(err) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("read %s: %w", name, err)
+		if _, err := io.ReadFull(r, length[:]); err != nil {
+			return unlessCutOff(err)
 		}
 		size := binary.BigEndian.Uint32(length[:])
 		if size > mostBytes {
-			return fmt.Errorf("%s message %d: %d bytes", name, n, size)
+			return fmt.Errorf("message %d: %d bytes", n, size)
 		}
 		message := make([]byte, size)
-		if _, err := io.ReadFull(r, message); cutOff(err) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("read %s: %w", name, err)
+		if _, err := io.ReadFull(r, message); err != nil {
+			return unlessCutOff(err)
 		}
 		v, err := decode(message)
 		if err != nil {
-			return fmt.Errorf("%s message %d: %w", name, n, err)
+			return fmt.Errorf("message %d: %w", n, err)
 		}
 		take(v)
 	}
 }
 
-func cutOff(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+// unlessCutOff is err, or nil where the file just ends.
+func unlessCutOff(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
+}
 
 func (s *Story) takeMetrics(m pmetric.Metrics, scores scoreTable) {
 	s.Total.Metrics += m.DataPointCount()

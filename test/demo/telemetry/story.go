@@ -4,6 +4,7 @@
 package telemetry
 
 import (
+	"bufio"
 	"errors"
 	"math"
 	"path"
@@ -92,14 +93,14 @@ func Read(dir string) (*Story, error) {
 	scores := scoreTable{}
 	seen := map[string]bool{}
 	err := errors.Join(
-		eachMessage(filepath.Join(dir, recording.MetricsFile), (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics, func(m pmetric.Metrics) {
-			s.takeMetrics(m, scores)
+		opened(filepath.Join(dir, recording.MetricsFile), func(r *bufio.Reader) error {
+			return eachMessage(r, (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics, func(m pmetric.Metrics) { s.takeMetrics(m, scores) })
 		}),
-		eachLine(filepath.Join(dir, recording.LogsFile), (&plog.JSONUnmarshaler{}).UnmarshalLogs, func(l plog.Logs) {
-			s.takeLogs(l, seen)
+		opened(filepath.Join(dir, recording.LogsFile), func(r *bufio.Reader) error {
+			return eachLine(r, (&plog.JSONUnmarshaler{}).UnmarshalLogs, func(l plog.Logs) { s.takeLogs(l, seen) })
 		}),
-		eachLine(filepath.Join(dir, recording.TracesFile), (&ptrace.JSONUnmarshaler{}).UnmarshalTraces, func(t ptrace.Traces) {
-			s.takeTraces(t, seen)
+		opened(filepath.Join(dir, recording.TracesFile), func(r *bufio.Reader) error {
+			return eachLine(r, (&ptrace.JSONUnmarshaler{}).UnmarshalTraces, func(t ptrace.Traces) { s.takeTraces(t, seen) })
 		}),
 	)
 	s.Scores = scores.sorted()

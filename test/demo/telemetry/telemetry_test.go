@@ -87,7 +87,7 @@ func TestALineCutOffAtTheEndIsLeftOut(t *testing.T) {
 	lines[1] = []byte("{\"resourceLogs\":[{\n")
 	require.NoError(t, os.WriteFile(logs, bytes.Join(lines, nil), 0o600))
 	_, err = Read(dir)
-	assert.ErrorContains(t, err, "logs.jsonl line 2", "damage in the middle is no cut")
+	assert.ErrorContains(t, err, "logs.jsonl: line 2", "damage in the middle is no cut")
 }
 
 func TestASignalThatIsMissingLeavesTheOthers(t *testing.T) {
@@ -118,7 +118,7 @@ func TestAMessageCutOffAtTheEndIsLeftOut(t *testing.T) {
 		broken[at] = damage
 		require.NoError(t, os.WriteFile(metrics, broken, 0o600))
 		_, err = Read(dir)
-		assert.ErrorContains(t, err, "metrics.otlp message 1")
+		assert.ErrorContains(t, err, "metrics.otlp: message 1")
 	}
 }
 
