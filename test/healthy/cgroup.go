@@ -51,14 +51,15 @@ func (u *unit) start(argv ...string) error {
 			return err
 		}
 	}
-	return u.run(argv...)
+	_, err := u.run(argv...)
+	return err
 }
 
-// run runs argv in the cgroup that is there.
-func (u *unit) run(argv ...string) error {
+// run runs argv in the cgroup that is there; done is closed when it has ended.
+func (u *unit) run(argv ...string) (done <-chan struct{}, err error) {
 	dir, err := os.Open(u.dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer dir.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -67,10 +68,12 @@ func (u *unit) run(argv ...string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %v: %w", argv, err)
+		return nil, fmt.Errorf("start %v: %w", argv, err)
 	}
 	u.running = append(u.running, cmd)
+	end := make(chan struct{})
 	u.ended.Go(func() {
+		defer close(end)
 		_ = cmd.Wait() // told to end, it ends by a signal
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -81,7 +84,7 @@ func (u *unit) run(argv ...string) error {
 			}
 		}
 	})
-	return nil
+	return end, nil
 }
 
 // wait waits until everything in u has ended by itself, and removes it.

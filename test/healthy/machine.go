@@ -215,10 +215,17 @@ func (l *Life) build(context.Context) {
 	l.note(u.wait())
 }
 
-// runnerBuild builds in the cgroup of the runner, which is always there.
-func (l *Life) runnerBuild(context.Context) {
-	u := l.unit(runner)
-	l.note(u.run(l.building()...))
+// runnerBuild builds in the cgroup of the runner, which is always there and builds
+// one thing at a time.
+func (l *Life) runnerBuild(ctx context.Context) {
+	done, err := l.unit(runner).run(l.building()...)
+	if l.note(err); err != nil {
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 func (l *Life) building() []string {
@@ -234,7 +241,7 @@ func (l *Life) backup(context.Context) {
 
 // cron starts a few jobs at the top of each minute.
 func (l *Life) cron(ctx context.Context) {
-	u := &unit{dir: filepath.Join(root, "system.slice/cron.service"), limit: 128 * mebibyte}
+	u := &unit{dir: filepath.Join(root, "system.slice/cron.service"), limit: 192 * mebibyte}
 	l.note(u.start(l.play([]string{"service", "-resident", strconv.Itoa(4 * mebibyte), "-peak", strconv.Itoa(5 * mebibyte), "-share", "0.001", "-day", "5m"})...))
 	l.mu.Lock()
 	l.units["cron"] = u
@@ -244,7 +251,8 @@ func (l *Life) cron(ctx context.Context) {
 			return
 		}
 		for range 2 + l.number(5) {
-			l.note(u.run(l.play([]string{"job"})...))
+			_, err := u.run(l.play([]string{"job"})...)
+			l.note(err)
 			pause(ctx, l.draw(400*time.Millisecond))
 		}
 	}
