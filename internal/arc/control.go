@@ -22,6 +22,9 @@ type Control struct {
 	LeaseHeld bool
 	// Watchful says that an episode is open: level 1 or above.
 	Watchful bool
+	// Harmed says that in it harm was done: tasks stalled on memory beyond the
+	// budget, the OOM killer came, or a lease was held.
+	Harmed bool
 }
 
 // Frozen reports whether learning is forbidden at now (CLOCK_BOOTTIME, ns).

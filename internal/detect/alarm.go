@@ -14,7 +14,7 @@ type alarm struct {
 	decisions  int     // anomalous decisions
 	elapsed    int     // decisions since the first
 	peak       float64 // greatest rarity
-	controlled bool    // learning was forbidden from outside, or harm seen, meanwhile
+	controlled bool    // harm was done, or learning forbidden without an episode, meanwhile
 }
 
 // outcome is what a decision means for the alarm.
@@ -29,9 +29,10 @@ const (
 )
 
 // step advances the alarm by one decision at now of rarity u. An alarm of at
-// most passing decisions counts as passed.
+// most passing decisions in which no harm was done counts as passed, whatever was
+// feared meanwhile.
 func (a *alarm) step(now, period int64, anomalous bool, u float64, c arc.Control, coolOff int64, passing int) outcome {
-	controlled := c.Harm || c.Frozen(now)
+	controlled := c.Harmed || c.Frozen(now) && !c.Watchful
 	switch {
 	case anomalous && !a.on:
 		*a = alarm{on: true, since: now, last: now, decisions: 1, peak: u, controlled: controlled}
@@ -41,9 +42,9 @@ func (a *alarm) step(now, period int64, anomalous bool, u float64, c arc.Control
 	}
 	a.elapsed++
 	a.last, a.since = min(a.last, now), min(a.since, now) // a clock that was set back
-	if controlled {
+	a.controlled = a.controlled || controlled
+	if c.Harm || c.Frozen(now) {
 		// Who controls is responsible; patience starts again when control ends.
-		a.controlled = true
 		a.since, a.elapsed = now, 0
 	}
 	if anomalous {

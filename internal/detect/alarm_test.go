@@ -42,7 +42,7 @@ func TestCoolOffIsBounded(t *testing.T) {
 }
 
 func TestAnAlarmThatWasControlledDoesNotPass(t *testing.T) {
-	for name, c := range map[string]arc.Control{"harm": {Harm: true}, "lease": {LeaseHeld: true}, "frozen": {FrozenUntil: arc.Forever}} {
+	for name, c := range map[string]arc.Control{"harm": {Harm: true, Harmed: true}, "lease": {LeaseHeld: true}, "frozen": {FrozenUntil: arc.Forever}} {
 		var a alarmed
 		a.decide(true, arc.Control{})
 		a.decide(true, c)
@@ -54,6 +54,23 @@ func TestAnAlarmThatWasControlledDoesNotPass(t *testing.T) {
 			}
 		}
 		assert.Equal(t, alarmEnded, end, name)
+	}
+}
+
+// An episode fears the worst, and forbids to learn, for as long as it is open.
+func TestAnAlarmInWhichNothingCameOfWhatWasFearedPasses(t *testing.T) {
+	for _, harmed := range []bool{false, true} {
+		var a alarmed
+		c := arc.Control{Watchful: true, Harm: true, Harmed: harmed, FrozenUntil: arc.Forever}
+		a.decide(true, c)
+		a.decide(true, c)
+		assert.Equal(t, alarmNone, a.decide(false, c))
+		assert.Equal(t, alarmNone, a.decide(false, c))
+		if end := a.decide(false, c); harmed {
+			assert.Equal(t, alarmEnded, end)
+		} else {
+			assert.Equal(t, alarmPassed, end)
+		}
 	}
 }
 
