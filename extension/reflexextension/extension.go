@@ -147,7 +147,7 @@ func (r *reflex) start(ctx context.Context) error {
 		return fmt.Errorf("safelist: %w", err)
 	}
 	rules := r.cfg.rules()
-	rules.NodeTasks = nodeTasks("/proc")
+	rules.NodeTasks, rules.Own = nodeTasks("/proc"), r.insp.id(own)
 	r.policy = policy.New(rules, safelist)
 	way, err := r.open(r)
 	if err != nil {

@@ -94,6 +94,21 @@ func (i *inspector) Close() error {
 	return i.root.Close()
 }
 
+// id returns that of the cgroup at path, 0 where it cannot be told. A nil inspector
+// knows none.
+func (i *inspector) id(path string) uint64 {
+	if i == nil || path == "" {
+		return 0
+	}
+	d, err := i.root.OpenPath(path)
+	if err != nil {
+		return 0
+	}
+	id := d.ID()
+	_ = d.Close()
+	return id
+}
+
 // Inspect implements [policy.Inspector].
 func (i *inspector) Inspect(id uint64, what policy.Aspect, into *policy.Inspection) error {
 	now := i.clock()

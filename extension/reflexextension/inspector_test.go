@@ -53,6 +53,11 @@ func TestInspect(t *testing.T) {
 			assert.Equal(t, tt.want, got)
 		})
 	}
+	assert.Equal(t, b.leaker, insp.id("/payment.service"))
+	assert.Zero(t, insp.id("/nobody.service"))
+	assert.Zero(t, insp.id(""), "not the root: that is everybody's")
+	assert.Zero(t, (*inspector)(nil).id("/payment.service"))
+
 	var got policy.Inspection
 	require.ErrorIs(t, insp.Inspect(1, policy.AspectMemory, &got), cgroupfs.ErrGone)
 	require.NoError(t, os.RemoveAll(filepath.Join(b.dir, "payment.service")))

@@ -87,7 +87,17 @@ func (m *memoryRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, dt i
 	}
 	available, _, _ := m.headroom(slot, s)
 	near := usage+l.slack() >= l.parameter
-	pressing = near || m.rate(slot) > max(l.fastest, m.cfg.GrowthBudget)
+	fast := max(l.fastest, m.cfg.GrowthBudget)
+	if pressing = near || m.rate(slot) > fast; pressing {
+		firm := usage
+		// Page cache fills what room there is, and is taken back for what needs it.
+		if g := m.looks.look(l.cgroup, AspectMemory, s.Taken, p.inspector); !g.failed {
+			firm = min(firm, g.look.Unreclaimable())
+			rate, _ := g.growth()
+			pressing = firm+l.slack() >= l.parameter || rate > fast
+		}
+		pressing = pressing && !m.habits.expects(slot, usage, available+usage-firm)
+	}
 	if near {
 		l.raise(dt, usage, available)
 	}

@@ -49,6 +49,10 @@ type Config struct {
 	// Observe sets Order.Observe on every order and changes nothing else.
 	Observe bool
 
+	// Own is the id of the collector's own cgroup, 0 where it is not known: what it
+	// has to wait for harms nobody.
+	Own uint64
+
 	// Resources are those that are judged, Enforced those of them that are acted
 	// upon: the others' orders carry Order.Observe.
 	Resources, Enforced Resources
@@ -139,9 +143,10 @@ type Config struct {
 	CloseAfter time.Duration
 	// CoolOff is how long learning stays frozen after an episode.
 	CoolOff time.Duration
-	// Habituation ends the freeze and the fast sampling of an anomaly that
-	// harms nobody: after so long without stalls and without any exhaustion
-	// projected within Habituation, the new behaviour may be learned.
+	// Habituation ends the freeze and the fast sampling of anomalies that harm
+	// nobody: when they have been watched for so long, in one episode or in several
+	// not far apart, without stalls and without any exhaustion projected within
+	// Habituation, the new behaviour may be learned.
 	Habituation time.Duration
 }
 

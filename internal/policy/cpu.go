@@ -74,7 +74,7 @@ func (c *cpuRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict 
 		}
 	}
 	if len(c.candidates) == 0 {
-		if others, known := p.others(c.waits, c.throttled, -1); known && others >= c.cfg.CPUStallBudget {
+		if others, known := p.others(c.waits, c.throttled, c.times, -1); known && others >= c.cfg.CPUStallBudget {
 			v.cause, v.pressed = CauseNoCulprit, true
 		}
 		c.pressure = pressure{}
@@ -82,7 +82,7 @@ func (c *cpuRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict 
 	}
 	lead := &c.candidates[0]
 	v.lead, v.second = lead, runnerUp(c.candidates, lead)
-	share, _ := p.others(c.waits, c.throttled, lead.slot)
+	share, _ := p.others(c.waits, c.throttled, c.times, lead.slot)
 	c.pressure.add(lead.id, s.Taken, share/c.cfg.CPUStallBudget)
 	lead.harm = Harm{Kind: HarmCPU, Available: arc.Unlimited, Limit: arc.Unlimited, Growth: lead.own, Exhaustion: Never, Stall: share}
 	if share < c.cfg.CPUStallBudget {

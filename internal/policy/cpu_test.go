@@ -103,6 +103,23 @@ func TestSpinThatHarmsNobodyIsLeftAlone(t *testing.T) {
 			// on a machine with CPUs for both.
 			spinner(hours), {id: 12, path: "/limited.service", plant: plant{quota: 0.5, cpu: from(20*time.Second, 4)}}, service(),
 		}, prepare: func(w *world) { w.cpus = 9 }},
+		"only those wait who want more than ever": {groups: []*group{
+			spinner(hours), {id: 11, path: "/busy.service", plant: plant{cpu: func(at time.Duration) float64 {
+				if at > 20*time.Second {
+					return 2
+				}
+				return 0.1
+			}}},
+		}, prepare: func(w *world) { w.cpus = 4 }},
+		"only Reflex waits": {groups: []*group{spinner(hours), service()}, prepare: func(w *world) { w.policy.cfg.Own = 11 }},
+		"who waits has beside it who takes as much": {groups: []*group{
+			spinner(hours), {id: 2, path: "/system.slice"},
+			{id: 11, parent: 2, path: "/system.slice/small.service", plant: plant{cpu: from(0, 0.1)}},
+			{id: 12, parent: 2, path: "/system.slice/big.service", plant: plant{cpu: from(0, 7)}},
+		}, prepare: func(w *world) { w.cpus = 8 }},
+		"nobody waits but a whole slice": {groups: []*group{
+			spinner(hours), {id: 2, path: "/system.slice", plant: plant{cpu: from(0, 0.1)}}, {id: 11, parent: 2, path: "/system.slice/a.service"},
+		}},
 		"a build that has just started": {groups: []*group{
 			{id: 10, path: "/build.service", born: 1e12 + 19e9, plant: plant{cpu: between(20*time.Second, 100*time.Second, 8)}}, service(),
 		}},

@@ -22,6 +22,7 @@ type candidate struct {
 	blind     bool // could not be looked at
 	unsure    bool // looked at once: growth by kind is not known yet
 	expected  bool // its growth would do harm, but it always comes back
+	early     bool // its growth would do harm, but has not lasted long enough to say so
 
 	usual       float64 // rate of use that is usual for it, where that is known
 	read, write float64 // bytes a second, for I/O

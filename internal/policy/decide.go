@@ -5,6 +5,7 @@ package policy
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
@@ -37,8 +38,9 @@ func (p *Policy) rise(r resource, v *verdict, prefix string) {
 }
 
 // follow keeps the harm in sight: the first resource's that is pressed, or else
-// that of who grows fastest in memory.
-func (p *Policy) follow(verdicts *[numResources]verdict, now int64) {
+// that of who grows fastest in memory. It is called passed nanoseconds after it was
+// before.
+func (p *Policy) follow(verdicts *[numResources]verdict, now, passed int64) {
 	p.pressed, p.urgent, p.harm = false, false, Harm{Exhaustion: Never, Stall: p.memory.stalled}
 	shown, harmed := Memory, false
 	for i := range verdicts {
@@ -55,8 +57,13 @@ func (p *Policy) follow(verdicts *[numResources]verdict, now int64) {
 	if lead := verdicts[shown].lead; lead != nil {
 		p.harm = lead.harm
 	}
-	if harmed || p.harm.Exhaustion <= p.cfg.Habituation || p.memory.stalled > p.cfg.StallBudget || len(p.leases) > 0 {
+	switch {
+	case p.memory.stalled > p.cfg.StallBudget || len(p.leases) > 0 || now < p.memory.falling:
+		p.quiet, p.harmful, p.harmed = 0, now, true
+	case harmed || p.harm.Exhaustion <= p.cfg.Habituation:
 		p.harmful = now
+	default:
+		p.quiet += time.Duration(min(passed, int64(time.Second)))
 	}
 }
 

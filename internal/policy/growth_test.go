@@ -153,3 +153,68 @@ func TestStallIsMeasuredOverASecond(t *testing.T) {
 	assert.InDelta(t, 0.3, got, 0.01)
 	assert.Zero(t, w.observe(1e12+31e8, 0), "a counter that restarts")
 }
+
+// A service that has just started may grow; that excuses nobody else.
+func TestTheGrowthOfAYoungOneHidesNobodysLeak(t *testing.T) {
+	build := &group{id: 12, path: "/build.scope", limit: 600 * mb, born: 1e12 + 9e9, leak: from(10*time.Second, 60*mb)}
+	w := newWorld(t, DefaultConfig(), payment(), build)
+	w.anomalous = after(10 * time.Second)
+	w.runUntil(11*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	assert.Equal(t, uint64(10), w.orders[0].Cgroup, w.story())
+	assert.Equal(t, arc.Unlimited, build.ceiling)
+}
+
+// Who meets a limit of its own is alone to blame for that, whoever else does so.
+func TestEachIsToBlameForItsOwnLimit(t *testing.T) {
+	a := &group{id: 10, path: "/a.service", limit: 2 * gb, anon: gb, leak: from(10*time.Second, 50*mb)}
+	b := &group{id: 11, path: "/b.service", limit: 2 * gb, anon: gb, leak: from(10*time.Second, 50*mb)}
+	w := newWorld(t, DefaultConfig(), a, b)
+	w.anomalous = after(10 * time.Second)
+	w.run(12 * time.Second)
+	for _, g := range []*group{a, b} {
+		assert.NotEqual(t, arc.Unlimited, g.ceiling, w.story())
+	}
+}
+
+func TestPageCacheIsRoom(t *testing.T) {
+	g := &group{id: 10, path: "/a.service", limit: gb, anon: 200 * mb, cache: 700 * mb, leak: from(0, 10*mb)}
+	w := newWorld(t, DefaultConfig(), g)
+	w.anomalous = after(0)
+	w.run(9 * time.Second) // 10 MB below its limit, but for what it could do without
+	assert.Empty(t, w.orders, w.story())
+	require.NotEmpty(t, w.declined(CauseNoHarm), w.story())
+}
+
+// The later the harm, the longer must growth have lasted.
+func TestTheMoreTimeThereIsTheMoreEvidenceIsAskedFor(t *testing.T) {
+	for name, tt := range map[string]struct {
+		room    float64 // s of growth
+		lasts   time.Duration
+		ordered bool
+	}{
+		"a minute of room, and growth for 8 s":    {54, 8 * time.Second, false},
+		"a minute of room, and growth for good":   {54, hours, true},
+		"20 s of room, and growth for 1 s":        {20, time.Second, true},
+		"half a minute of room, and growth for 1": {30, time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &group{id: 10, path: "/a.service", anon: 300 * mb, limit: uint64((300 + 5*tt.room) * mb)}
+			g.leak = between(30*time.Second, 30*time.Second+min(tt.lasts, time.Hour), 5*mb)
+			w := newWorld(t, DefaultConfig(), g)
+			w.anomalous = after(30 * time.Second)
+			w.run(55 * time.Second)
+			assert.Equal(t, tt.ordered, len(w.orders) > 0, w.story())
+		})
+	}
+}
+
+func TestWhatIsContainedDoesNotPressByItsPageCache(t *testing.T) {
+	g := payment()
+	g.leak = between(10*time.Second, 15*time.Second, 50*mb)
+	g.read = from(20*time.Second, 20*mb)
+	w := newWorld(t, DefaultConfig(), g)
+	w.anomalous = func(at time.Duration) bool { return at > 10*time.Second && at < 16*time.Second }
+	w.run(80 * time.Second)
+	require.NotEmpty(t, w.orders, w.story())
+	assert.Equal(t, arc.Unlimited, g.ceiling, "released: %s", w.story())
+}

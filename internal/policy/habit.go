@@ -12,43 +12,83 @@ import (
 const (
 	// habitFor is how long a crest is remembered at least; twice that at most.
 	habitFor = 24 * int64(time.Hour)
-	// faster is by how much growth may exceed the fastest known, and a sixteenth by
-	// how much usage may pass the highest: records fall without anything wrong.
+	// faster is by how much growth may exceed the fastest known where usage passes the
+	// highest, and a sixteenth by how much it may: records fall without anything wrong.
 	faster = 1.5
 	higher = 4 // as a shift
-	// aftermath is for how long growth must find room beyond the crest, so that
-	// there is time to act if it does not come back.
-	aftermath = 10 * time.Second
-	// ripple is the rise below which coming back is no event.
-	ripple = 4 << 20
+	// spare is for how long growth must find room beyond the crest, so that there is
+	// time to act if it does not come back.
+	spare = 3 * time.Second
+	// ripple is the rise below which coming back is no event, notable that from which
+	// on it is worth to know whose it is.
+	ripple  = 4 << 20
+	notable = 4 * ripple
+	// batch is how long a cgroup that ends may have risen for its end to be a coming
+	// back: a job that is done, and not a service that somebody gave up.
+	batch = 5 * int64(time.Minute)
+	// maxNamed bounds the workloads whose habits are kept beyond one cgroup.
+	maxNamed = 256
 )
 
-// habits knows, of every cgroup, how high its usage has risen in normal behaviour
-// before it came back by itself, and how fast it rose: the waves of a garbage
-// collector, a build, a batch. Who does the same again does no harm, however it
-// looks in a straight line, while there is room for the whole of it. A leak never
-// comes back and so has no habit.
+// habits knows, of every cgroup and of the workload that comes back under its name
+// in another one, how high its usage has risen before it came back by itself, and
+// how fast it rose: the waves of a garbage collector, a build, a batch. Who does the
+// same again does no harm, however it looks in a straight line, while there is room
+// for the whole of it. A leak never comes back and so has no habit.
+//
+// What is swapped out has not come back, and neither has what a kill by the OOM
+// killer freed, or came back while tasks stalled on memory. What came back under a
+// lease has if the oldest of its processes is the one it was: nobody ended it.
 type habits struct {
 	growth *growth
 	turned int64 // when the generations last changed
 	waves  []wave
+	named  map[string]*custom
+	ask    int32 // a slot whose name is worth knowing, -1 for none
+	asked  int64
+	doubt  doubt
+	seen   Inspection
+}
+
+// doubt is a wave that came back under a lease, to be looked into.
+type doubt struct {
+	id     uint64 // of the cgroup, 0 for none
+	length int64
+	crest  crest
 }
 
 // wave is usage on its way up, and the crests of those that came back.
 type wave struct {
 	low, top uint64
+	since    int64   // when it was low
 	pace     float64 // the fastest growth on the way up, bytes a second
-	crests   [2]crest
+	held     bool    // a lease was held on the way
+	through  bool    // it was held below
+	asked    bool    // its name is known, or cannot be
+	own      custom
+	shared   *custom // of all that have its name
 }
 
-// crest is the most of a generation, the current one or the one before.
+// custom is what is known of a workload: the crests of the current generation and
+// the one before.
+type custom struct {
+	crests [2]crest
+	used   int64
+}
+
+// crest is the most of a generation.
 type crest struct {
 	height uint64
 	pace   float64
 }
 
+// add takes in another one.
+func (c *crest) add(height uint64, pace float64) {
+	c.height, c.pace = max(c.height, height), max(c.pace, pace)
+}
+
 func newHabits(g *growth) *habits {
-	h := &habits{growth: g}
+	h := &habits{growth: g, named: make(map[string]*custom, maxNamed), ask: -1}
 	g.add(h, 0)
 	return h
 }
@@ -62,48 +102,158 @@ func (h *habits) widen(slots int) {
 func (h *habits) clear(slot int32) { h.waves[slot] = wave{low: arc.Absent} }
 
 // observe follows the waves at instant now. Without learn it only keeps up: what
-// rises or falls meanwhile is no habit.
+// comes back meanwhile is no habit.
 func (h *habits) observe(now int64, s *arc.Sample, learn bool) {
-	if now-h.turned >= habitFor {
-		h.turned = now
-		for i := range h.waves {
-			w := &h.waves[i]
-			w.crests[1], w.crests[0] = w.crests[0], crest{}
-		}
-	}
+	h.turn(now)
 	for row, slot := range h.growth.last {
 		if slot < 0 {
 			continue
 		}
 		w, usage := &h.waves[slot], s.Cgroups.Value(h.growth.column, row)
+		if swapped := s.Cgroups.Value(arc.CgroupMemorySwap, row); usage != arc.Absent && swapped != arc.Absent {
+			usage += swapped
+		}
 		switch {
 		case usage == arc.Absent:
-		case !learn || w.low == arc.Absent || usage < w.low:
-			w.low, w.top, w.pace = usage, usage, 0
+		case !learn || w.low == arc.Absent:
+			w.begin(now, usage)
 		case usage > w.top:
 			w.top, w.pace = usage, max(w.pace, h.growth.slow.newest(slot))
-		case w.top-w.low >= ripple && w.top-usage >= (w.top-w.low)/2:
-			c := &w.crests[0]
-			c.height, c.pace = max(c.height, w.top), max(c.pace, w.pace)
-			w.low, w.top, w.pace = usage, usage, 0
+			if h.ask < 0 && !w.asked && usage-w.low >= notable {
+				h.ask = slot
+			}
+		case w.top-usage >= max(ripple, (w.top-w.low)/2):
+			if !w.held {
+				w.custom().crests[0].add(w.top, w.pace)
+			} else if !w.through && h.doubt.id == 0 {
+				h.doubt = doubt{h.growth.ids[slot], now - w.since, crest{w.top, w.pace}}
+			}
+			w.begin(now, usage)
+		case usage < w.low:
+			w.low, w.since = usage, now
+		}
+	}
+	if s.Cgroups.Len() > 0 && s.Cgroups.Truncated == 0 {
+		h.depart(now, learn)
+	}
+}
+
+// begin starts a wave.
+func (w *wave) begin(now int64, usage uint64) {
+	w.low, w.top, w.pace, w.since, w.held, w.through = usage, usage, 0, now, false, false
+}
+
+// depart ends the waves of cgroups that are gone.
+func (h *habits) depart(now int64, learn bool) {
+	for slot := range h.waves {
+		w := &h.waves[slot]
+		if w.low == arc.Absent || h.growth.row[slot] >= 0 {
+			continue
+		}
+		if learn && !w.held && w.top-w.low >= ripple && now-w.since <= batch {
+			w.custom().crests[0].add(w.top, w.pace)
+		}
+		w.low = arc.Absent
+	}
+}
+
+// turn begins a new generation when it is time.
+func (h *habits) turn(now int64) {
+	if now-h.turned < habitFor {
+		return
+	}
+	h.turned = now
+	for i := range h.waves {
+		h.waves[i].own.turn()
+	}
+	for name, c := range h.named {
+		if c.turn(); c.crests == [2]crest{} && now-c.used >= habitFor {
+			delete(h.named, name)
 		}
 	}
 }
 
-// crest returns the height that slot has come back from, 0 for none.
-func (h *habits) crest(slot int32) uint64 {
-	w := &h.waves[slot]
-	return max(w.crests[0].height, w.crests[1].height)
+func (c *custom) turn() { c.crests[1], c.crests[0] = c.crests[0], crest{} }
+
+// hold notes that a lease is held on slot: what it and those above it do is not
+// all their own.
+func (h *habits) hold(slot int32) {
+	for depth := 0; slot >= 0 && depth < maxDepth; depth++ {
+		h.waves[slot].held, h.waves[slot].through = true, depth > 0
+		slot = h.growth.parent(slot)
+	}
 }
 
-// expects says that the growth of slot, now at usage, is like it and leaves room
-// in available.
-func (h *habits) expects(slot int32, usage, available uint64) bool {
-	w, top := &h.waves[slot], h.crest(slot)
-	top += top >> higher
-	if usage == arc.Absent || usage >= top {
-		return false
+// nameEvery is the least time between two closer looks.
+const nameEvery = 100 * int64(time.Millisecond)
+
+// look takes a closer look at whom there is a question about, one at a time.
+func (h *habits) look(now int64, inspector Inspector) {
+	if inspector == nil || now-h.asked < nameEvery {
+		return
 	}
+	seen := &h.seen
+	switch slot, there := h.growth.slots[h.doubt.id]; {
+	case h.doubt.id != 0:
+		h.asked = now
+		if there && inspector.Inspect(h.doubt.id, 0, seen) == nil && seen.Age > time.Duration(h.doubt.length) {
+			h.waves[slot].custom().crests[0].add(h.doubt.crest.height, h.doubt.crest.pace)
+		}
+		h.doubt = doubt{}
+	case h.ask >= 0:
+		w := &h.waves[h.ask]
+		if h.asked = now; h.growth.row[h.ask] >= 0 && !w.asked && inspector.Inspect(h.growth.ids[h.ask], 0, seen) == nil && seen.Name != "" {
+			w.shared = h.custom(seen.Name, now)
+			for i, c := range w.own.crests {
+				w.shared.crests[i].add(c.height, c.pace)
+			}
+		}
+		w.asked, h.ask = true, -1
+	}
+}
+
+// custom returns what is known of a workload by its name; who was not seen for
+// longest makes room.
+func (h *habits) custom(name string, now int64) *custom {
+	c := h.named[name]
+	if c == nil {
+		if len(h.named) >= maxNamed {
+			oldest := ""
+			for n, k := range h.named {
+				if oldest == "" || k.used < h.named[oldest].used {
+					oldest = n
+				}
+			}
+			delete(h.named, oldest)
+		}
+		c = &custom{}
+		h.named[name] = c
+	}
+	c.used = now
+	return c
+}
+
+// custom is where the crests of a wave belong.
+func (w *wave) custom() *custom {
+	if w.shared != nil {
+		return w.shared
+	}
+	return &w.own
+}
+
+// crest returns the height that slot has come back from, 0 for none.
+func (h *habits) crest(slot int32) uint64 {
+	c := h.waves[slot].custom()
+	return max(c.crests[0].height, c.crests[1].height)
+}
+
+// expects says that the growth of slot, now at usage, leads to where it has been
+// before, or is like it and leads a little beyond, and leaves room in available.
+func (h *habits) expects(slot int32, usage, available uint64) bool {
+	c, top := h.waves[slot].custom(), h.crest(slot)
 	rate := h.growth.slow.newest(slot)
-	return rate <= faster*max(w.crests[0].pace, w.crests[1].pace) && float64(top-usage)+rate*aftermath.Seconds() < float64(available)
+	if usage != arc.Absent && usage >= top && rate <= faster*max(c.crests[0].pace, c.crests[1].pace) {
+		top += top >> higher
+	}
+	return usage < top && float64(top-usage)+rate*spare.Seconds() < float64(available)
 }

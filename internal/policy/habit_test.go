@@ -4,11 +4,15 @@
 package policy
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
 // collector grows by 20 MB/s for 15 s and gives it back in one, again and again,
@@ -40,6 +44,20 @@ func TestWhoAlwaysComesBackIsNoCulprit(t *testing.T) {
 	assert.Equal(t, "/system.slice/heap.service grows 20.0 MB/s, as it has before, to 598.0 MB, and came back: there is room for that", declined[0].Reason)
 }
 
+// Who was contained because nobody knew him is let go once he has come back by
+// himself, and is known from then on.
+func TestWhoComesBackUnderALeaseIsKnownByIt(t *testing.T) {
+	g := collector(always, 0)
+	w := newWorld(t, DefaultConfig(), g, neighbour())
+	w.anomalous = after(3 * time.Second)
+	w.runUntil(20*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	w.run(5 * time.Minute)
+	require.Equal(t, arc.Unlimited, g.ceiling, w.story())
+	n := len(w.orders)
+	w.run(10 * time.Minute)
+	assert.Len(t, w.orders, n, w.story())
+}
+
 // Without anything learned the same service would have been contained: it is what
 // was seen in calm that excuses it, and nothing else.
 func TestWhoIsNotKnownYetIsNotExpected(t *testing.T) {
@@ -59,7 +77,7 @@ func TestAHabitDoesNotExcuse(t *testing.T) {
 		// From 560 MB: beyond the highest ever by a sixteenth, that is 637 MB.
 		"growth that does not come back":  {20 * mb, nil, 5 * time.Second},
 		"growth that is faster than ever": {80 * mb, nil, time.Second},
-		"what there is no room for":       {20 * mb, func(_ *world, g *group) { g.limit = 700 * mb }, time.Second},
+		"what there is no room for":       {20 * mb, func(_ *world, g *group) { g.limit = 650 * mb }, time.Second},
 		"stalls of others":                {20 * mb, func(w *world, _ *group) { w.stall = from(60*time.Second, 0.3) }, 2 * time.Second},
 		"an end by the OOM killer": {20 * mb, func(w *world, g *group) {
 			waves := g.leak
@@ -111,12 +129,187 @@ func TestWhoIsExpectedDoesNotShieldAnother(t *testing.T) {
 	assert.Empty(t, w.declined(CauseMargin))
 }
 
-func TestWhatIsLearnedInTroubleIsNoHabit(t *testing.T) {
-	w := newWorld(t, DefaultConfig(), collector(always, 0), neighbour())
-	w.anomalous = after(0)
-	w.blind = true // nobody is touched
-	w.run(49 * time.Second)
-	assert.Zero(t, w.policy.memory.habits.crest(w.policy.table.slots[10]))
+// tide is habits of one cgroup, told what it does.
+type tide struct {
+	habits *habits
+	sample arc.Sample
+	now    int64
+	learn  bool
+}
+
+func newTide(id uint64) *tide {
+	t := &tide{habits: newHabits(newGrowth(newTable(), arc.CgroupMemoryUsage)), now: 1e12, learn: true}
+	t.is(id, 0, 0)
+	return t
+}
+
+// is has cgroup id use so much a second later; 0 is nobody.
+func (t *tide) is(id uint64, usage, swap float64) {
+	t.now += 1e9
+	s, g := &t.sample, t.habits.growth
+	s.Taken = t.now
+	s.Cgroups.Reset()
+	s.Cgroups.Append(1, 0)
+	if id != 0 {
+		i := s.Cgroups.Append(id, 1)
+		s.Cgroups.Set(arc.CgroupMemoryUsage, i, uint64(usage))
+		s.Cgroups.Set(arc.CgroupMemorySwap, i, uint64(swap))
+	}
+	g.observe(t.now, &s.Cgroups)
+	g.follow(t.now, &s.Cgroups)
+	t.habits.observe(t.now, s, t.learn)
+}
+
+// crest is that of cgroup id, in MB.
+func (t *tide) crest(id uint64) float64 {
+	slot, ok := t.habits.growth.slots[id]
+	if !ok {
+		return 0
+	}
+	return float64(t.habits.crest(slot)) / mb
+}
+
+// held holds a lease on cgroup id.
+func (t *tide) held(id uint64) { t.habits.hold(t.habits.growth.slots[id]) }
+
+func TestWhatIsNoComingBack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		live  func(w *tide)
+		crest float64
+	}{
+		"by itself": {func(w *tide) { w.is(10, 300*mb, 0); w.is(10, 100*mb, 0) }, 300},
+		"while tasks stalled, or somebody was killed": {func(w *tide) {
+			w.is(10, 300*mb, 0)
+			w.learn = false
+			w.is(10, 100*mb, 0)
+			w.learn = true
+			w.is(10, 100*mb, 0)
+		}, 0},
+		"into swap": {func(w *tide) { w.is(10, 300*mb, 0); w.is(10, 100*mb, 200*mb) }, 0},
+		"by itself, held by a lease": {func(w *tide) {
+			w.is(10, 300*mb, 0)
+			w.held(10)
+			w.is(10, 100*mb, 0)
+			w.habits.look(w.now, aged(time.Minute))
+		}, 300},
+		"by a restart, held by a lease": {func(w *tide) {
+			w.is(10, 300*mb, 0)
+			w.held(10)
+			w.is(10, 100*mb, 0)
+			w.habits.look(w.now, aged(time.Millisecond))
+		}, 0},
+		"held by a lease, by itself or not": {func(w *tide) {
+			w.is(10, 300*mb, 0)
+			w.held(10)
+			w.is(10, 100*mb, 0)
+			w.habits.look(w.now, nil)
+		}, 0},
+		"below where it began": {func(w *tide) { w.is(10, 2*mb, 0); w.is(10, 300*mb, 0); w.is(10, mb, 0) }, 300},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTide(10)
+			tt.live(w)
+			assert.InDelta(t, tt.crest, w.crest(10), 0.1)
+		})
+	}
+}
+
+// The plateau on which a cgroup is found is where it has been, too.
+func TestWhereItStoodIsWhereItHasBeen(t *testing.T) {
+	w := newTide(11)
+	for _, usage := range []float64{162, 162, 160, 158, 156, 154, 148} {
+		w.is(10, usage*mb, 0)
+	}
+	assert.InDelta(t, 162, w.crest(10), 0.1)
+}
+
+func TestHabitsFollowTheNameIntoTheNextCgroup(t *testing.T) {
+	names := map[uint64]string{10: "/build.scope", 11: "/build.scope", 12: "/else.scope"}
+	looked := 0
+	look := named(func(id uint64) string { looked++; return names[id] })
+	w := newTide(9)
+	job := func(id uint64, top float64, last time.Duration) {
+		for at := 0.2; at <= 1; at += 0.2 {
+			w.is(id, at*top, 0)
+			w.habits.look(w.now, look)
+		}
+		w.now += int64(last)
+		w.is(0, 0, 0) // it ends
+	}
+	job(10, 200*mb, 0)
+	assert.Equal(t, 1, looked, "once for a cgroup")
+	w.is(11, 20*mb, 0)
+	w.habits.look(w.now, look)
+	assert.Zero(t, w.crest(11), "nobody asks who it is before there is a reason")
+	w.is(11, 50*mb, 0)
+	w.habits.look(w.now, look)
+	assert.InDelta(t, 200, w.crest(11), 0.1, "the end of a batch is a coming back, and its name knows")
+	job(12, 100*mb, 0)
+	assert.InDelta(t, 200, float64(w.habits.named["/build.scope"].crests[0].height)/mb, 0.1)
+	assert.InDelta(t, 100, float64(w.habits.named["/else.scope"].crests[0].height)/mb, 0.1)
+
+	names[13] = "/service"
+	job(13, 400*mb, time.Duration(batch))
+	assert.Zero(t, w.habits.named["/service"].crests[0].height, "who was given up after long is no batch")
+	names[14] = "/killed.scope"
+	for at := 0.2; at <= 1; at += 0.2 {
+		w.is(14, at*200*mb, 0)
+		w.habits.look(w.now, look)
+		w.held(14)
+	}
+	w.is(0, 0, 0)
+	assert.Zero(t, w.habits.named["/killed.scope"].crests[0].height, "an end under a lease may be somebody's doing")
+
+	for id := uint64(100); id < 100+maxNamed; id++ {
+		names[id] = fmt.Sprint("/", id)
+		job(id, 100*mb, 0)
+	}
+	assert.Len(t, w.habits.named, maxNamed)
+	assert.NotContains(t, w.habits.named, "/build.scope", "not seen for longest")
+	w.now += habitFor
+	w.is(0, 0, 0)
+	w.now += habitFor
+	w.is(0, 0, 0)
+	assert.Empty(t, w.habits.named)
+}
+
+// aged is an inspector that finds everybody so old.
+type aged time.Duration
+
+func (a aged) Inspect(_ uint64, _ Aspect, into *Inspection) error {
+	*into = Inspection{Age: time.Duration(a)}
+	return nil
+}
+
+func (aged) Flooded() (Interface, error) { return Interface{}, errors.New("none") }
+
+// named is an inspector that knows names.
+type named func(id uint64) string
+
+func (n named) Inspect(id uint64, _ Aspect, into *Inspection) error {
+	*into = Inspection{Name: n(id)}
+	return nil
+}
+
+func (named) Flooded() (Interface, error) { return Interface{}, errors.New("none") }
+
+func TestBackToWhereItHasBeenAtAnyPace(t *testing.T) {
+	for _, tt := range []struct {
+		usage, available float64
+		expects          bool
+	}{
+		{1040, 2000, true},  // on the way there, at 80 MB/s
+		{1040, 310, false},  // no room for 90 MB, and 3 s beyond
+		{1129, 2000, true},  // nearly there
+		{1131, 2000, false}, // beyond, faster than ever
+	} {
+		w := newTide(11)
+		for _, usage := range []float64{1100, 1110, 1120, 1130, 500, tt.usage - 160, tt.usage - 80, tt.usage} {
+			w.is(10, usage*mb, 0)
+		}
+		require.InDelta(t, 1130, w.crest(10), 0.1)
+		assert.Equal(t, tt.expects, w.habits.expects(w.habits.growth.slots[10], uint64(tt.usage*mb), uint64(tt.available*mb)), "%+v", tt)
+	}
 }
 
 // Only who gives back half of a rise, and of more than a ripple, has come back.
@@ -151,7 +344,7 @@ func TestHabitsAreForgotten(t *testing.T) {
 	w.group(10).gone = true
 	w.run(w.since() + 10*time.Second)
 	assert.NotContains(t, w.policy.table.slots, uint64(10))
-	h.waves[slot].crests[0].height = gb
+	h.waves[slot].own.crests[0].height = gb
 	h.clear(slot)
 	assert.Zero(t, h.crest(slot), "who comes next has none of it")
 }

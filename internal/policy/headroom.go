@@ -12,21 +12,21 @@ import (
 // maxDepth bounds the walk from a cgroup to the root.
 const maxDepth = 64
 
-// headroom returns what is left before the first limit above slot is met, and
-// that limit: the least of column most minus column usage over the cgroup and
-// its ancestors. Unlimited when nothing is known.
-func (t *table) headroom(slot int32, usage, most arc.CgroupField, s *arc.Sample) (available, limit uint64) {
-	available, limit = arc.Unlimited, arc.Unlimited
+// headroom returns what is left before the first limit above slot is met, that
+// limit and whose it is: the least of column most minus column usage over the cgroup
+// and its ancestors. Unlimited, and nobody's (-1), when nothing is known.
+func (t *table) headroom(slot int32, usage, most arc.CgroupField, s *arc.Sample) (available, limit uint64, whose int32) {
+	available, limit, whose = arc.Unlimited, arc.Unlimited, -1
 	for depth := 0; slot >= 0 && depth < maxDepth; depth++ {
 		bound, used := t.value(s, most, slot), t.value(s, usage, slot)
 		if bound < arc.Unlimited && used != arc.Absent {
 			if left := bound - min(bound, used); left < available {
-				available, limit = left, bound
+				available, limit, whose = left, bound, slot
 			}
 		}
 		slot = t.parent(slot)
 	}
-	return available, limit
+	return available, limit, whose
 }
 
 // exhaust projects when what is available runs out at rate a second.

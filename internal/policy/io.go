@@ -147,7 +147,7 @@ func (o *ioRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict {
 		lead = &candidates[0]
 		slot = lead.slot
 	}
-	share, known := p.others(o.waits, nil, slot)
+	share, known := p.others(o.waits, nil, nil, slot)
 	if !known {
 		share = o.slowed()
 	}

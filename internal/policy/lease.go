@@ -128,6 +128,9 @@ func (p *Policy) keepOne(l *lease, s *arc.Sample) bool {
 	}
 	if present {
 		l.missing = 0
+		if l.resource == Memory && !p.cfg.Observes(Memory) {
+			p.memory.habits.hold(slot)
+		}
 	} else if s.Cgroups.Len() > 0 && s.Cgroups.Truncated == 0 {
 		l.missing++
 	}

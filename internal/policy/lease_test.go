@@ -198,7 +198,7 @@ func TestFailingRenewalsEndTheLeaseAtItsDeadline(t *testing.T) {
 	g.limit = 3 << 30
 	w := newWorld(t, DefaultConfig(), g)
 	w.anomalous = after(10 * time.Second)
-	w.runUntil(15*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	w.runUntil(25*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
 	w.run(w.since() + time.Second)
 	w.refuse = func(arc.Order) (arc.Outcome, bool) {
 		return arc.Outcome{Verdict: arc.VerdictFailed, Cause: "connection refused"}, true

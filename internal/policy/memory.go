@@ -4,8 +4,11 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
+	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
@@ -14,6 +17,7 @@ import (
 // only its owner can free is held by a moving memory.high.
 type memoryRules struct {
 	*growth
+	long   window // what growth that does harm later must have lasted in
 	habits *habits
 	cfg    *Config
 
@@ -29,25 +33,29 @@ type memoryRules struct {
 	looks      looks
 	ranks      []grower
 	candidates []candidate
+	urgent     []*candidate
 }
 
 func newMemoryRules(t *table, cfg *Config) *memoryRules {
 	g := newGrowth(t, arc.CgroupMemoryUsage)
-	return &memoryRules{
-		growth: g, habits: newHabits(g), cfg: cfg,
+	m := &memoryRules{
+		growth: g, long: newWindow(longStep, longSpan, longStep), habits: newHabits(g), cfg: cfg,
 		ranks: make([]grower, 0, maxGrowers), candidates: make([]candidate, 0, MaxInspected),
 	}
+	t.add(&m.long, 0)
+	return m
 }
 
 func (*memoryRules) name() Resource { return Memory }
 
 func (m *memoryRules) observe(s *arc.Sample, learn bool) {
 	m.follow(s.Taken, &s.Cgroups)
+	m.long.observe(s.Taken, s.Cgroups.Columns[m.column], m.last)
 	m.stalled = m.psi.observe(s.Taken, s.Node[arc.NodePressureMemorySome])
 	if kills := s.Node[arc.NodeOOMKills]; kills > m.kills {
-		m.kills, m.falling = kills, s.Taken+int64(aftermath)
+		m.kills, m.falling = kills, s.Taken+aftermath
 	}
-	m.habits.observe(s.Taken, s, learn && s.Taken >= m.falling)
+	m.habits.observe(s.Taken, s, m.stalled <= m.cfg.StallBudget && s.Taken >= m.falling)
 	if learn {
 		m.approach = approach{}
 	}
@@ -61,14 +69,21 @@ func (m *memoryRules) project(slot int32, rate float64, s *arc.Sample) Harm {
 
 // headroom is that of the limits above slot, or the node's where it is less.
 func (m *memoryRules) headroom(slot int32, s *arc.Sample) (available, limit uint64, kind HarmKind) {
-	available, limit = m.table.headroom(slot, arc.CgroupMemoryUsage, arc.CgroupMemoryMax, s)
+	available, limit, kind, _ = m.narrowest(slot, s)
+	return available, limit, kind
+}
+
+// narrowest is headroom, and whose limit it is: a cgroup's, or the node's, which is
+// -1.
+func (m *memoryRules) narrowest(slot int32, s *arc.Sample) (available, limit uint64, kind HarmKind, whose int32) {
+	available, limit, whose = m.table.headroom(slot, arc.CgroupMemoryUsage, arc.CgroupMemoryMax, s)
 	if limit < arc.Unlimited {
 		kind = HarmLimit
 	}
 	if node, total, known := nodeMemory(s); known && node < available {
-		return node, total, HarmNode
+		return node, total, HarmNode, -1
 	}
-	return available, limit, kind
+	return available, limit, kind, whose
 }
 
 func nodeMemory(s *arc.Sample) (available, total uint64, known bool) {
@@ -85,13 +100,52 @@ func (m *memoryRules) stalling(p *Policy) bool {
 	return m.stalled > m.cfg.StallBudget && !p.containing(Memory)
 }
 
-// threat is the harm of growth that is not expected of slot.
-func (m *memoryRules) threat(slot int32, rate float64, s *arc.Sample) (harm Harm, expected bool) {
-	harm = m.project(slot, rate, s)
-	if harm.Exhaustion <= m.cfg.Horizon && m.habits.expects(slot, m.value(s, arc.CgroupMemoryUsage, slot), harm.Available) {
-		harm.Exhaustion, expected = Never, true
+// threaten projects the harm of c's growth, unless that is expected of it.
+func (m *memoryRules) threaten(c *candidate, s *arc.Sample) {
+	available, limit, kind := m.headroom(c.slot, s)
+	usage := m.value(s, arc.CgroupMemoryUsage, c.slot)
+	if firm := c.look.Unreclaimable(); kind == HarmLimit && firm > 0 && firm < usage {
+		// Page cache makes room before a limit does harm. Of the node's memory it is
+		// counted as available anyway.
+		available += usage - firm
 	}
-	return harm, expected
+	c.harm, c.expected, c.early = exhaust(kind, available, limit, c.effective), false, false
+	switch {
+	case c.harm.Exhaustion > m.cfg.Horizon:
+	case m.habits.expects(c.slot, usage, c.harm.Available):
+		c.harm.Exhaustion, c.expected = Never, true
+	default:
+		c.early = !m.lasts(c.slot, &c.harm)
+	}
+}
+
+// aftermath is for how long what falls after an OOM kill is taken to fall by it.
+const aftermath = 10 * int64(time.Second)
+
+const (
+	longStep = int64(time.Second)
+	longSpan = 28 * longStep // lasting of [longestHorizon]
+	// longestHorizon is that of growth whose lasting can be seen.
+	longestHorizon = time.Minute
+	// lasting is which part of the time that is left growth has lasted already when
+	// it is taken for what will go on, if that is the whole horizon. Of less time it
+	// is less, by its square: with a quarter of the horizon left, a fortieth of that.
+	// So a leak that is fatal in seconds is believed at once, while one that would take a
+	// minute has time for more evidence than a service that warms up will give.
+	lasting = 0.4
+)
+
+// lasts says that harm is within the horizon at the growth of as long as is to be
+// asked for, too.
+func (m *memoryRules) lasts(slot int32, harm *Harm) bool {
+	horizon := min(m.cfg.Horizon, longestHorizon).Seconds()
+	left := min(harm.Exhaustion.Seconds(), horizon)
+	asked := lasting * left * (left / horizon) * (left / horizon)
+	if asked < float64(longStep)/1e9 {
+		return true // what growth is measured over is longer
+	}
+	rate, known := m.long.since(slot, int64(asked*1e9))
+	return known && exhaust(harm.Kind, harm.Available, harm.Limit, rate).Exhaustion <= m.cfg.Horizon
 }
 
 // examine ranks the leading growers, looks closer at them and projects their
@@ -110,7 +164,7 @@ func (m *memoryRules) examine(p *Policy, s *arc.Sample, inspector Inspector) []c
 			continue
 		}
 		c := candidate{slot: g.slot, id: id, own: g.own, effective: g.own}
-		c.harm, c.expected = m.threat(g.slot, g.own, s)
+		m.threaten(&c, s)
 		near = near || c.expected || c.harm.Exhaustion <= m.cfg.Horizon
 		m.candidates = append(m.candidates, c)
 	}
@@ -126,7 +180,7 @@ func (m *memoryRules) examine(p *Policy, s *arc.Sample, inspector Inspector) []c
 		} else {
 			c.unsure = !c.blind
 		}
-		c.harm, c.expected = m.threat(c.slot, c.effective, s)
+		m.threaten(c, s)
 		for k := i; k > 0 && m.candidates[k-1].effective < m.candidates[k].effective; k-- {
 			m.candidates[k-1], m.candidates[k] = m.candidates[k], m.candidates[k-1]
 		}
@@ -149,36 +203,68 @@ func (m *memoryRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdi
 	return v
 }
 
+// suspects looks into every limit that runs out, the soonest first: who does harm
+// to itself alone is not excused by what others do elsewhere.
 func (m *memoryRules) suspects(p *Policy, candidates []candidate, s *arc.Sample) verdict {
-	v := verdict{resource: Memory}
 	stalling := m.stalling(p)
-	v.pressed = stalling
 	if len(candidates) == 0 {
-		v.cause = CauseNoHarm
 		if stalling {
-			v.cause = CauseNoCulprit
+			return verdict{resource: Memory, pressed: true, cause: CauseNoCulprit}
 		}
-		return v
+		return verdict{resource: Memory, cause: CauseNoHarm}
 	}
-	lead := leading(candidates, m.cfg.Horizon)
-	v.lead, v.second = lead, runnerUp(candidates, lead)
+	var told verdict
+	m.urgent = m.urgent[:0]
+	for i := range candidates {
+		switch c := &candidates[i]; {
+		case c.harm.Exhaustion > m.cfg.Horizon:
+		case !c.early:
+			m.urgent = append(m.urgent, c)
+		case told.lead == nil:
+			told = verdict{resource: Memory, lead: c} // not yet
+		}
+	}
+	slices.SortStableFunc(m.urgent, func(a, b *candidate) int { return cmp.Compare(a.harm.Exhaustion, b.harm.Exhaustion) })
+	for i, c := range m.urgent {
+		v := m.accuse(p, c, candidates, s)
+		if v.order {
+			return v
+		}
+		if i == 0 {
+			told = v
+		}
+	}
+	lead := &candidates[0]
+	switch {
+	case len(m.urgent) > 0:
+		return told
+	case stalling:
+		lead.harm.Kind = HarmStall
+		return m.accuse(p, lead, candidates, s)
+	case told.lead != nil:
+		return told
+	}
+	v := verdict{resource: Memory, lead: lead, second: runnerUp(candidates, lead)}
 	lead.harm.Stall = m.stalled
-	harm := lead.harm.Exhaustion <= m.cfg.Horizon
-	if !harm && stalling {
-		harm, lead.harm.Kind = true, HarmStall
+	switch c := m.caching(candidates, s); {
+	case lead.unsure:
+	case lead.expected:
+		v.cause = CauseExpected
+	case c != nil:
+		v.cause, v.lead = CausePageCache, c
+	default:
+		v.cause = CauseNoHarm
 	}
-	v.pressed = harm
+	return v
+}
+
+// accuse applies attribution to a candidate that does harm.
+func (m *memoryRules) accuse(p *Policy, lead *candidate, candidates []candidate, s *arc.Sample) verdict {
+	v := verdict{resource: Memory, lead: lead, second: m.rival(candidates, lead, s), pressed: true}
+	lead.harm.Stall = m.stalled
 	switch {
 	case lead.unsure:
 		return v // one more look, at a later tick
-	case !harm:
-		v.cause = CauseNoHarm
-		if lead.expected {
-			v.cause = CauseExpected
-		} else if c := m.caching(candidates, s); c != nil {
-			v.cause, v.lead = CausePageCache, c
-		}
-		return v
 	case !lead.blind && lead.effective < m.cfg.MinGrowth:
 		v.cause, v.lead = CauseNoCulprit, nil
 		return v
@@ -194,6 +280,22 @@ func (m *memoryRules) suspects(p *Policy, candidates []candidate, s *arc.Sample)
 	// Not yet, when it pauses at this moment: it may have settled.
 	v.order = v.order && m.ongoing(lead.slot, lead.effective)
 	return v
+}
+
+// rival is the growth of the runner-up: of who else grows within the limit that
+// runs out. A cgroup that meets its own has none but those above and below it.
+func (m *memoryRules) rival(candidates []candidate, lead *candidate, s *arc.Sample) (second float64) {
+	_, _, _, whose := m.narrowest(lead.slot, s)
+	if lead.harm.Kind == HarmStall {
+		whose = -1
+	}
+	for i := range candidates {
+		c := &candidates[i]
+		if c != lead && !c.expected && (whose < 0 || m.below(c.slot, whose)) {
+			second = max(second, c.effective)
+		}
+	}
+	return second
 }
 
 // graced says that startup grace excuses the growth of c. Its own stalls are its

@@ -48,7 +48,7 @@ func (k *taskRules) observe(s *arc.Sample, learn bool) {
 
 // project says what runs out first if slot keeps forking at rate tasks a second.
 func (k *taskRules) project(slot int32, rate float64, s *arc.Sample) Harm {
-	available, limit := k.headroom(slot, arc.CgroupPids, arc.CgroupPidsMax, s)
+	available, limit, _ := k.headroom(slot, arc.CgroupPids, arc.CgroupPidsMax, s)
 	kind := HarmNone
 	if limit < arc.Unlimited {
 		kind = HarmTasksLimit

@@ -263,10 +263,21 @@ func (w *world) network(s float64, t time.Duration) {
 	w.softIRQ += (arrives + sent) * 5e-6 * s
 }
 
+// everything is what a cgroup and those below it have had of something.
+func (w *world) everything(g *group, had func(*group) float64) float64 {
+	sum := had(g)
+	for _, c := range w.groups {
+		if c.parent == g.id && !c.gone {
+			sum += w.everything(c, had)
+		}
+	}
+	return sum
+}
+
 // show puts what a plant got into its row of the sweep.
 func (w *world) show(g *group, i int) {
 	set := func(f arc.CgroupField, v float64) { w.sample.Cgroups.Set(f, i, uint64(v)) }
-	set(arc.CgroupCPUTime, g.ran*1e9)
+	set(arc.CgroupCPUTime, w.everything(g, func(g *group) float64 { return g.ran })*1e9)
 	set(arc.CgroupCPUThrottledTime, g.throttled*1e9)
 	set(arc.CgroupPids, g.tasks)
 	w.sample.Cgroups.Set(arc.CgroupPidsMax, i, min(g.mostTasks, g.knob(arc.ActionPidsMax)))

@@ -39,6 +39,8 @@ type Policy struct {
 	cfg      Config
 	safelist *Safelist
 
+	inspector Inspector // of the step at hand
+
 	level   int
 	last    int64 // instant of the previous sample
 	fresh   int   // ticks since the last gap, up to freshTicks
@@ -61,8 +63,10 @@ type Policy struct {
 	climb      climb
 	episode    uint64 // counts episodes
 	onset      int64
-	calm       int64 // since when scores are below the limit
-	harmful    int64 // when harm was last in sight
+	calm       int64         // since when scores are below the limit
+	harmful    int64         // when harm was last in sight
+	quiet      time.Duration // watched in vain since harm was last done
+	harmed     bool          // harm was done in this episode
 	harm       Harm
 	cool       int64 // learning stays frozen until then
 	generation uint64
@@ -129,15 +133,16 @@ func (p *Policy) Step(s *arc.Sample, j *arc.Judgement, inspector Inspector) *Dec
 	d := &p.decision
 	clear(d.Events) // drop what they point to
 	d.Orders, d.Events, d.Previous, d.Changed = d.Orders[:0], d.Events[:0], p.level, false
-	p.begun = false
+	p.begun, p.inspector = false, inspector
 
 	p.gap(s)
 	p.table.observe(s.Taken, &s.Cgroups)
 	p.populace = s.Cgroups.Len()
-	learn := p.level == LevelNormal && s.Taken >= p.cool && (!j.Ready || !j.Anomalous)
+	learn := p.level == LevelNormal && s.Taken >= p.cool && (!j.Ready || !j.Anomalous) || p.level == LevelWatchful && p.used(s.Taken)
 	for _, r := range p.resources {
 		r.observe(s, learn)
 	}
+	p.memory.habits.look(s.Taken, inspector)
 	p.history.punish(s, p.cfg.GraceLost)
 	p.settle(s)
 	p.obey(s)
@@ -216,8 +221,11 @@ func (p *Policy) persists() bool {
 // open begins an episode at level 1.
 func (p *Policy) open(s *arc.Sample, j *arc.Judgement) {
 	p.episode++
-	p.onset, p.harmful, p.harm = j.Decided, s.Taken, Harm{Exhaustion: Never}
-	p.evaluated, p.saidN, p.climb = 0, 0, climb{}
+	p.onset, p.harm, p.harmed = j.Decided, Harm{Exhaustion: Never}, false
+	if s.Taken-p.cool > int64(p.cfg.GraceLost) {
+		p.quiet = 0 // it had been calm for long
+	}
+	p.evaluated, p.saidN, p.climb = s.Taken, 0, climb{}
 	clear(p.said[:])
 	reason := fmt.Sprintf("score %.1f above limit %.1f", j.Score, j.Limit)
 	if j.NumContributions > 0 {
@@ -255,12 +263,15 @@ func (p *Policy) watch(s *arc.Sample, j *arc.Judgement, inspector Inspector) {
 	if p.calm != 0 && now-p.calm >= int64(p.cfg.CloseAfter) && len(p.leases) == 0 && p.level == LevelWatchful {
 		p.move1(-1, fmt.Sprintf("scores below the limit for %s", p.cfg.CloseAfter))
 		p.event(Event{Kind: Closed, Reason: fmt.Sprintf("closed after %s", time.Duration(now-p.onset).Round(time.Second))})
-		p.cool = now + int64(p.cfg.CoolOff)
+		if p.cool = now; !p.used(now) {
+			p.cool += int64(p.cfg.CoolOff)
+		}
 		p.harm = Harm{Exhaustion: Never}
 		p.history.close()
 		return
 	}
-	if !j.Fresh && now-p.evaluated < evaluateEvery {
+	passed := now - p.evaluated
+	if !j.Fresh && passed < evaluateEvery {
 		return
 	}
 	p.evaluated = now
@@ -271,7 +282,7 @@ func (p *Policy) watch(s *arc.Sample, j *arc.Judgement, inspector Inspector) {
 			verdicts[i] = r.judge(p, s, inspector)
 		}
 	}
-	p.follow(verdicts, now)
+	p.follow(verdicts, now, passed)
 	if !p.persists() || p.calm != 0 && now-p.calm > int64(time.Second) {
 		return // score to look: without an anomaly there is nothing to say
 	}
@@ -305,9 +316,9 @@ func (p *Policy) event(e Event) {
 func (p *Policy) control(now int64) {
 	c := arc.Control{FrozenUntil: p.cool, LeaseHeld: len(p.leases) > 0}
 	if p.level > LevelNormal {
-		c.Watchful = true
+		c.Watchful, c.Harmed = true, p.harmed
 		c.Harm = p.pressed || p.harm.Exhaustion <= p.cfg.Horizon || p.memory.stalled > p.cfg.StallBudget
-		if now-p.harmful < int64(p.cfg.Habituation) {
+		if c.FrozenUntil = 0; !p.used(now) {
 			c.FrozenUntil = arc.Forever
 			if !p.settled(now) {
 				c.Interval = int64(p.cfg.WatchInterval)
@@ -315,6 +326,15 @@ func (p *Policy) control(now int64) {
 		}
 	}
 	p.decision.Control = c
+}
+
+// harmSeen is how long harm that was in sight keeps from learning.
+const harmSeen = 10 * int64(time.Second)
+
+// used says that what is going on has been watched in vain for long enough, in one
+// episode or in many, and that no harm is in sight: it may be learned.
+func (p *Policy) used(now int64) bool {
+	return p.quiet >= p.cfg.Habituation && now-p.harmful >= harmSeen
 }
 
 // settled says that what is contained is contained, and that nobody else does

@@ -137,17 +137,18 @@ func TestNoOrderWithoutItsThreeReasons(t *testing.T) {
 			groups: []*group{neighbour()}, anomalous: always, cause: CauseNoCulprit, level: 1,
 			prepare: func(w *world) { w.stall = func(time.Duration) float64 { return 0.5 } },
 		},
-		"two equal growers": {
+		"two equal growers within one limit": {
 			groups: []*group{
-				{id: 10, path: "/a.service", limit: 2 * gb, anon: gb, leak: from(0, 50*mb)},
-				{id: 11, path: "/b.service", limit: 2 * gb, anon: gb, leak: from(0, 50*mb)},
+				{id: 2, path: "/pod.slice", limit: 3 * gb},
+				{id: 10, parent: 2, path: "/pod.slice/a.service", anon: gb, leak: from(0, 50*mb)},
+				{id: 11, parent: 2, path: "/pod.slice/b.service", anon: gb, leak: from(0, 50*mb)},
 			}, anomalous: always, cause: CauseMargin, level: 1,
 		},
 		"the fastest grower is on the safelist": {
 			groups: []*group{
 				{id: 2, path: "/system.slice"},
 				{id: 10, parent: 2, path: "/system.slice/sshd.service", limit: 2 * gb, anon: gb, leak: from(0, 50*mb)},
-				{id: 11, parent: 2, path: "/system.slice/b.service", limit: 2 * gb, anon: 1.5 * gb, leak: from(0, 10*mb)},
+				{id: 11, parent: 2, path: "/system.slice/b.service", anon: 1.5 * gb, leak: from(0, 10*mb)},
 			}, anomalous: always, cause: CauseProtected, level: 1,
 		},
 		"the fastest grower is the collector": {
@@ -340,6 +341,50 @@ func TestHarmlessAnomalyMayBeLearnedInTheEnd(t *testing.T) {
 	c = w.policy.decision.Control
 	assert.Zero(t, c.Interval)
 	assert.False(t, c.Frozen(w.now))
+}
+
+// An alarm every minute that harms nobody is learned in the end, although each is
+// over before it could be.
+func TestManyHarmlessAnomaliesMayBeLearnedInTheEnd(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Habituation = 3 * time.Minute
+	w := newWorld(t, cfg, neighbour())
+	w.anomalous = func(at time.Duration) bool { return at%time.Minute > 55*time.Second }
+	w.run(4 * time.Minute)
+	require.True(t, w.policy.decision.Control.Frozen(w.now))
+	w.run(8*time.Minute + 2*time.Second)
+	require.Equal(t, LevelWatchful, w.policy.level)
+	assert.False(t, w.policy.decision.Control.Frozen(w.now))
+	w.run(8*time.Minute + 50*time.Second)
+	require.Equal(t, LevelNormal, w.policy.level)
+	assert.False(t, w.policy.decision.Control.Frozen(w.now), "nor is there a cool-off")
+
+	w.run(8*time.Minute + 57*time.Second)
+	w.psi += 10 // tasks stall
+	w.run(10*time.Minute + 2*time.Second)
+	assert.True(t, w.policy.decision.Control.Frozen(w.now), "harm was done: patience starts again")
+}
+
+func TestHarmThatWasDoneIsTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		do     func(w *world)
+		harmed bool
+	}{
+		"nothing came of it": {func(w *world) { w.group(10).leak = between(10*time.Second, 10*time.Second+200*time.Millisecond, 50*mb) }, false},
+		"an OOM kill":        {func(w *world) { w.group(10).leak, w.oom = nil, 1 }, true},
+		"tasks stall":        {func(w *world) { w.group(10).leak, w.stall = nil, from(10*time.Second, 0.5) }, true},
+		"a lease":            {func(*world) {}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, DefaultConfig(), payment())
+			w.anomalous = after(10 * time.Second)
+			w.run(9 * time.Second)
+			tt.do(w)
+			w.run(13 * time.Second)
+			assert.True(t, w.policy.decision.Control.Watchful)
+			assert.Equal(t, tt.harmed, w.policy.decision.Control.Harmed, w.story())
+		})
+	}
 }
 
 func TestSecondCulpritIsContainedToo(t *testing.T) {

@@ -119,6 +119,32 @@ func (r *rates) usual(slot int32) (rate float64, known bool) {
 	return r.usually[slot], r.seenFor[slot] >= established
 }
 
+// surge is by how much more than usual something runs that does not do what it
+// always does.
+const surge = 1.5
+
+// surges says that it runs much faster than usual.
+func (r *rates) surges(slot int32) bool { return r.now(slot) > surge*r.usually[slot] }
+
+// dwarfs says that slot runs more than twice as fast as victim, each with all that is
+// beside it where their ways through the tree part, which is where the kernel divides
+// between the two.
+func (r *rates) dwarfs(slot, victim int32) bool {
+	return r.now(r.branch(slot, victim)) > 2*r.now(r.branch(victim, slot))
+}
+
+// branch returns the highest of slot and what is above it that other is not below.
+func (t *table) branch(slot, other int32) int32 {
+	for depth := 0; depth < maxDepth; depth++ {
+		up := t.parent(slot)
+		if up < 0 || t.below(other, up) {
+			break
+		}
+		slot = up
+	}
+	return slot
+}
+
 // rate implements ranked: by how much more than usual it runs.
 func (r *rates) rate(slot int32) float64 { return max(r.now(slot)-r.usually[slot], 0) }
 
@@ -147,11 +173,15 @@ func (f *flow) observe(at int64, total float64, learn bool) {
 func (f *flow) more() float64 { return max(f.now-f.usual, 0) }
 
 // others returns how much more than usual the tasks of the cgroup wait that
-// suffers most, as a share of time: who is neither slot, nor above or below it,
-// nor contained, and has been there for long enough to have something usual.
-// What it waits for by a limit of its own, which own counts, does not count; own
-// may be nil. known is false where no cgroup's waiting is known.
-func (p *Policy) others(waits, own *rates, slot int32) (share float64, known bool) {
+// suffers most, as a share of time. It is a victim that is asked for: neither slot,
+// nor above or below it, nor contained, nor Reflex itself; one that has tasks of its
+// own and has been there for long enough to have something usual; and one that does
+// what it always does, since who uses much more than usual (use, which may be nil)
+// waits for its own doing. Nor does the culprit harm whom it leaves as much as it
+// takes: between those two the kernel shares fairly. What it waits for by a limit of its own, which own counts,
+// does not count; own may be nil. known is false where no cgroup's waiting is known.
+func (p *Policy) others(waits, own, use *rates, slot int32) (share float64, known bool) {
+	p.table.leaves()
 	for at, id := range waits.ids {
 		victim := int32(at) //nolint:gosec // bounded by maxCgroups
 		if id == 0 || waits.row[victim] < 0 || waits.up[victim] < 0 || !waits.known(victim) {
@@ -163,6 +193,9 @@ func (p *Policy) others(waits, own *rates, slot int32) (share float64, known boo
 			more -= own.highest(victim)
 		}
 		if _, settled := waits.usual(victim); !settled || more <= share {
+			continue
+		}
+		if p.table.inner[victim] || id == p.cfg.Own || use != nil && (use.surges(victim) || slot >= 0 && !use.dwarfs(slot, victim)) {
 			continue
 		}
 		if slot >= 0 && (waits.below(victim, slot) || waits.below(slot, victim)) || p.belowContained(victim) || p.above(numResources, victim) {

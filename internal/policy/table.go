@@ -21,6 +21,7 @@ type table struct {
 	seen  []int64  // instant last seen
 	free  []int32
 	last  []int32 // slot of each row of the previous sweep
+	inner []bool  // by slot, as of [table.leaves]: others are below it
 
 	followers []follower
 	// remember is how long after it left a cgroup keeps its slot.
@@ -129,6 +130,20 @@ func (t *table) parent(slot int32) int32 {
 		return -1
 	}
 	return p
+}
+
+// leaves tells the cgroups that have others below them, and so no tasks of their
+// own, from those at the ends of the tree.
+func (t *table) leaves() {
+	t.inner = append(t.inner[:0], make([]bool, len(t.ids))...)
+	for s, id := range t.ids {
+		if id == 0 || t.row[s] < 0 {
+			continue
+		}
+		if up := t.parent(int32(s)); up >= 0 { //nolint:gosec // bounded by maxCgroups
+			t.inner[up] = true
+		}
+	}
 }
 
 // below says that slot is under is, or is it.

@@ -123,6 +123,25 @@ func (w *window) instant(slot int32, apart int64) float64 {
 	return 0
 }
 
+// since returns the growth over the youngest rows at least span apart, or over all
+// that are known of a longer time than half of it; known is false for less.
+func (w *window) since(slot int32, span int64) (rate float64, known bool) {
+	early := -1
+	for i := 1; i < w.n; i++ {
+		row := w.at(i)
+		if w.usage[row*w.width+int(slot)] == arc.Absent {
+			break
+		}
+		if early = row; w.times[w.head]-w.times[row] >= span {
+			break
+		}
+	}
+	if early < 0 || w.times[w.head]-w.times[early] < span/2 {
+		return 0, false
+	}
+	return w.difference(pair{w.head, early, float64(w.times[w.head]-w.times[early]) / 1e9}, slot)
+}
+
 // rate returns the lower median of the lagged differences, so that, at even
 // spacing, one step (which fewer than half of them straddle) counts for
 // nothing; 0 while fewer than three are known.

@@ -152,3 +152,13 @@ func (t *Tape) age(id uint64, at int64) time.Duration {
 
 // populated says that a cgroup has a task, or that nobody counts.
 func populated(s *arc.Sweep, row int) bool { return s.Value(arc.CgroupPids, row) != 0 }
+
+// id returns that of the first cgroup at path, 0 if there was none.
+func (t *Tape) id(path string) (first uint64) {
+	for id, p := range t.paths {
+		if p == path && (first == 0 || id < first) {
+			first = id
+		}
+	}
+	return first
+}

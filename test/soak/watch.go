@@ -32,8 +32,10 @@ func newWatch(s *Stream) (*watch, error) {
 	if err != nil {
 		return nil, err
 	}
+	rules := policy.DefaultConfig()
+	rules.Own = s.tape.id(own)
 	return &watch{
-		engine: detect.NewEngine(detect.Config{}), policy: policy.New(policy.DefaultConfig(), safelist),
+		engine: detect.NewEngine(detect.Config{}), policy: policy.New(rules, safelist),
 		guard: newGuard(), inspector: inspector{stream: s},
 	}, nil
 }
