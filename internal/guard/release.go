@@ -188,7 +188,8 @@ func (g *Guard) finish(l *lease, reason string) error {
 }
 
 // NothingHeld is the cause in the answer to a release that found no lease. Holds
-// of its generation and of older ones are refused from then on.
+// of its generation and of older ones are refused from then on, as far as memory
+// goes: [maxOvertaken].
 const NothingHeld = "no lease is held: it had ended before"
 
 // release carries out an order to release. Releasing what is not held is done
@@ -212,7 +213,9 @@ func (g *Guard) release(l *lease, o *arc.Order, out *arc.Outcome) string {
 		refuse(out, refusal(fmt.Sprintf("the order is of generation %d, the lease of %d", o.Generation, l.record.Generation)))
 		out.Original, out.Value, out.Deadline = uint64(l.record.Original), l.value, l.deadline.Load()
 	default:
-		l.released, l.record.Generation = true, o.Generation
+		if o.Generation > l.record.Generation {
+			g.overtake(o)
+		}
 		g.giveBack(l, out)
 		g.config.Logger.Info("lease released", "cgroup", l.path, "knob", l.name(), "verdict", out.Verdict.String(), "reason", o.Reason)
 	}
