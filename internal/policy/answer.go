@@ -80,7 +80,8 @@ func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 		if out.Deadline > 0 {
 			l.deadline = out.Deadline
 		}
-		if out.Value < arc.Unlimited && out.Value > l.parameter {
+		// An older order may have asked for more than is wanted by now.
+		if out.Value < arc.Unlimited && out.Value > l.parameter && a.order.Parameter <= l.parameter {
 			l.parameter = out.Value // the guard's floor
 		}
 		if l.phase == asked {

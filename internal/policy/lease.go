@@ -39,6 +39,7 @@ type lease struct {
 	sent      uint64 // the parameter last ordered
 	ceiling          // of memory
 	caught    catch  // of everything whose harm is a rate
+	brake            // of a cap on a rate
 
 	stepped  int64 // last time the lease was considered
 	ordered  int64 // last order sent
