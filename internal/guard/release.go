@@ -16,8 +16,9 @@ const (
 	// patrol is how often Run looks for what is due. A lease ends within it of its
 	// deadline, and the kill switch is obeyed within it.
 	patrol = 100 * time.Millisecond
-	// stroll is how often it does while nothing is held: to be seen to be alive.
-	stroll = time.Second
+	// Stroll is how often it does while nothing is held: to be seen to be alive. A
+	// supervisor has to put up with more than that.
+	Stroll = time.Second
 )
 
 // The promise is 250 ms; one patrol may be late by all of another.
@@ -55,7 +56,7 @@ func (g *Guard) pace() time.Duration {
 	if unread > 0 || g.held(false) > 0 || g.held(true) > 0 {
 		return patrol
 	}
-	return stroll
+	return Stroll
 }
 
 // enters tells Run of a lease that has just been entered in its book.
