@@ -147,6 +147,40 @@ func TestGuardBehindItsSocket(t *testing.T) {
 	assert.Equal(t, "max", b.high(), "released at Shutdown")
 }
 
+func TestAGuardThatIsStartedAgainHoldsAgainWhatIsStillWanted(t *testing.T) {
+	b := newBench(t, enforce)
+	b.limitable()
+	socketPath := filepath.Join(t.TempDir(), "guard.sock")
+	b.r.open = func(*reflex) (link, error) { return dial(socketPath), nil }
+	serve := func() (stop func()) {
+		g, err := guard.New(b.real())
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(context.Background())
+		var served sync.WaitGroup
+		served.Go(func() { _ = guard.Serve(ctx, g, socketPath, os.Getuid()) })
+		return func() { cancel(); served.Wait(); assert.NoError(t, g.Close()) }
+	}
+	stop := serve()
+	b.start()
+	eventually(t, "the guard answers", func() bool { return b.r.effective() == modeEnforce })
+	for range 50 {
+		b.tick()
+	}
+	b.rate = 50 * mb
+	b.alarm.on.Store(true)
+	eventually(t, "memory.high is written", func() bool { b.tick(); return b.high() != "max" })
+	stop()
+	require.Equal(t, "max", b.high())
+	b.rate = mb
+	defer serve()()
+	restarted := b.now.Load()
+	eventually(t, "memory.high is written again", func() bool { b.tick(); return b.high() != "max" })
+	took := time.Duration(b.now.Load() - restarted)
+	assert.Less(t, took, 9*time.Second, "decided anew with the next renewal, and not after the pause of a refusal")
+	require.NoError(t, b.r.Shutdown(context.Background()))
+	assert.Equal(t, "max", b.high())
+}
+
 func TestMissingRequirementsAreNamedWithTheirRemedy(t *testing.T) {
 	require.NoError(t, lacking([]guard.Requirement{{Name: "CAP_BPF", Present: true}}))
 	err := lacking([]guard.Requirement{

@@ -4,7 +4,6 @@
 package policy
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -52,7 +51,7 @@ func (p *Policy) tighten(r resource, l *lease, v *verdict, s *arc.Sample) {
 		waits.restart() // the effect of this is what counts now
 	}
 	p.order(l, arc.Hold, s)
-	cause := fmt.Sprintf("tightened: others go on waiting under %s", amount(l.action, before))
+	cause := "tightened: others go on waiting under " + amount(l.action, before)
 	p.event(Event{
 		Kind: Announced, Resource: l.resource, Action: l.action, Cgroup: l.cgroup, Path: l.path, Harm: v.lead.harm, RunnerUp: v.second,
 		Order: p.past(l, s), Outcome: arc.Outcome{Verdict: arc.VerdictHeld, Value: l.parameter, Cause: cause}, Reason: cause + ": " + r.say(v),
