@@ -383,8 +383,8 @@ func TestANetworkOrderNobodyWaitsForIsNotCarriedOut(t *testing.T) {
 func TestPrefixesThatProtectNobodyAreRefused(t *testing.T) {
 	for name, network := range map[string]Network{
 		"management": {Management: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}},
-		"peers":      {Peers: []netip.Prefix{{}}},
-		"allowed":    {Allowed: []netip.Prefix{netip.MustParsePrefix("::/0")}},
+		"peer":       {Peers: []netip.Prefix{{}}},
+		"allow":      {Allowed: []netip.Prefix{netip.MustParsePrefix("::/0")}},
 	} {
 		assert.ErrorContains(t, (&Config{Network: network}).Validate(), "network: "+name+"[0]")
 	}
