@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ type node struct {
 	dir  string // of everything
 	root string // of the cgroups
 	g    *guard.Guard
+
+	later atomic.Int64 // what the guard's clock is ahead, in ns
 
 	extension *extension
 	orders    []reflexextension.OperatorOrder
@@ -82,7 +85,9 @@ func (n *node) high(path string) string {
 func (n *node) guard() *node {
 	n.t.Helper()
 	var err error
-	n.g, err = guard.New(guard.Config{Root: n.root, KillSwitch: n.at("off"), Attributes: &cgroupfs.Memory{}})
+	n.g, err = guard.New(guard.Config{
+		Root: n.root, KillSwitch: n.at("off"), Attributes: &cgroupfs.Memory{}, Clock: func() int64 { return int64(n.now()) },
+	})
 	require.NoError(n.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served, ran := make(chan error, 1), make(chan error, 1)
@@ -105,7 +110,16 @@ func (n *node) eventually(cond func() bool) {
 	}
 }
 
-// hold takes a lease and returns the guard's answer.
+// now is the guard's clock: CLOCK_BOOTTIME, and later.
+func (n *node) now() uint64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(err)
+	}
+	return uint64(ts.Nano() + n.later.Load())
+}
+
+// hold takes a lease, decided at an instant, and returns the guard's answer.
 func (n *node) hold(cgroup, generation uint64, observe bool) arc.Outcome {
 	n.t.Helper()
 	var out arc.Outcome
@@ -162,8 +176,8 @@ func (n *node) run(args ...string) (string, error) {
 func TestLeasesAreTheGuardsWhereItAnswers(t *testing.T) {
 	n := newNode(t).guard()
 	payment, other := n.cgroup("payment.service"), n.cgroup("other.service")
-	require.Equal(t, arc.VerdictGranted, n.hold(payment, 1, false).Verdict)
-	require.Equal(t, arc.VerdictObserved, n.hold(other, 1, true).Verdict)
+	require.Equal(t, arc.VerdictGranted, n.hold(payment, n.now(), false).Verdict)
+	require.Equal(t, arc.VerdictObserved, n.hold(other, n.now(), true).Verdict)
 	text, err := run("leases", "--guard-socket", n.at("guard.sock"))
 	require.NoError(t, err)
 	assert.Regexp(t, `/payment\.service +\d+ +memory\.high +max +160 MiB +(1m0s|59\.\ds) +real +it grows`, text)
@@ -251,10 +265,10 @@ func TestNoLeasesAndNobodyToAsk(t *testing.T) {
 func TestReleaseTellsTheCollectorAndTheGuardConfirms(t *testing.T) {
 	n := newNode(t).guard().collector()
 	id := n.cgroup("system.slice/payment.service")
-	require.Equal(t, arc.VerdictGranted, n.hold(id, 1, false).Verdict)
+	require.Equal(t, arc.VerdictGranted, n.hold(id, n.now(), false).Verdict)
 	n.obey = func(o reflexextension.OperatorOrder) {
 		var out arc.Outcome
-		_ = n.g.Act(context.Background(), arc.Order{Cgroup: o.Cgroup, Action: arc.ActionMemoryHigh, Verb: arc.Release, Generation: 1}, &out)
+		_ = n.g.Act(context.Background(), arc.Order{Cgroup: o.Cgroup, Action: arc.ActionMemoryHigh, Verb: arc.Release, Generation: n.now()}, &out)
 	}
 	text, err := n.run("release", "payment.service", "--for", "1h", "--reason", "maintenance")
 	require.NoError(t, err)
@@ -273,7 +287,7 @@ func TestReleaseTellsTheCollectorAndTheGuardConfirms(t *testing.T) {
 func TestReleaseThatDoesNotShowIsNotConfirmed(t *testing.T) {
 	n := newNode(t).guard().collector()
 	id := n.cgroup("payment.service")
-	n.hold(id, 1, false)
+	n.hold(id, n.now(), false)
 	o := &operator{socket: n.at("operator.sock"), guard: n.at("guard.sock"), patience: 50 * time.Millisecond}
 	c := &cobra.Command{}
 	c.SetContext(t.Context())
@@ -286,9 +300,8 @@ func TestReleaseThatDoesNotShowIsNotConfirmed(t *testing.T) {
 func TestReleaseAtTheGuardWhereTheCollectorDoesNotAnswer(t *testing.T) {
 	n := newNode(t).guard()
 	id, other := n.cgroup("payment.service"), n.cgroup("other.service")
-	granted := n.g.Status().BootTime // a policy's generation is the instant of its grant
-	require.Equal(t, arc.VerdictGranted, n.hold(id, uint64(granted), false).Verdict)
-	require.Equal(t, arc.VerdictGranted, n.hold(other, uint64(granted), false).Verdict)
+	require.Equal(t, arc.VerdictGranted, n.hold(id, n.now(), false).Verdict)
+	require.Equal(t, arc.VerdictGranted, n.hold(other, n.now(), false).Verdict)
 
 	text, err := n.run("release", "/payment.service", "--for", "1h")
 	require.NoError(t, err)
@@ -297,15 +310,17 @@ func TestReleaseAtTheGuardWhereTheCollectorDoesNotAnswer(t *testing.T) {
 	assert.Equal(t, "max", n.high("payment.service"))
 	assert.NotEqual(t, "max", n.high("other.service"), "nobody else's")
 
-	again := n.hold(id, uint64(granted+int64(time.Minute)), false)
+	n.later.Store(int64(59 * time.Minute))
+	again := n.hold(id, n.now(), false)
 	assert.Equal(t, arc.VerdictRefused, again.Verdict, "a policy that goes on is refused")
-	later := n.hold(id, uint64(granted+2*int64(time.Hour)), false)
+	n.later.Store(int64(61 * time.Minute))
+	later := n.hold(id, n.now(), false)
 	assert.Equal(t, arc.VerdictGranted, later.Verdict, "and is not when the time is over: %s", later.Cause)
 }
 
 func TestReleaseOfEverythingAtTheGuardKeepsHandsOffWhatWasHeld(t *testing.T) {
 	n := newNode(t).guard()
-	granted := uint64(n.g.Status().BootTime) //nolint:gosec // an instant
+	granted := n.now()
 	cgroups := []uint64{n.cgroup("payment.service"), n.cgroup("other.service")}
 	for _, id := range cgroups {
 		require.Equal(t, arc.VerdictGranted, n.hold(id, granted, false).Verdict)
@@ -334,8 +349,8 @@ func TestHandsOffAtTheGuardBeforeAnythingIsHeld(t *testing.T) {
 func TestReleaseIsRefusedInWords(t *testing.T) {
 	n := newNode(t).guard().collector()
 	n.cgroup("a/payment.service")
-	n.hold(n.cgroup("b/payment.service"), 1, false)
-	n.hold(n.cgroup("c/payment.service"), 1, false)
+	n.hold(n.cgroup("b/payment.service"), n.now(), false)
+	n.hold(n.cgroup("c/payment.service"), n.now(), false)
 	n.answer = http.StatusConflict
 	for _, c := range []struct {
 		want string
@@ -364,7 +379,7 @@ func TestReleaseIsRefusedInWords(t *testing.T) {
 func TestTheKillSwitchWaitsForTheGuard(t *testing.T) {
 	n := newNode(t).guard().collector()
 	id := n.cgroup("payment.service")
-	n.hold(id, 1, false)
+	n.hold(id, n.now(), false)
 	text, err := n.run("kill-switch", "status")
 	require.NoError(t, err)
 	assert.Contains(t, text, "kill switch off")
@@ -374,7 +389,7 @@ func TestTheKillSwitchWaitsForTheGuard(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, text, "kill switch ON ("+n.at("off")+"); the guard confirms: nothing is held, every order is refused")
 	assert.Equal(t, "max", n.high("payment.service"))
-	assert.Equal(t, arc.VerdictRefused, n.hold(id, 2, false).Verdict)
+	assert.Equal(t, arc.VerdictRefused, n.hold(id, n.now(), false).Verdict)
 	assert.Equal(t, []reflexextension.OperatorOrder{{Action: "record", What: "kill switch on", Reason: "incident 42"}}, n.got())
 
 	text, err = n.run("kill-switch", "off", "-o", "json")
@@ -382,7 +397,7 @@ func TestTheKillSwitchWaitsForTheGuard(t *testing.T) {
 	var s switched
 	require.NoError(t, json.Unmarshal([]byte(text), &s))
 	assert.Equal(t, switched{File: n.at("off"), Guard: true}, s)
-	assert.Equal(t, arc.VerdictGranted, n.hold(id, 3, false).Verdict)
+	assert.Equal(t, arc.VerdictGranted, n.hold(id, n.now(), false).Verdict)
 	_, err = n.run("kill-switch", "off")
 	require.NoError(t, err, "off twice is off")
 }

@@ -79,6 +79,10 @@ node, or by the columns of the node that are named. With --dimensions cgroup eac
 cgroup is judged by itself, at every tick; the processor does that only with its
 full sweeps, every 10 s. It knows its times and has no label.
 
+Decisions are made as in the arc: once in 100 ms, or once in the input's own
+interval if that is longer, over exactly that time, however fast the samples
+come. The summary says which period it was; --period sets another.
+
 Empty cells, NaN, null and NA are missing. The first 100 rows decide which
 columns hold numbers, how the time is written, and how far samples are apart.
 Times are seconds, or by their size milli-, micro- or nanoseconds since the
@@ -104,6 +108,7 @@ when it is complete. A summary goes to standard error.`,
 	f.StringVar(&o.Label, "label", "", `column to pass through as label; "none": there is none (default label)`)
 	f.StringVar(&o.Dimensions, "dimensions", "", "columns, metrics or a preset to judge by (default all that hold numbers)")
 	f.DurationVar(&o.Interval, "interval", 0, "time between samples (default the median of the first, or 1s without times)")
+	f.DurationVar(&o.Period, "period", 0, "time between decisions, at least that between samples (default the arc's: 100ms, or the input's own interval if that is longer)")
 	f.Var(span{&o.Warmup}, "warmup", "how long the engine learns before it judges (default the engine's)")
 	f.DurationVar(&o.HalfLife, "half-life", 0, "age at which what was learned counts half in the fast baseline (default the engine's)")
 	f.DurationVar(&o.SlowHalfLife, "slow-half-life", 0, "the same in the slow baseline, which must agree to every alarm (default the engine's)")
@@ -222,6 +227,7 @@ func tableOfStream(w *writer, s *replay.StreamSummary) {
 		w.line("resource\t%s", s.Resource)
 	}
 	w.line("stream\t%d rows over %s, %d dimensions", s.Rows, duration(s.Span.Seconds()), len(s.Dimensions))
+	w.line("period\t%v", s.Period)
 	if s.Ready == 0 {
 		w.line("ready\tnever: it takes the warm-up, and about 50 decisions")
 		return

@@ -57,6 +57,7 @@ func TestReplayWritesRowsAndASummary(t *testing.T) {
 	assert.Equal(t, 401, strings.Count(rows, "\n"))
 	assert.Regexp(t, `(?m)^rows +400 in `, summary)
 	assert.Regexp(t, `(?m)^interval +1s$`, summary)
+	assert.Regexp(t, `(?m)^period +1s$`, summary)
 	assert.Regexp(t, `(?m)^stream +400 rows over 6m39s, 2 dimensions$`, summary)
 	assert.Regexp(t, `(?m)^episodes +\d+ \(\d+ anomalous rows\); the first at 300, 5m0s after the beginning, for .*, by the chart (sudden|steady|drift|spread|lasting|repeated)$`, summary)
 	assert.Regexp(t, `(?m)^learned +\d+ decisions, worth \d+ independent ones \(autocorrelation -?[\d.]+, shrinkage [\d.]+\)$`, summary)

@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/internal/guard"
 )
 
 const (
-	// hungAfter is how long a child may go without a patrol before it is taken
-	// for hung and replaced; it patrols ten times a second.
+	// hungAfter is how long a child that holds nothing may go without a patrol
+	// before it is taken for hung and replaced. Idle it patrols once a second, so
+	// that two beats may be lost; holding something, ten times a second.
 	hungAfter = 3 * time.Second
 	// A child that holds leases is not given that long: an original must be back
 	// one second after its lease's end at the latest, and the next child needs
@@ -30,6 +33,9 @@ const (
 	// leases. It doubles with each child that needs longer: the machine may.
 	restoresWithin = 500 * time.Millisecond
 )
+
+// Two beats of an idle child may be lost.
+const _ = uint(hungAfter - 3*guard.Stroll)
 
 // restored is what a child beats before it is ready, for a deadline: what
 // others left turned is back.

@@ -25,10 +25,10 @@ func TestAStoppedGuardIsReplacedInTimeForTheShortestLease(t *testing.T) {
 	defer c.Close()
 	pid := f.contain(t, c)
 	var out arc.Outcome
-	release := arc.Order{Cgroup: f.id, Action: arc.ActionMemoryHigh, Verb: arc.Release, Reason: "test"}
+	release := arc.Order{Cgroup: f.id, Action: arc.ActionMemoryHigh, Verb: arc.Release, Generation: decided(), Reason: "test"}
 	require.NoError(t, c.Act(t.Context(), release, &out))
 	order := release
-	order.Verb, order.TTL, order.Generation, order.Parameter = arc.Hold, int64(guard.MinTTL), 1, 200<<20
+	order.Verb, order.TTL, order.Generation, order.Parameter = arc.Hold, int64(guard.MinTTL), decided(), 200<<20
 	ordered := time.Now()
 	require.NoError(t, c.Act(t.Context(), order, &out))
 	require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)

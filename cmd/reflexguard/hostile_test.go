@@ -177,7 +177,7 @@ func (b *besieged) as(t *testing.T, uid int) net.Conn {
 }
 
 func hostile(id uint64) arc.Order {
-	return arc.Order{Cgroup: id, Action: arc.ActionMemoryHigh, Parameter: 1, TTL: int64(15 * time.Second), Generation: 5, Reason: "trust me"}
+	return arc.Order{Cgroup: id, Action: arc.ActionMemoryHigh, Parameter: 1, TTL: int64(15 * time.Second), Generation: decided(), Reason: "trust me"}
 }
 
 // request is a message of the transport.
@@ -272,17 +272,18 @@ func (b *besieged) orders(t *testing.T) {
 			assert.Equal(t, arc.VerdictRefused, give(o).Verdict, name)
 		})
 	}
-	out := give(hostile(b.id)) // a ceiling of one byte
+	first := hostile(b.id)
+	out := give(first) // a ceiling of one byte
 	require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
 	assert.GreaterOrEqual(t, out.Value, uint64(100<<20), "the floor is the guard's")
-	b.refused(t, "of generation 4, the lease of 5", func() {
-		o := hostile(b.id)
-		o.Generation = 4
+	b.refused(t, fmt.Sprintf("of generation %d, the lease of %d", first.Generation-1, first.Generation), func() {
+		o := first
+		o.Generation--
 		assert.Equal(t, arc.VerdictRefused, give(o).Verdict)
 		o.Verb = arc.Release
 		assert.Equal(t, arc.VerdictRefused, give(o).Verdict)
 	})
-	o := hostile(b.id)
+	o := first
 	o.Parameter = arc.Unlimited
 	time.Sleep(10 * time.Millisecond) // it may be written again
 	out = give(o)
@@ -291,16 +292,32 @@ func (b *besieged) orders(t *testing.T) {
 	assert.Equal(t, arc.VerdictReleased, give(o).Verdict)
 	assert.Equal(t, "max", b.high(t))
 
-	o.Generation = 9
+	for range 3 { // the same hold again and again
+		b.refused(t, "of a generation that is over", func() {
+			assert.Equal(t, arc.VerdictRefused, give(first).Verdict, "replayed")
+		})
+	}
+	assert.Equal(t, "max", b.high(t))
+	b.refused(t, "decided before this guard started", func() {
+		o := hostile(b.id)
+		o.Generation = 7
+		assert.Equal(t, arc.VerdictRefused, give(o).Verdict, "of a former guard's time")
+	})
+	b.refused(t, "yet to come", func() {
+		o := hostile(b.id)
+		o.Generation = math.MaxUint64
+		assert.Equal(t, arc.VerdictRefused, give(o).Verdict, "which would be the last one ever")
+	})
+
+	o.Generation = decided()
 	assert.Equal(t, arc.VerdictReleased, give(o).Verdict, "nothing is held")
 	b.refused(t, "released already", func() {
 		o.Verb = arc.Hold
 		assert.Equal(t, arc.VerdictRefused, give(o).Verdict, "a hold older than its release")
 	})
-	b.refused(t, "were granted within a minute", func() { // the same again and again
-		for generation := uint64(10); generation < 40; generation++ {
+	b.refused(t, "were granted within a minute", func() { // a new one each time
+		for range 30 {
 			o := hostile(b.id)
-			o.Generation = generation
 			give(o)
 			o.Verb = arc.Release
 			give(o)
@@ -476,7 +493,7 @@ func (b *besieged) flood(t *testing.T) {
 	}
 	var took []time.Duration
 	honest := hostile(b.id)
-	honest.Verb, honest.Generation = arc.Release, 1000
+	honest.Verb = arc.Release
 	for time.Now().Before(end) {
 		began := time.Now()
 		var out arc.Outcome

@@ -64,11 +64,11 @@ func (p *prefixes) String() string {
 
 // Set implements pflag.Value.
 func (p *prefixes) Set(text string) error {
-	prefix, err := netip.ParsePrefix(text)
+	prefix, err := guard.ParsePrefix(text)
 	if err != nil {
 		return err
 	}
-	*p = append(*p, prefix.Masked())
+	*p = append(*p, prefix)
 	return nil
 }
 

@@ -148,7 +148,7 @@ func (w *wired) hold(c *guard.Client) {
 		{Cgroup: w.cgroup, Action: arc.ActionQuarantine},
 		{Interface: uint32(w.index), Action: arc.ActionShield, Parameter: 1000},
 	} {
-		o.TTL, o.Reason = int64(time.Minute), "test"
+		o.TTL, o.Generation, o.Reason = int64(time.Minute), decided(), "test"
 		var out arc.Outcome
 		require.NoError(w.t, c.Act(w.t.Context(), o, &out))
 		require.Equal(w.t, arc.VerdictGranted, out.Verdict, "%s: %s", o.Action, out.Cause)

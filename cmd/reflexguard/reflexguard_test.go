@@ -84,12 +84,15 @@ func (f *fixture) contain(t *testing.T, c *guard.Client) int {
 		return err == nil
 	}, 20*time.Second, 2*time.Millisecond, "the guard serves")
 	var out arc.Outcome
-	o := arc.Order{Cgroup: f.id, Action: arc.ActionMemoryHigh, Parameter: 200 << 20, TTL: int64(30 * time.Second), Reason: "test"}
+	o := arc.Order{Cgroup: f.id, Action: arc.ActionMemoryHigh, Parameter: 200 << 20, TTL: int64(30 * time.Second), Generation: decided(), Reason: "test"}
 	require.NoError(t, c.Act(t.Context(), o, &out))
 	require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
 	require.Equal(t, "209715200", f.high(t))
 	return pid
 }
+
+// decided is now, as the generation of an order.
+func decided() uint64 { return uint64(boottime()) }
 
 func (f *fixture) restored(t *testing.T) {
 	t.Helper()

@@ -46,7 +46,9 @@ type Config struct {
 	// empty finds the machine's.
 	CgroupRoot string `mapstructure:"cgroup_root"`
 	// Safelist holds patterns of cgroup paths that are never acted upon.
-	Safelist []string       `mapstructure:"safelist"`
+	Safelist []string `mapstructure:"safelist"`
+	// Network is for an embedded guard.
+	Network  NetworkConfig  `mapstructure:"network"`
 	Status   StatusConfig   `mapstructure:"status"`
 	Operator OperatorConfig `mapstructure:"operator"`
 	Journal  JournalConfig  `mapstructure:"journal"`
@@ -135,6 +137,7 @@ func createDefaultConfig() component.Config {
 	return &Config{
 		Mode:     modeObserve,
 		Guard:    defaultGuard,
+		Network:  defaultNetwork(),
 		Status:   StatusConfig{Endpoint: defaultEndpoint},
 		Operator: OperatorConfig{Socket: DefaultOperatorSocket},
 		Journal:  JournalConfig{Capacity: 4096},
@@ -197,6 +200,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Journal.Capacity < 16 || c.Journal.Capacity > 1<<20 {
 		refuse("journal::capacity", "must be 16 to %d, is %d", 1<<20, c.Journal.Capacity)
+	}
+	if err := c.validateNetwork(); err != nil {
+		errs = append(errs, err)
 	}
 	c.Policy.validate(refuse)
 	if c.Lease.TTL < time.Second || c.Lease.TTL > time.Minute {

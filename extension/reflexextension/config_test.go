@@ -4,6 +4,8 @@
 package reflexextension
 
 import (
+	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -40,6 +42,14 @@ func TestConfigLoads(t *testing.T) {
 			assert.Equal(t, "127.0.0.1:13135", c.Status.Endpoint)
 			assert.Equal(t, "/run/elsewhere/operator.sock", c.Operator.Socket)
 			assert.Equal(t, []string{"/system.slice/database.service", "backup-*"}, c.Safelist)
+			n, err := c.Network.guard()
+			require.NoError(t, err)
+			assert.Equal(t, guard.Network{
+				Management: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+				Peers:      []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
+				Allowed:    []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")},
+				Quarantine: true, GenericXDP: true, Aggregate: 5000,
+			}, n)
 			r := c.rules()
 			assert.False(t, r.Observe)
 			assert.Equal(t, 30*time.Second, r.Horizon)
@@ -90,6 +100,17 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		{"safelist[0]:", func(c *Config) { c.Safelist = []string{""} }},
 		{"safelist[0]: pattern \"a/b\"", func(c *Config) { c.Safelist = []string{"a/b"} }},
 		{"safelist[0]: pattern \"/a/\"", func(c *Config) { c.Safelist = []string{"/a/"} }},
+		{"network: is for guard: embedded only", func(c *Config) { c.Network.AllowQuarantine = true }},
+		{"network: is for guard: embedded only", func(c *Config) { c.Network.ShieldAggregate = 1 }},
+		{"network::management[1]: ", func(c *Config) { c.Guard, c.Network.Management = guardEmbedded, []string{"10.0.0.0/8", "10.0.0.1"} }},
+		{"network::peer[0]: 0.0.0.0/0 is everybody", func(c *Config) { c.Guard, c.Network.Peer = guardEmbedded, []string{"0.0.0.0/0"} }},
+		{"network::allow[0]: ", func(c *Config) { c.Guard, c.Network.Allow = guardEmbedded, []string{"nobody"} }},
+		{"network::allow[24]: more than 24 prefixes", func(c *Config) {
+			c.Guard = guardEmbedded
+			for i := range 25 {
+				c.Network.Allow = append(c.Network.Allow, fmt.Sprintf("10.0.%d.0/24", i))
+			}
+		}},
 		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "0.0.0.0:13134" }},
 		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "127.0.0.1" }},
 		{"status::endpoint:", func(c *Config) { c.Status.Endpoint = "127.0.0.1:" }},

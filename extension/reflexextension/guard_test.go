@@ -6,8 +6,10 @@ package reflexextension
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,6 +147,40 @@ func TestGuardBehindItsSocket(t *testing.T) {
 	assert.Equal(t, "max", b.high(), "released at Shutdown")
 }
 
+func TestAGuardThatIsStartedAgainHoldsAgainWhatIsStillWanted(t *testing.T) {
+	b := newBench(t, enforce)
+	b.limitable()
+	socketPath := filepath.Join(t.TempDir(), "guard.sock")
+	b.r.open = func(*reflex) (link, error) { return dial(socketPath), nil }
+	serve := func() (stop func()) {
+		g, err := guard.New(b.real())
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(context.Background())
+		var served sync.WaitGroup
+		served.Go(func() { _ = guard.Serve(ctx, g, socketPath, os.Getuid()) })
+		return func() { cancel(); served.Wait(); assert.NoError(t, g.Close()) }
+	}
+	stop := serve()
+	b.start()
+	eventually(t, "the guard answers", func() bool { return b.r.effective() == modeEnforce })
+	for range 50 {
+		b.tick()
+	}
+	b.rate = 50 * mb
+	b.alarm.on.Store(true)
+	eventually(t, "memory.high is written", func() bool { b.tick(); return b.high() != "max" })
+	stop()
+	require.Equal(t, "max", b.high())
+	b.rate = mb
+	defer serve()()
+	restarted := b.now.Load()
+	eventually(t, "memory.high is written again", func() bool { b.tick(); return b.high() != "max" })
+	took := time.Duration(b.now.Load() - restarted)
+	assert.Less(t, took, 9*time.Second, "decided anew with the next renewal, and not after the pause of a refusal")
+	require.NoError(t, b.r.Shutdown(context.Background()))
+	assert.Equal(t, "max", b.high())
+}
+
 func TestMissingRequirementsAreNamedWithTheirRemedy(t *testing.T) {
 	require.NoError(t, lacking([]guard.Requirement{{Name: "CAP_BPF", Present: true}}))
 	err := lacking([]guard.Requirement{
@@ -169,6 +205,59 @@ func TestEmbeddedGuardOnThisMachine(t *testing.T) {
 	for _, m := range missing {
 		require.ErrorContains(t, err, m.Name)
 		require.ErrorContains(t, err, m.Remedy)
+	}
+}
+
+func TestEmbeddedGuardIsToldOfTheNetwork(t *testing.T) {
+	for _, permitted := range []bool{false, true} {
+		b := newBench(t, func(c *Config) {
+			c.Guard, c.Network.AllowQuarantine, c.Network.Peer = guardEmbedded, permitted, []string{"10.0.0.0/8"}
+		})
+		cfg, err := embeddedConfig(b.r)
+		require.NoError(t, err)
+		assert.Equal(t, guard.Network{
+			Peers: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Quarantine: permitted, Aggregate: guard.DefaultAggregate,
+		}, cfg.Network)
+		real := b.real()
+		real.Network = cfg.Network
+		l, err := embedGuard(b.r, real)
+		require.NoError(t, err)
+		assert.Equal(t, permitted, slices.Contains(l.(*embedded).guard.Status().Actions, arc.ActionQuarantine.String()))
+		require.NoError(t, l.Close())
+	}
+}
+
+func TestActingOnTheNetworkNeedsMoreAndSaysWhat(t *testing.T) {
+	need := guard.Requirement{Name: "CAP_NET_ADMIN", Cause: "the process does not have it", Remedy: "give it"}
+	networkRequirements = func() []guard.Requirement { return []guard.Requirement{need} }
+	t.Cleanup(func() { networkRequirements = guard.NetworkRequirements })
+	for name, tt := range map[string]struct {
+		change         func(*Config)
+		named, refused bool
+	}{
+		"levels without the network":  {change: func(c *Config) { c.Mode = modeEnforce }},
+		"network that is not judged":  {change: func(c *Config) { c.Policy.MaxLevel, c.Policy.Resources = 5, []string{"memory"} }},
+		"network that is observed":    {change: func(c *Config) { c.Policy.MaxLevel = 4 }, named: true},
+		"enforcing, network observed": {change: func(c *Config) { c.Mode, c.Policy.MaxLevel = modeEnforce, 4 }, named: true},
+		"network that is enforced": {change: func(c *Config) {
+			c.Mode, c.Policy.MaxLevel, c.Policy.Enforce = modeEnforce, 4, []string{"memory", "network"}
+		}, refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(c *Config) { c.Guard = guardEmbedded; tt.change(c) })
+			l, err := embedGuard(b.r, b.real())
+			if tt.refused {
+				require.ErrorContains(t, err, "an embedded guard cannot enforce: CAP_NET_ADMIN is missing (the process does not have it): give it")
+				return
+			}
+			require.NoError(t, err)
+			defer l.Close()
+			var names []string
+			for _, m := range l.Missing() {
+				names = append(names, m.Name)
+			}
+			assert.Equal(t, tt.named, slices.Contains(names, "CAP_NET_ADMIN"), names)
+		})
 	}
 }
 

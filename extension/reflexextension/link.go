@@ -12,6 +12,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/policy"
 )
 
 // openLink makes the link that the configuration asks for; nil for none.
@@ -20,19 +21,31 @@ func openLink(r *reflex) (link, error) {
 	case guardNone:
 		return nil, nil
 	case guardEmbedded:
-		return embedGuard(r, guard.Config{
-			Root:    r.cfg.CgroupRoot,
-			Protect: r.cfg.Safelist,
-			Logger:  slogger(r.logger.Named("guard")),
-		})
+		cfg, err := embeddedConfig(r)
+		if err != nil {
+			return nil, err
+		}
+		return embedGuard(r, cfg)
 	}
 	return dial(r.cfg.Guard), nil
+}
+
+// embeddedConfig is what the guard inside this process is told.
+func embeddedConfig(r *reflex) (guard.Config, error) {
+	network, err := r.cfg.Network.guard()
+	return guard.Config{
+		Root:    r.cfg.CgroupRoot,
+		Protect: r.cfg.Safelist,
+		Network: network,
+		Logger:  slogger(r.logger.Named("guard")),
+	}, err
 }
 
 // embedded is a guard inside this process: it dies with the collector, and what
 // it held is given back when the next one starts.
 type embedded struct {
 	guard  *guard.Guard
+	asked  *Config
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -48,14 +61,21 @@ func embedGuard(r *reflex, cfg guard.Config) (link, error) {
 		}
 		return absent{fmt.Errorf("the embedded guard did not start: %w", err)}, nil
 	}
-	if err := lacking(g.Requirements()); err != nil && enforce {
+	needed := g.Requirements()
+	if enforce && r.cfg.overNetwork() && resources(r.cfg.Policy.Enforce).Has(policy.Network) {
+		needed = append(needed, networkRequirements()...)
+	}
+	if err := lacking(needed); err != nil && enforce {
 		return nil, errors.Join(fmt.Errorf("an embedded guard cannot enforce: %w", err), g.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	e := &embedded{guard: g, cancel: cancel}
+	e := &embedded{guard: g, asked: r.cfg, cancel: cancel}
 	e.done.Go(func() { _ = g.Run(ctx) })
 	return e, nil
 }
+
+// networkRequirements is the guard's, replaced in tests.
+var networkRequirements = guard.NetworkRequirements
 
 // lacking names what is missing and its remedy, nil when nothing is.
 func lacking(all []guard.Requirement) error {
@@ -75,7 +95,13 @@ func (e *embedded) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error
 
 func (e *embedded) Reach(context.Context) error { return nil }
 
-func (e *embedded) Missing() []need { return needs(e.guard.Requirements()) }
+func (e *embedded) Missing() []need {
+	all := e.guard.Requirements()
+	if e.asked.overNetwork() {
+		all = append(all, networkRequirements()...)
+	}
+	return needs(all)
+}
 
 func (e *embedded) Close() error {
 	e.cancel()

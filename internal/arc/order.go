@@ -111,8 +111,10 @@ type Order struct {
 	Parameter uint64
 	// TTL is the life of the lease in ns, from the moment it is written.
 	TTL int64
-	// Generation grows with every new grant of a policy. The guard refuses an
-	// order older than the lease it is about.
+	// Generation is the instant at which the lease was decided (CLOCK_BOOTTIME, ns),
+	// a later one with every grant. The guard refuses an order older than the lease
+	// it is about, a hold whose lease has been, and one decided before the guard
+	// started.
 	Generation uint64
 	// Scheduled is the tick that led to the order (CLOCK_BOOTTIME, ns).
 	Scheduled int64

@@ -128,6 +128,12 @@ func (d *Detector) repeat(j *arc.Judgement) {
 	j.Velocity, j.Acceleration = d.trend.Velocity(), d.trend.Acceleration()
 }
 
+// Period is the time between two decisions on an input whose interval is interval,
+// in ns (0: inferred).
+func (d *Detector) Period(interval int64) time.Duration {
+	return time.Duration(d.vector.Period(interval))
+}
+
 // pace sets every memory for decisions each period ns long. Input that does not
 // tell its interval jitters by a little, which changes nothing.
 func (d *Detector) pace(period int64) {

@@ -100,7 +100,10 @@ func (c *Config) Validate() error {
 	if c.GrantsPerMinute < 0 {
 		return fmt.Errorf("grants_per_minute: must not be negative, is %d", c.GrantsPerMinute)
 	}
-	return c.Network.validate()
+	if err := c.Network.Validate(); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	return nil
 }
 
 func (c *Config) complete() error {

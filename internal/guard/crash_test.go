@@ -158,8 +158,8 @@ func TestTheStepsOfALeaseAreThoseListed(t *testing.T) {
 	g.fault = func(step string, _ uint64) error { passed[step] = true; return nil }
 	act(t, g, hold(id, 130*mib))
 	act(t, g, releaseOf(id))
-	act(t, g, hold(id, 130*mib))
+	act(t, g, later(hold(id, 130*mib), 1))
 	m.set(t, "a", "memory.high", bytesOf(700*mib))
-	act(t, g, releaseOf(id))
+	act(t, g, later(releaseOf(id), 1))
 	assert.ElementsMatch(t, faultpoint.Guard, slices.Collect(maps.Keys(passed)))
 }

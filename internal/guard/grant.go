@@ -216,10 +216,6 @@ func (g *Guard) hold(l *lease, o *arc.Order, out *arc.Outcome) (path string, don
 // renew is hold with l.mu held.
 func (g *Guard) renew(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 	if l.ended {
-		if l.released && o.Generation <= l.record.Generation {
-			refuse(out, errOvertaken)
-			return true
-		}
 		return false
 	}
 	out.Original, out.Value = uint64(l.record.Original), l.value
@@ -246,7 +242,7 @@ func (g *Guard) renew(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 		return true
 	case l.observed:
 		if current != uint64(l.record.Original) {
-			g.end(l) // nothing was ours to lose; plan again on what is there now
+			g.drop(l) // nothing was ours to lose; plan again on what is there now
 			return false
 		}
 	case l.lost || !l.ours(current):

@@ -37,6 +37,7 @@ type Guard struct {
 	damage map[leaseKey]Damage
 	unread map[uint64]Damage // by cgroup: what could not be looked at, see retry
 	early  [2]overtaken      // releases that came before their hold
+	spent  [2]spent          // leases that have ended
 
 	entered chan struct{} // a lease was: see Run
 
@@ -105,6 +106,7 @@ func New(config Config) (*Guard, error) {
 		config.Logger.Warn("nothing keeps a second guard away", "cause", err)
 		g.unlock = func() {}
 	}
+	g.since(config.Clock())
 	if err := g.restoreLeftovers(); err != nil {
 		root.Close()
 		g.unlock()
@@ -183,6 +185,9 @@ func (g *Guard) validate(o *arc.Order) (knob, error) {
 		if ttl := time.Duration(o.TTL); ttl < MinTTL || ttl > MaxTTL {
 			return nil, refusal(fmt.Sprintf("a lease of %v is not between %v and %v", ttl, MinTTL, MaxTTL))
 		}
+		if err := g.timely(o.Generation); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, refusal(fmt.Sprintf("the guard has no verb %d", o.Verb))
 	}
@@ -228,9 +233,15 @@ func (g *Guard) enter(l *lease) {
 	g.books[bookOf(l.observed)][l.key] = l
 }
 
-// end takes a lease out of its book and closes its directory. The caller holds
-// l.mu.
+// end ends a lease, whose generation is over from then on. The caller holds l.mu.
 func (g *Guard) end(l *lease) {
+	g.spend(l.key, l.record.Generation, l.observed)
+	g.drop(l)
+}
+
+// drop takes a lease out of its book and closes its directory. The caller holds
+// l.mu.
+func (g *Guard) drop(l *lease) {
 	l.ended = true
 	l.dir.Close()
 	g.mu.Lock()

@@ -319,7 +319,7 @@ func TestTheKillSwitchReleasesAndRefuses(t *testing.T) {
 	assert.True(t, g.Status().KillSwitch.On)
 
 	require.NoError(t, os.Remove(m.kill))
-	require.Equal(t, arc.VerdictGranted, act(t, g, hold(id, 130*mib)).Verdict)
+	require.Equal(t, arc.VerdictGranted, act(t, g, later(hold(id, 130*mib), 1)).Verdict)
 	require.NoError(t, os.Symlink("/nowhere", m.kill))
 	g.Patrol()
 	assert.Equal(t, arc.Unlimited, m.high(t, "a"), "no order is needed, and a dangling link is a file")
@@ -338,7 +338,7 @@ func TestAKnobThatSomebodyElseRewroteIsTheirs(t *testing.T) {
 	id := m.cgroup(t, "a")
 	g := m.guard(t)
 	for round, ends := range []func() arc.Verdict{
-		func() arc.Verdict { return act(t, g, hold(id, 140*mib)).Verdict }, // noticed at the next order
+		func() arc.Verdict { return act(t, g, later(hold(id, 140*mib), 1)).Verdict }, // noticed at the next order
 		func() arc.Verdict { // or when the lease ends
 			m.advance(15 * second)
 			g.Patrol()
@@ -348,14 +348,14 @@ func TestAKnobThatSomebodyElseRewroteIsTheirs(t *testing.T) {
 		},
 	} {
 		m.advance(1) // no clock stands still between two leases
-		require.Equal(t, arc.VerdictGranted, act(t, g, hold(id, 130*mib)).Verdict)
+		require.Equal(t, arc.VerdictGranted, act(t, g, later(hold(id, 130*mib), uint64(round))).Verdict)
 		m.set(t, "a", "memory.high", bytesOf(700*mib))
 		assert.Equal(t, arc.VerdictLost, ends())
 		assert.Equal(t, 700*mib, m.high(t, "a"), "round %d", round)
 		assert.Empty(t, m.record(id))
 	}
 	check := func(g *Guard) {
-		out := act(t, g, hold(id, 130*mib))
+		out := act(t, g, later(hold(id, 130*mib), 5))
 		assert.Equal(t, arc.VerdictRefused, out.Verdict)
 		assert.Contains(t, out.Cause, "hands off")
 		assert.Equal(t, []Loss{{Cgroup: id, Times: 2, HandsOff: true}}, g.Status().Losses)

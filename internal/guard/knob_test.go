@@ -168,17 +168,18 @@ func TestWhichWayAKnobMovesWithinItsLease(t *testing.T) {
 		{arc.ActionIOWeight, 10, "io.weight", []uint64{5, 0, 20, 1000}, []string{"default 5\n8:16 300", "default 1\n8:16 300", "default 20\n8:16 300", "default 100\n8:16 300"}},
 		{arc.ActionPidsMax, 100, "pids.max", []uint64{90, 0, 120, 110, 1 << 30, arc.Unlimited}, []string{"100", "100", "120", "120", "4194304", "max"}},
 	} {
-		require.Equal(t, arc.VerdictGranted, act(t, g, order(id, c.action, c.first)).Verdict)
+		decided := uint64(m.now())
+		require.Equal(t, arc.VerdictGranted, act(t, g, later(order(id, c.action, c.first), decided)).Verdict)
 		for i, ask := range c.steps {
 			m.advance(second)
-			out := act(t, g, order(id, c.action, ask))
+			out := act(t, g, later(order(id, c.action, ask), decided))
 			require.Equal(t, arc.VerdictHeld, out.Verdict, out.Cause)
 			assert.Equal(t, c.want[i], m.get(t, "a", c.file), "%s: step %d", c.action, i)
 			r, err := decodeRecord(g.knobs[c.action], []byte(m.attribute(id, recordName(c.action))))
 			require.NoError(t, err)
 			assert.True(t, r.ours(out.Value), "%s: step %d: the record knows it", c.action, i)
 		}
-		o := releaseOrder(id, c.action)
+		o := later(releaseOrder(id, c.action), decided)
 		require.Equal(t, arc.VerdictReleased, act(t, g, o).Verdict)
 		m.advance(15 * second)
 	}
@@ -215,6 +216,7 @@ func TestADeviceIsNamedExistsAndStays(t *testing.T) {
 		assert.Empty(t, m.records(id))
 	}
 	o.Device = disk
+	o.Generation++ // what the kernel refused is over as well
 	require.Equal(t, arc.VerdictGranted, act(t, g, o).Verdict)
 	assert.Contains(t, m.attribute(id, recordName(o.Action)), `"device":"8:16"`)
 	o.Device = 8 << 32
@@ -223,7 +225,7 @@ func TestADeviceIsNamedExistsAndStays(t *testing.T) {
 	assert.Contains(t, out.Cause, "the lease about 8:16")
 	// Both directions at once, ended in the order they began.
 	require.Equal(t, arc.VerdictGranted, act(t, g, order(id, arc.ActionIOMaxRead, 3*mib)).Verdict)
-	require.Equal(t, arc.VerdictReleased, act(t, g, releaseOrder(id, arc.ActionIOMaxWrite)).Verdict)
+	require.Equal(t, arc.VerdictReleased, act(t, g, later(releaseOrder(id, arc.ActionIOMaxWrite), 1)).Verdict)
 	assert.Contains(t, m.get(t, "a", "io.max"), "8:16 rbps=3145728 wbps=max riops=max wiops=120")
 	require.Equal(t, arc.VerdictReleased, act(t, g, releaseOrder(id, arc.ActionIOMaxRead)).Verdict)
 	assert.Equal(t, before, m.files(t, "a"))

@@ -118,7 +118,6 @@ type lease struct {
 
 	mu        *sync.Mutex // shared with the leases of coupled knobs
 	ended     bool
-	released  bool // ended by an order of the record's generation, or a later one
 	lost      bool // only the record is left to remove
 	record    record
 	value     uint64 // last written, or what would be

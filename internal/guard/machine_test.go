@@ -97,11 +97,13 @@ func (m *machine) config() Config {
 	return c
 }
 
-// guard starts a guard; with what a former one left given back.
+// guard starts a guard; with what a former one left given back. It is taken to have
+// been there for ever: tests count generations from 1.
 func (m *machine) guard(tb testing.TB) *Guard {
 	tb.Helper()
 	g, err := New(m.config())
 	require.NoError(tb, err)
+	g.since(-ahead)
 	g.safe.procs = m.procs
 	tb.Cleanup(func() { g.Close() })
 	return g
@@ -127,6 +129,12 @@ func bytesOf(v uint64) string { return strconv.FormatUint(v, 10) }
 
 func hold(id, ceiling uint64) arc.Order {
 	return arc.Order{Cgroup: id, Action: arc.ActionMemoryHigh, Parameter: ceiling, TTL: 15 * second, Generation: 1, Reason: "it grows"}
+}
+
+// later is the order of a lease decided after another one.
+func later(o arc.Order, by uint64) arc.Order {
+	o.Generation += by
+	return o
 }
 
 func act(tb testing.TB, g *Guard, o arc.Order) arc.Outcome {

@@ -51,24 +51,32 @@ type Network struct {
 	Aggregate uint64
 }
 
-func (n *Network) validate() error {
+// ParsePrefix reads a prefix as flags and configuration have it.
+func ParsePrefix(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	return p.Masked(), err
+}
+
+// Validate names the first of management, peer and allow, as flags and keys are
+// called, that cannot be.
+func (n *Network) Validate() error {
 	families := map[string]int{}
 	for name, prefixes := range map[string][]netip.Prefix{
-		"management": n.Management, "peers": n.Peers, "allowed": n.Allowed,
+		"management": n.Management, "peer": n.Peers, "allow": n.Allowed,
 	} {
 		for i, p := range prefixes {
 			family := map[bool]string{true: "IPv4", false: "IPv6"}[p.Addr().Is4()]
-			if name == "allowed" {
+			if name == "allow" {
 				family += " allowed"
 			}
 			if families[family]++; families[family] > maxPrefixes {
-				return fmt.Errorf("network: %s[%d]: more than %d prefixes of a family: join some", name, i, maxPrefixes)
+				return fmt.Errorf("%s[%d]: more than %d prefixes of a family: join some", name, i, maxPrefixes)
 			}
 			if !p.IsValid() {
-				return fmt.Errorf("network: %s[%d]: not a prefix", name, i)
+				return fmt.Errorf("%s[%d]: not a prefix", name, i)
 			}
 			if p.Bits() == 0 {
-				return fmt.Errorf("network: %s[%d]: %s is everybody, which protects nobody", name, i, p)
+				return fmt.Errorf("%s[%d]: %s is everybody, which protects nobody", name, i, p)
 			}
 		}
 	}
@@ -181,7 +189,7 @@ func rateOf(o *arc.Order) uint64 {
 // planNetwork checks target, permission and budgets, and opens the target.
 func (g *Guard) planNetwork(l *networkLease, o *arc.Order) error {
 	if o.Action == arc.ActionQuarantine && !g.config.Network.Quarantine {
-		return refusal("quarantine is not permitted on this node: start the guard with --allow-quarantine")
+		return refusal("quarantine is not permitted on this node: start the guard with --allow-quarantine, or set network::allow_quarantine of an embedded one")
 	}
 	if err := g.target(l, o); err != nil {
 		return err

@@ -157,7 +157,8 @@ func TestANetworkLeaseEndsByItself(t *testing.T) {
 		audit := g.Status().Audit
 		assert.Equal(t, "the lease expired", audit[len(audit)-1].Cause)
 		assert.Equal(t, o.Interface, audit[len(audit)-1].Interface)
-		assert.Equal(t, arc.VerdictGranted, act(t, g, o).Verdict)
+		assert.Equal(t, arc.VerdictRefused, act(t, g, o).Verdict, "its lease has been")
+		assert.Equal(t, arc.VerdictGranted, act(t, g, later(o, 1)).Verdict)
 	})
 }
 
@@ -170,7 +171,8 @@ func TestTheKillSwitchAndTheEndDetachPrograms(t *testing.T) {
 		assert.Equal(t, 1, n.wires[0].closed)
 		assert.Equal(t, arc.VerdictRefused, act(t, g, o).Verdict)
 		require.NoError(t, os.Remove(n.kill))
-		require.Equal(t, arc.VerdictGranted, act(t, g, o).Verdict)
+		require.Equal(t, arc.VerdictRefused, act(t, g, o).Verdict, "its lease has been")
+		require.Equal(t, arc.VerdictGranted, act(t, g, later(o, 1)).Verdict)
 		require.NoError(t, g.Close())
 		assert.Equal(t, 1, n.wires[1].closed)
 		assert.Equal(t, arc.VerdictRefused, act(t, g, o).Verdict)
@@ -381,8 +383,8 @@ func TestANetworkOrderNobodyWaitsForIsNotCarriedOut(t *testing.T) {
 func TestPrefixesThatProtectNobodyAreRefused(t *testing.T) {
 	for name, network := range map[string]Network{
 		"management": {Management: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}},
-		"peers":      {Peers: []netip.Prefix{{}}},
-		"allowed":    {Allowed: []netip.Prefix{netip.MustParsePrefix("::/0")}},
+		"peer":       {Peers: []netip.Prefix{{}}},
+		"allow":      {Allowed: []netip.Prefix{netip.MustParsePrefix("::/0")}},
 	} {
 		assert.ErrorContains(t, (&Config{Network: network}).Validate(), "network: "+name+"[0]")
 	}

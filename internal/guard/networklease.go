@@ -30,7 +30,6 @@ type networkLease struct {
 
 	mu         sync.Mutex
 	ended      bool
-	released   bool // ended by an order of generation, or a later one
 	generation uint64
 	value      uint64
 	rechecked  int64
@@ -134,10 +133,6 @@ func (g *Guard) holdNetwork(l *networkLease, o *arc.Order, out *arc.Outcome) (do
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended {
-		if l.released && o.Generation <= l.generation {
-			refuse(out, errOvertaken)
-			return true
-		}
 		return false
 	}
 	out.Original, out.Value, out.Deadline = arc.Unlimited, l.value, l.deadline.Load()
@@ -184,6 +179,7 @@ func (g *Guard) recheckNetwork(l *networkLease) (err error) {
 // detach ends a lease: everything passes. The caller holds l.mu.
 func (g *Guard) detach(l *networkLease, out *arc.Outcome) {
 	l.ended = true
+	g.spend(l.key, l.generation, l.observed)
 	g.network.retire(l)
 	out.Verdict, out.Original, out.Value, out.Deadline = arc.VerdictReleased, arc.Unlimited, arc.Unlimited, 0
 	if l.observed {
@@ -220,7 +216,9 @@ func (g *Guard) releaseNetwork(l *networkLease, o *arc.Order, out *arc.Outcome) 
 		refuse(out, refusal(fmt.Sprintf("the order is of generation %d, the lease of %d", o.Generation, l.generation)))
 		out.Original, out.Value, out.Deadline = arc.Unlimited, l.value, l.deadline.Load()
 	default:
-		l.released, l.generation = true, o.Generation
+		if o.Generation > l.generation {
+			g.overtake(o)
+		}
 		g.detach(l, out)
 		g.config.Logger.Info("lease released", "target", l.path, "action", o.Action.String(), "verdict", out.Verdict.String(), "reason", o.Reason)
 	}

@@ -43,9 +43,9 @@ func (g *Guard) overtake(o *arc.Order) {
 	g.early[bookOf(o.Observe)].add(keyOf(o), o.Generation)
 }
 
-// overtaken reports why an order to hold is no longer wanted: it was released,
-// or nobody waits for the answer. An order that came too late to be answered
-// would be a lease that nobody renews or releases.
+// overtaken reports why no lease is granted for an order to hold: it was released,
+// its lease has been, or nobody waits for the answer. An order that came too late
+// to be answered would be a lease that nobody renews or releases.
 func (g *Guard) overtaken(ctx context.Context, o *arc.Order) error {
 	if err := ctx.Err(); err != nil {
 		return refusal("nobody waits for the answer any more: " + err.Error())
@@ -55,6 +55,9 @@ func (g *Guard) overtaken(ctx context.Context, o *arc.Order) error {
 	generation, known := g.early[bookOf(o.Observe)].generations[keyOf(o)]
 	if known && o.Generation <= generation {
 		return errOvertaken
+	}
+	if g.spent[bookOf(o.Observe)].has(keyOf(o), o.Generation) {
+		return errSpent
 	}
 	return nil
 }

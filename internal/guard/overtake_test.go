@@ -38,11 +38,14 @@ func TestAHoldThatWaitedForItsLeaseIsNotGrantedAfterItsRelease(t *testing.T) {
 	act(t, g, releaseOf(id))
 	var out arc.Outcome
 	_, done := g.hold(l, &o, &out)
-	require.True(t, done)
+	require.False(t, done, "it is planned anew")
+	_, wait := g.grant(t.Context(), l.knob, &o, &out)
+	require.Nil(t, wait)
 	assert.Equal(t, arc.VerdictRefused, out.Verdict)
+	assert.Equal(t, string(errSpent), out.Cause)
 	o.Generation++
-	_, done = g.hold(l, &o, &out)
-	require.False(t, done, "a later one is planned anew")
+	_, _ = g.grant(t.Context(), l.knob, &o, &out)
+	assert.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
 }
 
 func TestAHoldThatNobodyWaitsForIsNotGranted(t *testing.T) {

@@ -16,8 +16,9 @@ const (
 	// patrol is how often Run looks for what is due. A lease ends within it of its
 	// deadline, and the kill switch is obeyed within it.
 	patrol = 100 * time.Millisecond
-	// stroll is how often it does while nothing is held: to be seen to be alive.
-	stroll = time.Second
+	// Stroll is how often it does while nothing is held: to be seen to be alive. A
+	// supervisor has to put up with more than that.
+	Stroll = time.Second
 )
 
 // The promise is 250 ms; one patrol may be late by all of another.
@@ -55,7 +56,7 @@ func (g *Guard) pace() time.Duration {
 	if unread > 0 || g.held(false) > 0 || g.held(true) > 0 {
 		return patrol
 	}
-	return stroll
+	return Stroll
 }
 
 // enters tells Run of a lease that has just been entered in its book.
@@ -188,7 +189,8 @@ func (g *Guard) finish(l *lease, reason string) error {
 }
 
 // NothingHeld is the cause in the answer to a release that found no lease. Holds
-// of its generation and of older ones are refused from then on.
+// of its generation and of older ones are refused from then on, as far as memory
+// goes: [maxOvertaken].
 const NothingHeld = "no lease is held: it had ended before"
 
 // release carries out an order to release. Releasing what is not held is done
@@ -212,7 +214,9 @@ func (g *Guard) release(l *lease, o *arc.Order, out *arc.Outcome) string {
 		refuse(out, refusal(fmt.Sprintf("the order is of generation %d, the lease of %d", o.Generation, l.record.Generation)))
 		out.Original, out.Value, out.Deadline = uint64(l.record.Original), l.value, l.deadline.Load()
 	default:
-		l.released, l.record.Generation = true, o.Generation
+		if o.Generation > l.record.Generation {
+			g.overtake(o)
+		}
 		g.giveBack(l, out)
 		g.config.Logger.Info("lease released", "cgroup", l.path, "knob", l.name(), "verdict", out.Verdict.String(), "reason", o.Reason)
 	}

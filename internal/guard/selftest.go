@@ -83,12 +83,14 @@ func selfTest(ctx context.Context, top string) error {
 	}
 	defer d.Close()
 	for _, r := range rehearsed {
-		order := arc.Order{Cgroup: d.ID(), Action: r.action, TTL: int64(MinTTL), Parameter: r.first, Reason: "self-test"}
-		moved, release := order, order
-		moved.Parameter, release.Verb = r.then, arc.Release
+		now += int64(time.Second) // decided after the guard started
+		order := arc.Order{Cgroup: d.ID(), Action: r.action, TTL: int64(MinTTL), Parameter: r.first, Generation: uint64(now), Reason: "self-test"}
 		if g.knobs[r.action].device() {
-			order.Device, moved.Device = 8<<32, 8<<32
+			order.Device = 8 << 32
 		}
+		moved, release, again := order, order, order
+		moved.Parameter, release.Verb = r.then, arc.Release
+		again.Generation++
 		var original uint64
 		for _, step := range []struct {
 			order arc.Order
@@ -98,7 +100,7 @@ func selfTest(ctx context.Context, top string) error {
 			{order, arc.VerdictGranted, 0},
 			{moved, arc.VerdictHeld, MinTTL / 2},
 			{release, arc.VerdictReleased, 0},
-			{order, arc.VerdictGranted, 0},
+			{again, arc.VerdictGranted, 0},
 		} {
 			now += int64(step.after)
 			var out arc.Outcome

@@ -288,16 +288,16 @@ func TestAGuardWithNothingHeldLooksSeldom(t *testing.T) {
 		m := newMachine(t)
 		id := m.cgroup(t, "a")
 		g := m.guard(t)
-		assert.Equal(t, stroll, g.pace())
+		assert.Equal(t, Stroll, g.pace())
 		o := hold(id, 130*mib)
 		o.Observe = observe
 		act(t, g, o)
 		assert.Equal(t, patrol, g.pace(), observe)
-		assert.Len(t, g.entered, 1, "Run is told and does not wait for the next stroll")
+		assert.Len(t, g.entered, 1, "Run is told and does not wait for the next Stroll")
 		act(t, g, o) // and needs not be listening
 		o.Verb = arc.Release
 		act(t, g, o)
-		assert.Equal(t, stroll, g.pace())
+		assert.Equal(t, Stroll, g.pace())
 	}
 }
 

@@ -39,7 +39,7 @@ type tally struct {
 	Crashes    int `json:"crashes"`
 	Violations int `json:"violations"`
 
-	writes, losses, recreated int
+	writes, losses, recreated, replays int
 }
 
 // TestTroubleAheadOfAnyCallOnTheKernel lets orders, owners, tenants, time,
@@ -68,12 +68,13 @@ func TestTroubleAheadOfAnyCallOnTheKernel(t *testing.T) {
 			simulate(t, rt, filepath.Join(base, strconv.Itoa(run)), &sum)
 		})
 	}
-	t.Logf("%d steps, %d calls on the kernel, %d crashes, %d writes to knobs, %d losses, %d cgroups recreated: 0 violations",
-		sum.Steps, sum.Calls, sum.Crashes, sum.writes, sum.losses, sum.recreated)
+	t.Logf("%d steps, %d calls on the kernel, %d crashes, %d writes to knobs, %d losses, %d cgroups recreated, %d replays refused: 0 violations",
+		sum.Steps, sum.Calls, sum.Crashes, sum.writes, sum.losses, sum.recreated, sum.replays)
 	assert.Greater(t, sum.Crashes, sum.Steps/20, "deaths are frequent")
 	assert.Greater(t, sum.writes, sum.Steps/10, "and so is what they can hit")
 	assert.Greater(t, sum.losses, sum.Steps/1000)
 	assert.Greater(t, sum.recreated, sum.Steps/200)
+	assert.Greater(t, sum.replays, sum.Steps/200, "and orders come again whose lease has been")
 }
 
 // inMemory returns a directory in memory, where there is one: a cgroup file
@@ -90,14 +91,44 @@ func inMemory(t *testing.T) string {
 	return t.TempDir()
 }
 
+// generations draws when orders were decided: now, or, replayed, when one before
+// was. A generation is one lease's and nobody else's.
+type generations struct {
+	known   []uint64
+	granted map[uint64]bool
+	replays int // granted once, and refused since
+}
+
+func (g *generations) draw(rt *rapid.T, m *machine) uint64 {
+	if n := len(g.known); n > 0 && rapid.IntRange(0, 4).Draw(rt, "decided before") > 2 {
+		return g.known[n-1-rapid.IntRange(0, min(n-1, 20)).Draw(rt, "ago")]
+	}
+	m.advance(1 + ahead) // no two are decided at one instant, nor one as a guard starts
+	g.known = append(g.known, uint64(m.now()))
+	return uint64(m.now())
+}
+
+// note holds that no generation is granted twice.
+func (g *generations) note(rt *rapid.T, o *arc.Order, out *arc.Outcome) {
+	switch {
+	case o.Observe || o.Verb != arc.Hold:
+	case out.Verdict == arc.VerdictGranted:
+		require.False(rt, g.granted[o.Generation], "a lease that has been is never granted again")
+		g.granted[o.Generation] = true
+	case out.Verdict == arc.VerdictRefused && out.Cause == string(errSpent) && g.granted[o.Generation]:
+		g.replays++
+	}
+}
+
 // owned is a cgroup that orders may be about.
 type owned struct {
-	path    string
-	id      uint64
-	owner   uint64 // what memory.high's owner wants
-	until   int64  // the end of the latest lease it may be under
-	last    uint64 // the ceiling of the lease held, 0 without
-	garbage bool   // its record is nobody's
+	generations generations
+	path        string
+	id          uint64
+	owner       uint64 // what memory.high's owner wants
+	until       int64  // the end of the latest lease it may be under
+	last        uint64 // the ceiling of the lease held, 0 without
+	garbage     bool   // its record is nobody's
 }
 
 // simulation is a machine, who lives on it, and the guard.
@@ -143,7 +174,7 @@ func simulate(t *testing.T, rt *rapid.T, top string, sum *tally) {
 	w := &simulation{t: t, rt: rt, m: m, sum: sum, spared: map[string]uint64{}, writable: map[uint64]bool{}}
 	m.change = func(c *Config) { c.calls, c.GrantsPerMinute = w.call, 600 }
 	for _, path := range []string{"a", "b/c"} {
-		o := &owned{path: path, owner: arc.Unlimited, id: m.cgroup(t, path)}
+		o := &owned{path: path, owner: arc.Unlimited, id: m.cgroup(t, path), generations: generations{granted: map[uint64]bool{}}}
 		w.owned = append(w.owned, o)
 		w.writable[o.id] = true
 	}
@@ -177,8 +208,19 @@ func (w *simulation) steps() map[string]func(*rapid.T) {
 		"release": func(rt *rapid.T) {
 			o := some(rt)
 			order := releaseOf(o.id)
-			order.Generation = uint64(rapid.IntRange(0, 3).Draw(rt, "generation"))
+			order.Generation = o.generations.draw(rt, w.m)
 			w.try(rt, func() { w.act(rt, o, order) })
+		},
+		"a hold comes again after its release": func(rt *rapid.T) {
+			o := some(rt)
+			order := hold(o.id, 200*mib)
+			order.Generation = o.generations.draw(rt, w.m)
+			release := order
+			release.Verb = arc.Release
+			for _, next := range []arc.Order{order, release, order} {
+				next.Cgroup = o.id // it may be made again in between
+				w.try(rt, func() { w.act(rt, o, next) })
+			}
 		},
 		"an order about what may not be touched": func(rt *rapid.T) {
 			ids := append([]uint64{0, 1}, w.stale...)
@@ -224,7 +266,10 @@ func (w *simulation) steps() map[string]func(*rapid.T) {
 		"the guard dies": func(*rapid.T) { w.die() },
 		"another boot": func(rt *rapid.T) {
 			w.die()
-			w.m.clock.Store(second) // its clock begins again
+			w.m.clock.Store(second) // its clock begins again, and so do generations
+			for _, o := range w.owned {
+				o.generations = generations{granted: map[uint64]bool{}}
+			}
 			w.m.change = func(c *Config) {
 				c.calls, c.GrantsPerMinute, c.BootID = w.call, 600, strconv.Itoa(w.sum.Calls)
 			}
@@ -254,7 +299,7 @@ func (w *simulation) steps() map[string]func(*rapid.T) {
 func (w *simulation) hold(rt *rapid.T, o *owned) {
 	order := hold(o.id, uint64(rapid.IntRange(0, 400).Draw(rt, "MiB"))*mib)
 	order.TTL = rapid.SampledFrom([]int64{second, 2 * second, 15 * second}).Draw(rt, "ttl")
-	order.Generation = uint64(rapid.IntRange(0, 3).Draw(rt, "generation"))
+	order.Generation = o.generations.draw(rt, w.m)
 	order.Observe = rapid.IntRange(0, 4).Draw(rt, "observe") == 0
 	w.try(rt, func() { w.act(rt, o, order) })
 }
@@ -266,7 +311,10 @@ func (w *simulation) act(rt *rapid.T, o *owned, order arc.Order) {
 	if order.Verb == arc.Hold && !order.Observe && !w.killed() {
 		o.until = max(o.until, w.m.now()+order.TTL)
 	}
+	replays := o.generations.replays
 	require.NoError(rt, w.g.Act(context.Background(), order, &out))
+	o.generations.note(rt, &order, &out)
+	w.sum.replays += o.generations.replays - replays
 	if w.came {
 		o.last = 0
 		return
@@ -451,7 +499,7 @@ func (w *simulation) recreate(o *owned) {
 	for _, name := range []string{recordPrefix + "memory.high", handsOffRecord, "user.reflex.lease.memory.high"} {
 		require.NoError(w.rt, w.m.attrs.Remove(0, o.id, name))
 	}
-	*o = owned{path: o.path, owner: arc.Unlimited, id: w.m.cgroup(w.t, o.path)}
+	*o = owned{path: o.path, owner: arc.Unlimited, id: w.m.cgroup(w.t, o.path), generations: generations{granted: map[uint64]bool{}}}
 	w.writable[o.id] = true
 }
 

@@ -69,7 +69,7 @@ func TestWhateverHappensTheOwnersValueIsSafe(t *testing.T) {
 			action := rapid.SampledFrom(actions).Draw(rt, "action")
 			play := played[action]
 			o := order(s.id, action, uint64(rapid.IntRange(play.least, play.most).Draw(rt, "parameter"))*play.unit)
-			o.Generation = uint64(rapid.IntRange(0, 3).Draw(rt, "generation"))
+			o.Generation = s.decided[action].draw(rt, m)
 			return o, action
 		}
 		rt.Repeat(map[string]func(*rapid.T){
@@ -122,6 +122,8 @@ type world struct {
 	dir   *cgroupfs.Dir
 	owner map[arc.Action]uint64 // what each knob's owner wants
 	last  map[arc.Action]uint64 // the value of the lease held
+
+	decided map[arc.Action]*generations
 }
 
 // burst is what is coupled with cpu.max, small enough for every quota.
@@ -129,7 +131,7 @@ const burst = "1500"
 
 func newWorld(t *testing.T, rt *rapid.T, m *machine) *world {
 	t.Helper()
-	w := &world{t: t, rt: rt, m: m, owner: map[arc.Action]uint64{}}
+	w := &world{t: t, rt: rt, m: m, owner: map[arc.Action]uint64{}, decided: map[arc.Action]*generations{}}
 	w.id = m.cgroup(t, "a")
 	m.set(t, "a", "cpu.max.burst", burst)
 	var err error
@@ -139,6 +141,7 @@ func newWorld(t *testing.T, rt *rapid.T, m *machine) *world {
 	require.NoError(rt, err)
 	for action := range played {
 		w.owner[action] = w.read(rt, action)
+		w.decided[action] = &generations{granted: map[uint64]bool{}}
 	}
 	w.start()
 	return w
@@ -262,6 +265,7 @@ func (w *world) act(rt *rapid.T, o arc.Order) {
 	var out arc.Outcome
 	before := w.m.files(w.t, "a")
 	require.NoError(rt, w.g.Act(context.Background(), o, &out))
+	w.decided[o.Action].note(rt, &o, &out)
 	switch out.Verdict {
 	case arc.VerdictObserved:
 		require.Equal(rt, before, w.m.files(w.t, "a"), "observing writes nothing")

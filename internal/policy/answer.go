@@ -54,6 +54,9 @@ func (p *Policy) settle(s *arc.Sample) {
 const (
 	unknownAction = "the guard has no action"
 	unknownKnob   = "this kernel does not know"
+	// spentGeneration is what it says of a lease that it does not hold any more, as
+	// after it was started again: what is decided anew, it may grant.
+	spentGeneration = "the order is of a generation that is over"
 )
 
 // settleOne applies one answer and reports whether the lease lives on.
@@ -77,13 +80,15 @@ func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 		if out.Deadline > 0 {
 			l.deadline = out.Deadline
 		}
-		if out.Value < arc.Unlimited && out.Value > l.parameter {
+		// An older order may have asked for more than is wanted by now.
+		if out.Value < arc.Unlimited && out.Value > l.parameter && a.order.Parameter <= l.parameter {
 			l.parameter = out.Value // the guard's floor
 		}
 		if l.phase == asked {
-			if p.alone(l) {
+			if p.alone(l) && !l.again {
 				m.contain(now, p.cfg.GraceLost)
 			}
+			l.again = false
 			m.failures[l.action] = 0
 		}
 		if l.phase == asked || out.Verdict == arc.VerdictGranted || isObserved(previous) != isObserved(out.Verdict) {
@@ -101,6 +106,11 @@ func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 		p.answered(l, a, "")
 		return false
 	case arc.VerdictRefused:
+		if strings.HasPrefix(out.Cause, spentGeneration) && a.order.Verb == arc.Hold && l.phase != releasing && !l.again {
+			p.answered(l, a, out.Cause)
+			p.again(l, s)
+			return true
+		}
 		if strings.HasPrefix(out.Cause, unknownAction) || strings.HasPrefix(out.Cause, unknownKnob) {
 			if !p.lacks(l.action, now) {
 				p.answered(l, a, out.Cause)

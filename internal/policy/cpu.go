@@ -73,6 +73,7 @@ func (c *cpuRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict 
 			c.candidates = append(c.candidates, candidate{slot: g.slot, id: c.times.ids[g.slot], own: g.own, effective: g.own, usual: usual})
 		}
 	}
+	c.braked(p)
 	if len(c.candidates) == 0 {
 		if others, known := p.others(c.waits, c.throttled, c.times, -1); known && others >= c.cfg.CPUStallBudget {
 			v.cause, v.pressed = CauseNoCulprit, true
@@ -100,26 +101,58 @@ func (c *cpuRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict 
 	return v
 }
 
+// braked adds, where nobody else is a candidate, who is: what a quota takes from it
+// it would use, however little the quota leaves.
+func (c *cpuRules) braked(p *Policy) {
+	for i := range p.leases {
+		l := &p.leases[i]
+		if len(c.candidates) > 0 {
+			return
+		}
+		if l.action != arc.ActionCPUMax || !l.tighter() {
+			continue
+		}
+		slot, there := c.times.slots[l.cgroup]
+		if !there || c.times.row[slot] < 0 || c.throttled.now(slot) <= noise || c.times.rate(slot) <= 0 || p.above(CPU, slot) {
+			continue
+		}
+		own := c.times.rate(slot)
+		usual, _ := c.times.usual(slot)
+		c.candidates = append(c.candidates, candidate{slot: slot, id: l.cgroup, own: own, effective: own, usual: usual})
+	}
+}
+
 // starved is the share of time of waiting at which even what has just started is
 // no longer excused: others hardly run at all.
 const starved = 0.8
 
-// leastQuota is the least quota ordered, in microseconds of CPU time a second.
-const leastQuota = 100_000
+const (
+	// leastQuota is the least quota that a lease begins with, in microseconds of CPU
+	// time a second, tightestQuota the least that it comes down to, which is the
+	// guard's floor.
+	leastQuota    = 100_000
+	tightestQuota = 50_000
+)
+
+func (c *cpuRules) restart() { c.pressure.restart() }
 
 func (c *cpuRules) open(_ *Policy, l *lease, k *candidate, _ *arc.Sample) {
-	c.pressure.restart()
+	c.restart()
 	l.caught = catch{usual: k.usual, rate: c.times.now(k.slot)}
 	if l.parameter = c.cfg.Weight; l.action == arc.ActionCPUMax {
-		l.parameter = max(uint64(1e6*max(l.caught.rate/2, k.usual)), leastQuota)
+		l.brakeAt(max(uint64(1e6*max(l.caught.rate/2, k.usual)), leastQuota), max(uint64(1e6*k.usual), tightestQuota))
 	}
 }
 
 // press says that the cgroup wants more than it usually does, or, under a quota,
 // than it gets.
-func (c *cpuRules) press(_ *Policy, l *lease, slot int32, _ *arc.Sample, _ int64) (pressing, known bool) {
+func (c *cpuRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, _ int64) (pressing, known bool) {
 	if !c.times.known(slot) {
 		return false, false
+	}
+	if l.parameter < l.first {
+		share, _ := p.others(c.waits, c.throttled, slot)
+		p.ease(l, share, c.cfg.CPUStallBudget, s.Taken)
 	}
 	wants := c.times.now(slot) >= l.caught.usual+c.cfg.MinCPU
 	if l.action == arc.ActionCPUMax {

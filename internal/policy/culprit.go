@@ -107,6 +107,8 @@ func (p *Policy) admit(r resource, v *verdict, graced bool, s *arc.Sample) {
 		return
 	}
 	switch {
+	case p.leaseFor(v.rung.action, c) != nil: // within its lease
+		v.order = true
 	case len(p.leases) >= p.cfg.MaxLeases:
 		v.cause = CauseFull
 	case p.leaseOn(c.id) == nil && p.contained() >= p.share():
@@ -118,17 +120,21 @@ func (p *Policy) admit(r resource, v *verdict, graced bool, s *arc.Sample) {
 	}
 }
 
-// next returns the mildest thing that is not done about c yet. Without an action
-// it is too early, or, with a cause, the level cap is reached.
+// next returns the mildest thing that is not done about c yet, or, once all of it
+// is, the first cap that can be tightened. Without an action it is too early, or,
+// with a cause, the level cap is reached.
 func (p *Policy) next(r resource, c *candidate, m *memory, now int64) (rung, Cause) {
-	ladder := r.ladder(c)
+	ladder, tightened := r.ladder(c), rung{}
 	for i, g := range ladder {
 		if p.lacks(g.action, now) || m.failures[g.action] >= maxFailures && i < len(ladder)-1 {
 			continue // not here, or not for this cgroup: the next one is
 		}
 		if l := p.leaseFor(g.action, c); l != nil {
-			if l.phase != held || now-l.granted < int64(g.effect) {
+			if !l.shown(g.effect, now) {
 				return rung{}, CauseNone // its effect cannot show yet
+			}
+			if tightened.action == arc.ActionNone && l.tighter() {
+				tightened = g
 			}
 			continue
 		}
@@ -140,7 +146,7 @@ func (p *Policy) next(r resource, c *candidate, m *memory, now int64) (rung, Cau
 		}
 		return g, CauseNone
 	}
-	return rung{}, CauseNone
+	return tightened, CauseNone
 }
 
 // maxFailures is how often an action is refused for a cgroup, or fails, before

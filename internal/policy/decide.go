@@ -18,6 +18,11 @@ func (p *Policy) act(r resource, v *verdict, s *arc.Sample, fresh bool) {
 	switch {
 	case !fresh && v.rung.level >= up && v.rung.level > LevelContainment:
 		return
+	case p.leaseFor(v.rung.action, v.lead) != nil:
+		if fresh {
+			p.tighten(r, p.leaseFor(v.rung.action, v.lead), v, s)
+		}
+		return
 	case v.rung.level > up:
 		p.climb.level = up
 		p.rise(r, v, fmt.Sprintf("on the way to %s at level %d: ", v.rung.action, v.rung.level))

@@ -24,6 +24,8 @@
 //   - The next rung of a resource's ladder is taken no sooner than the one before
 //     could show its effect, and not while the harm falls. A rung that the guard
 //     does not have, or refuses twice, is passed over.
+//   - A cap (brake) is halved within its lease while others still wait, and eased as
+//     they stop.
 //   - What is held is a lease that is renewed, and released when its cgroup has
 //     not pressed against it for long enough, the hardest first; longer each time
 //     it recurs.

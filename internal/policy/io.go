@@ -156,7 +156,7 @@ func (o *ioRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict {
 		return v
 	}
 	v.pressed, v.cause = true, CauseNone
-	if lead == nil || !lead.unsure && lead.effective < o.cfg.MinIO {
+	if lead == nil || !lead.unsure && lead.effective < o.cfg.MinIO && !o.braked(p, lead) {
 		v.cause = CauseNoCulprit
 		return v
 	}
@@ -168,6 +168,17 @@ func (o *ioRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict {
 	}
 	p.admit(o, &v, p.young(lead, s.Taken) && share < starved, s)
 	return v
+}
+
+// braked says that a cap holds c back: what it takes from it c would move, however
+// little the cap leaves.
+func (o *ioRules) braked(p *Policy, c *candidate) bool {
+	for i := range p.leases {
+		if l := &p.leases[i]; l.cgroup == c.id && l.resource == IO && l.tighter() && o.waits.rate(c.slot) >= stillWaiting {
+			return c.effective > 0
+		}
+	}
+	return false
 }
 
 // slowed is the node's waiting, where block requests take much longer than usual,
@@ -183,14 +194,16 @@ func (o *ioRules) slowed() float64 {
 // leastFlow is the least cap ordered, in bytes a second.
 const leastFlow = 1 << 20
 
+func (o *ioRules) restart() { o.pressure.restart() }
+
 func (o *ioRules) open(_ *Policy, l *lease, c *candidate, _ *arc.Sample) {
-	o.pressure.restart()
+	o.restart()
 	l.caught = catch{usual: c.usual, rate: c.read + c.write}
 	switch l.action {
 	case arc.ActionIOMaxRead:
-		l.parameter = max(uint64(c.read/2), leastFlow)
+		l.brakeAt(uint64(c.read/2), leastFlow)
 	case arc.ActionIOMaxWrite:
-		l.parameter = max(uint64(c.write/2), leastFlow)
+		l.brakeAt(uint64(c.write/2), leastFlow)
 	default:
 		l.parameter = o.cfg.Weight
 	}
@@ -202,7 +215,14 @@ const stillWaiting = 0.1
 
 // press says that the cgroup waits for I/O itself, for more than it gets; where
 // that is not known, that block requests still take long.
-func (o *ioRules) press(_ *Policy, _ *lease, slot int32, _ *arc.Sample, _ int64) (pressing, known bool) {
+func (o *ioRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, _ int64) (pressing, known bool) {
+	if l.parameter < l.first {
+		share, known := p.others(o.waits, nil, slot)
+		if !known {
+			share = o.slowed()
+		}
+		p.ease(l, share, o.cfg.IOStallBudget, s.Taken)
+	}
 	if !o.waits.known(slot) {
 		return o.slowed() >= o.cfg.IOStallBudget, true
 	}

@@ -39,6 +39,7 @@ type lease struct {
 	sent      uint64 // the parameter last ordered
 	ceiling          // of memory
 	caught    catch  // of everything whose harm is a rate
+	brake            // of a cap on a rate
 
 	stepped  int64 // last time the lease was considered
 	ordered  int64 // last order sent
@@ -48,6 +49,7 @@ type lease struct {
 	retryAt  int64
 	backoff  int64
 	missing  int   // sweeps in a row without the cgroup
+	again    bool  // decided anew for a guard that had forgotten it, and not granted yet
 	released int64 // when the release was decided
 }
 
@@ -88,6 +90,16 @@ func (p *Policy) begin(l *lease, s *arc.Sample) {
 	p.pace.note(now)
 	p.order(l, arc.Hold, s)
 	p.leases = append(p.leases, *l)
+}
+
+// again decides a lease anew that the guard holds no more, without anybody having
+// wanted that: it was started again, or the renewal came late. The guard gives what
+// a new lease gets; the containment is the same. It is tried once.
+func (p *Policy) again(l *lease, s *arc.Sample) {
+	p.generation = max(p.generation+1, uint64(s.Taken))
+	l.generation, l.phase, l.again = p.generation, asked, true
+	l.deadline, l.retryAt, l.backoff = s.Taken+int64(p.cfg.TTL), 0, 0
+	p.order(l, arc.Hold, s)
 }
 
 // trialAfter is after how long somebody who still presses is released to see
@@ -203,7 +215,7 @@ func (p *Policy) move(l *lease, slot int32, s *arc.Sample) {
 // resource: that is released first, and what it held back shows only then.
 func (p *Policy) outranked(l *lease) bool {
 	for i := range p.leases {
-		if h := &p.leases[i]; h.cgroup == l.cgroup && h.link == l.link && h.resource == l.resource && h.generation > l.generation {
+		if h := &p.leases[i]; h.cgroup == l.cgroup && h.link == l.link && h.resource == l.resource && h.granted > l.granted {
 			return true
 		}
 	}

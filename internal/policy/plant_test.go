@@ -19,7 +19,10 @@ type plant struct {
 	tasks                            float64
 	mostTasks                        uint64  // its own pids.max
 	quota                            float64 // its own cpu.max, in CPUs; 0 is none
-	full                             func(t time.Duration) float64
+	// greedy is its weight where no knob reaches it, above it in the tree: it has the
+	// machine to itself until its cap is used up, and others wait for so long.
+	greedy float64
+	full   func(t time.Duration) float64
 
 	knobs map[arc.Action]uint64
 
@@ -50,6 +53,9 @@ func (g *plant) knob(a arc.Action) uint64 {
 }
 
 func (g *plant) weight(a arc.Action) float64 {
+	if g.greedy > 0 {
+		return g.greedy
+	}
 	if v := g.knob(a); v < arc.Unlimited {
 		return float64(v)
 	}
@@ -148,12 +154,12 @@ func (w *world) work(dt time.Duration) {
 // compute shares the CPUs. Who wants little gets it, but waits for it: the longer
 // the more of those that run have as much weight.
 func (w *world) compute(s float64, t time.Duration, cpus float64) {
-	wanted, weighed, some := 0.0, 0.0, 0.0
+	wanted, weighed, some, burst := 0.0, 0.0, 0.0, 0.0
 	for _, g := range w.groups {
 		if g.gets = 0; g.gone {
 			continue
 		}
-		want := value(g.cpu, t)
+		want, before := value(g.cpu, t), g.throttled
 		if quota := g.knob(arc.ActionCPUMax); quota < arc.Unlimited && want > float64(quota)/1e6 {
 			g.throttled += s * (want - float64(quota)/1e6)
 			want = float64(quota) / 1e6
@@ -163,6 +169,9 @@ func (w *world) compute(s float64, t time.Duration, cpus float64) {
 			g.waited += s // who is throttled is runnable and does not run
 			some = 1
 			want = g.quota
+		}
+		if capped := g.throttled > before; capped && g.greedy > 0 {
+			burst = max(burst, want/cpus)
 		}
 		g.gets, wanted = want, wanted+want
 		weighed += want * g.weight(arc.ActionCPUWeight)
@@ -176,6 +185,9 @@ func (w *world) compute(s float64, t time.Duration, cpus float64) {
 			}
 			g.waited += wait * s
 			some = max(some, wait)
+		} else if g.gets > 0 && g.greedy == 0 {
+			g.waited += burst * s
+			some = max(some, burst)
 		}
 		if wanted > 0 {
 			g.ran += g.gets * min(cpus/wanted, 1) * s
@@ -186,7 +198,7 @@ func (w *world) compute(s float64, t time.Duration, cpus float64) {
 
 // move shares the disk in the same way.
 func (w *world) move(s float64, t time.Duration, disk float64) {
-	wanted, weighed, some := 0.0, 0.0, 0.0
+	wanted, weighed, some, burst := 0.0, 0.0, 0.0, 0.0
 	weight := func(g *group) float64 {
 		if w.weightless {
 			return 100
@@ -201,6 +213,9 @@ func (w *world) move(s float64, t time.Duration, disk float64) {
 		reads, writes := min(want.reads, float64(g.knob(arc.ActionIOMaxRead))), min(want.writes, float64(g.knob(arc.ActionIOMaxWrite)))
 		if all := want.reads + want.writes; all > 0 {
 			want.held = 1 - (reads+writes)/all
+		}
+		if want.held > 0 && g.greedy > 0 {
+			burst = max(burst, (reads+writes)/disk)
 		}
 		want.reads, want.writes = reads, writes
 		g.moves, wanted = want, wanted+reads+writes
@@ -217,6 +232,8 @@ func (w *world) move(s float64, t time.Duration, disk float64) {
 			if wait = max(wait, others/(others+weight(g))); own > disk {
 				wait = max(wait, 1-share)
 			}
+		} else if g.greedy == 0 {
+			wait = max(wait, burst)
 		}
 		g.waitedIO += wait * s
 		some = max(some, wait)

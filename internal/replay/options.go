@@ -24,6 +24,10 @@ type Options struct {
 	// Interval is the time between samples; 0: the median step of the first
 	// ones, or a second where no times are told.
 	Interval time.Duration
+	// Period is the time between two decisions, which are over exactly that time, at
+	// least that between samples. 0: as in the arc, 100 ms, or the input's own
+	// interval where that is longer, also while samples come faster.
+	Period time.Duration
 	// Warmup, HalfLife, SlowHalfLife and FalseAlarmInterval are the engine's; 0:
 	// its defaults. A half-life alone that is longer than the default of the slow
 	// one lengthens that, too.
@@ -78,6 +82,8 @@ func (o *Options) validate() error {
 	switch {
 	case o.Interval < 0:
 		return errors.New("interval: must be positive")
+	case o.Period < 0:
+		return errors.New("period: must be positive")
 	case o.HalfLife < 0:
 		return errors.New("half-life: must be positive")
 	case o.SlowHalfLife < 0:
@@ -97,7 +103,7 @@ func (o *Options) validate() error {
 func (o *Options) detection(dims []detect.Dimension, interval time.Duration) detect.Config {
 	c := detect.Config{
 		Dimensions: dims, Warmup: o.Warmup.of(interval), HalfLife: o.HalfLife, SlowHalfLife: o.SlowHalfLife,
-		FalseAlarmInterval: o.FalseAlarmInterval,
+		FalseAlarmInterval: o.FalseAlarmInterval, Period: o.Period,
 	}
 	if o.Trend == TrendEWMA {
 		c.Trend = detect.EWMA

@@ -25,6 +25,7 @@ type stream struct {
 	episodes episodes
 	first    int64
 	last     int64
+	interval int64 // of the last sample
 	plot     *series
 }
 
@@ -149,6 +150,7 @@ func (r *Replay) begin(described Stream, first *Sample) *stream {
 func (s *stream) step(sample *Sample) {
 	s.detector.Step(sample.At, sample.Raw, arc.Control{}, &s.judged)
 	s.Rows++
+	s.interval = sample.At.Interval
 	at := time.Duration(sample.At.Due - s.first)
 	s.last = max(s.last, int64(at))
 	if s.judged.Ready && s.Ready == 0 {
@@ -175,7 +177,7 @@ func (r *Replay) summarise(src source) {
 	src.account(&r.summary)
 	var audit detect.Audit
 	for i, s := range r.streams {
-		s.Span = time.Duration(s.last)
+		s.Span, s.Period = time.Duration(s.last), s.detector.Period(s.interval)
 		s.NumEpisodes, s.Episodes = s.episodes.n, s.episodes.kept
 		s.detector.Report(&s.Report)
 		if i < audits && s.Ready > 0 && s.detector.TakeAudit(&audit) {

@@ -285,6 +285,7 @@ func TestErrorsNameLineAndColumn(t *testing.T) {
 		"ragged":            {"a,b\n1,2\n1,2,3\n", "x.csv: line 3: has 3 cells", Options{}},
 		"rubbish":           {"\x00\x01\x02", "x.csv: is not text", Options{}},
 		"an empty entry":    {"a\n1\n", "an entry is empty", Options{Dimensions: "a,,"}},
+		"period":            {"a\n1\n", "period: must be positive", Options{Period: -1}},
 		"interval":          {"a\n1\n", "interval: must be positive", Options{Interval: -1}},
 		"half-life":         {"a\n1\n", "half-life: must be positive", Options{HalfLife: -1}},
 		"false alarms":      {"a\n1\n", "false-alarm-interval: must be positive", Options{FalseAlarmInterval: -1}},

@@ -39,6 +39,8 @@ type StreamSummary struct {
 	Rows int
 	// Span is the time from the first sample to the last.
 	Span time.Duration
+	// Period is the time between two decisions.
+	Period time.Duration
 	// Ready is the row, counted from 1, from which on the engine judged; 0:
 	// never. ReadyAt is its time.
 	Ready   int

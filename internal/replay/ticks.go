@@ -4,6 +4,7 @@
 package replay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,9 +23,10 @@ type ticks struct {
 	name   string
 	r      *recording.Reader
 	sample arc.Sample
-	// interval that samples are said to have; 0: their own.
-	interval int64
-	time     []byte
+	// interval that samples are said to have; 0: their own. own is the one that the
+	// source has when nothing hurries it, 0 where the period is told.
+	interval, own int64
+	time          []byte
 
 	missing      int
 	missed, lost int
@@ -40,7 +42,11 @@ func newTicks(name string, r io.Reader, o *Options) (*ticks, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &ticks{name: name, r: reader, interval: int64(o.Interval)}, nil
+	t := &ticks{name: name, r: reader, interval: int64(o.Interval)}
+	if o.Period == 0 {
+		t.own = cmp.Or(t.interval, reader.Header().Interval)
+	}
+	return t, nil
 }
 
 // newTicksSource is a source that reads a recording of ticks: the node's, or those
@@ -88,7 +94,7 @@ func (t *ticks) place(to *Sample) {
 	if due == 0 {
 		due = s.Taken
 	}
-	to.At = detect.Instant{Due: due, Taken: s.Taken, Interval: s.Interval, Wall: s.WallTime}
+	to.At = detect.Instant{Due: due, Taken: s.Taken, Interval: s.Interval, Period: t.own, Wall: s.WallTime}
 	if t.interval > 0 {
 		to.At.Interval = t.interval
 	}

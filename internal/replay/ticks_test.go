@@ -38,9 +38,14 @@ type witness struct {
 }
 
 func newWitness(t require.TestingT, warmup time.Duration) *witness {
+	return newWitnessOf(t, warmup, 1e8)
+}
+
+// newWitnessOf is newWitness for a source whose own interval is own ns.
+func newWitnessOf(t require.TestingT, warmup time.Duration, own int64) *witness {
 	w := &witness{t: t, engine: detect.NewEngine(detect.Config{Warmup: warmup})}
 	var err error
-	w.writer, err = recording.NewWriter(&w.file, recording.Description{Source: "ebpf", Interval: 1e8})
+	w.writer, err = recording.NewWriter(&w.file, recording.Description{Source: "ebpf", Interval: own})
 	require.NoError(t, err)
 	return w
 }
@@ -132,6 +137,69 @@ func TestARecordingOfTicksIsJudgedAsTheArcDoes(t *testing.T) {
 	columns := w.agrees(t, warmup)
 	assert.Contains(t, columns["anomalous"], "1")
 	assert.Equal(t, "2027-01-15T08:00:00.1Z", columns["time"][0])
+}
+
+// A slow receiver that something hurried: what is usual is known of its own
+// interval only.
+func TestHurriedTicksAreJudgedOverTheSourcesOwnInterval(t *testing.T) {
+	const warmup, own = 40 * time.Second, int64(1e9)
+	w := newWitnessOf(t, warmup, own)
+	var ticks int
+	invented(6000, 5800, func(s *arc.Sample) {
+		if hurried := ticks%3000 > 2000; hurried || ticks%10 == 0 {
+			s.Missed, s.Period = 0, own
+			if s.Interval = own; hurried {
+				s.Interval = 1e8
+			}
+			w.Observe(s, &arc.Judgement{})
+		}
+		s.Interval = 1e8
+		ticks++
+	})
+	w.agrees(t, warmup)
+	columns, summary := judged(t, w.file.String(), Options{Warmup: Span{Duration: warmup}})
+	assert.Equal(t, time.Second, summary.Streams[0].Period)
+	assert.Contains(t, columns["anomalous"], "1")
+	decisions := func(d2 []string) int {
+		n := 0
+		for i := range d2 {
+			if i > 0 && d2[i] != d2[i-1] {
+				n++
+			}
+		}
+		return n
+	}
+	assert.Less(t, decisions(columns["d2"]), 620, "a decision a second: %d rows", summary.Rows)
+
+	columns, _ = judged(t, w.file.String(), Options{Warmup: Span{Duration: warmup}, Period: 100 * time.Millisecond})
+	assert.Greater(t, decisions(columns["d2"]), 1500, "as fast as they come, if asked for")
+	_, summary = judged(t, w.file.String(), Options{Warmup: Span{Duration: warmup}, Period: 2 * time.Second})
+	assert.Equal(t, 2*time.Second, summary.Streams[0].Period, "unless another is asked for")
+	_, summary = judged(t, w.file.String(), Options{Warmup: Span{Duration: warmup}, Interval: 5 * time.Second})
+	assert.Equal(t, 5*time.Second, summary.Streams[0].Period)
+}
+
+func TestATableIsJudgedOverTheArcsPeriod(t *testing.T) {
+	for step, want := range map[time.Duration]time.Duration{
+		10 * time.Millisecond: 100 * time.Millisecond, 110 * time.Millisecond: 110 * time.Millisecond, time.Minute: time.Minute,
+	} {
+		var text strings.Builder
+		text.WriteString("time,a\n")
+		for i := range 1000 {
+			fmt.Fprintf(&text, "%.3f,%d\n", float64(i)*step.Seconds(), i*i%97)
+		}
+		columns, summary := judged(t, text.String(), Options{Warmup: Span{Samples: 500}})
+		assert.Equal(t, want, summary.Streams[0].Period, step)
+		decisions := 0
+		for i, d2 := range columns["d2"] {
+			if i > 0 && d2 != columns["d2"][i-1] {
+				decisions++
+			}
+		}
+		assert.LessOrEqual(t, decisions, int(1000*step/want)+1, "%s: decisions", step)
+		_, summary = judged(t, text.String(), Options{Period: 2 * time.Minute})
+		assert.Equal(t, 2*time.Minute, summary.Streams[0].Period)
+	}
 }
 
 // needBPF skips where BPF cannot be had, unless the environment forbids it.

@@ -53,7 +53,7 @@ func (c Collector) Run(ctx context.Context) error {
 	defer func() { _ = client.Close() }()
 	order := arc.Order{
 		Cgroup: c.Cgroup, Action: arc.ActionMemoryHigh, Verb: arc.Hold, Parameter: floorBytes,
-		TTL: int64(c.TTL), Generation: 1, Reason: "ordered by the crash matrix",
+		TTL: int64(c.TTL), Generation: uint64(boottime()), Reason: "ordered by the crash matrix",
 	}
 	give := func() error {
 		var now [8]byte
@@ -68,6 +68,9 @@ func (c Collector) Run(ctx context.Context) error {
 			return err
 		}
 		fmt.Printf("%s: %s %s\n", order.Verb, out.Verdict, out.Cause)
+		if out.Verdict == arc.VerdictRefused { // it has been, or the guard is another by now
+			order.Generation = uint64(boottime())
+		}
 		return nil
 	}
 	over := time.After(c.For)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/guard"
 )
@@ -76,12 +78,25 @@ func (g *Guard) Hold(t testing.TB, c Cgroup, ceiling uint64, ttl time.Duration, 
 	t.Helper()
 	order := arc.Order{
 		Cgroup: c.ID(t), Action: arc.ActionMemoryHigh, Verb: arc.Hold, Observe: observe,
-		Parameter: ceiling, TTL: int64(ttl), Generation: 1, Reason: "ordered by a test",
+		Parameter: ceiling, TTL: int64(ttl), Reason: "ordered by a test",
 	}
 	var out arc.Outcome
 	// Restarted a moment ago, the guard may still be on its way.
-	Eventually(t, 10*time.Second, func() error { return g.client.Act(context.Background(), order, &out) })
+	Eventually(t, 10*time.Second, func() error {
+		order.Generation = decided(t) // decided when it is sent, so after its guard started
+		return g.client.Act(context.Background(), order, &out)
+	})
 	return out
+}
+
+// decided is now, as the generation of an order.
+func decided(t testing.TB) uint64 {
+	t.Helper()
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		t.Fatal(err)
+	}
+	return uint64(ts.Nano())
 }
 
 // Records returns every cgroup directory that carries an attribute, with it.
@@ -108,7 +123,7 @@ func order(t testing.TB, g *Guard, c Cgroup, ceiling uint64, ttl time.Duration) 
 	var out arc.Outcome
 	_ = g.client.Act(ctx, arc.Order{
 		Cgroup: c.ID(t), Action: arc.ActionMemoryHigh, Verb: arc.Hold,
-		Parameter: ceiling, TTL: int64(ttl), Generation: 1, Reason: "ordered by a test",
+		Parameter: ceiling, TTL: int64(ttl), Generation: decided(t), Reason: "ordered by a test",
 	}, &out)
 }
 
