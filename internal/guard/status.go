@@ -150,7 +150,7 @@ func (g *Guard) Status() Status {
 func (g *Guard) actions() []string {
 	known := []string{}
 	for a := arc.ActionNone + 1; a < arc.NumActions; a++ {
-		permitted := a != arc.ActionQuarantine || g.config.Network.Quarantine
+		permitted := !isQuarantine(a) || g.config.Network.Quarantine
 		if g.knobs[a] != nil || overNetwork(a) && permitted {
 			known = append(known, a.String())
 		}
