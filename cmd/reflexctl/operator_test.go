@@ -37,6 +37,9 @@ type node struct {
 	root string // of the cgroups
 	g    *guard.Guard
 
+	network guard.Network
+	other   int // added to this user's id: the collector's is another's
+
 	extension *extension
 	orders    []reflexextension.OperatorOrder
 	answer    int // to orders, where it is not 200
@@ -82,11 +85,11 @@ func (n *node) high(path string) string {
 func (n *node) guard() *node {
 	n.t.Helper()
 	var err error
-	n.g, err = guard.New(guard.Config{Root: n.root, KillSwitch: n.at("off"), Attributes: &cgroupfs.Memory{}})
+	n.g, err = guard.New(guard.Config{Root: n.root, KillSwitch: n.at("off"), Attributes: &cgroupfs.Memory{}, Network: n.network})
 	require.NoError(n.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served, ran := make(chan error, 1), make(chan error, 1)
-	go func() { served <- guard.Serve(ctx, n.g, n.at("guard.sock"), os.Geteuid()) }()
+	go func() { served <- guard.Serve(ctx, n.g, n.at("guard.sock"), os.Geteuid()+n.other) }()
 	go func() { ran <- n.g.Run(ctx) }()
 	n.t.Cleanup(func() {
 		cancel()
@@ -422,9 +425,11 @@ func TestQuarantineThatTheGuardRefusesSaysSoAndIsNotOnTheRecord(t *testing.T) {
 	assert.Empty(t, n.got())
 
 	for want, args := range map[string][]string{
-		"required flag":           {"--for", "1m"},
-		"must be 1s to":           {"--cgroup", "/x", "--for", "48h"},
-		"there is no such cgroup": {"--cgroup", "/nobody", "--for", "1m", "--cgroup-root", n.root},
+		"at least one of the flags": {"--for", "1m"},
+		"required flag":             {"--cgroup", "/x"},
+		"name a cgroup":             {"--cgroup", "", "--for", "1m"},
+		"must be 1s to":             {"--cgroup", "/x", "--for", "48h"},
+		"there is no such cgroup":   {"--cgroup", "/nobody", "--for", "1m", "--cgroup-root", n.root},
 	} {
 		_, err := n.run(append([]string{"quarantine"}, args...)...)
 		require.ErrorContains(t, err, want)

@@ -257,19 +257,10 @@ func TestOrdersAtOnceAreOneNetworkLease(t *testing.T) {
 	n := newManaged(t)
 	g := n.guard(t)
 	o := networkOrders(n.cgroup(t, "a"))["throttle"]
-	g.granting.Lock()
-	done := make(chan arc.Outcome)
-	for range 2 {
-		go func() {
-			var out arc.Outcome
-			_ = g.Act(context.Background(), o, &out)
-			done <- out
-		}()
-	}
-	time.Sleep(20 * time.Millisecond) //nolint:forbidigo // until both have seen that nothing is held; passes without
-	g.granting.Unlock()
-	verdicts := []arc.Verdict{(<-done).Verdict, (<-done).Verdict}
-	assert.ElementsMatch(t, []arc.Verdict{arc.VerdictGranted, arc.VerdictHeld}, verdicts)
+	var first, then arc.Outcome
+	g.grantNetwork(t.Context(), &o, &first)
+	g.grantNetwork(t.Context(), &o, &then) // it had seen that nothing is held, too
+	assert.Equal(t, []arc.Verdict{arc.VerdictGranted, arc.VerdictHeld}, []arc.Verdict{first.Verdict, then.Verdict})
 	assert.Len(t, n.wires, 1)
 }
 
