@@ -5,9 +5,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +21,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/extension/reflexextension"
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/guard"
 )
 
@@ -230,4 +234,46 @@ func TestReleaseOfTheNode(t *testing.T) {
 		_, err := n.run(append([]string{"release"}, args...)...)
 		require.Error(t, err)
 	}
+}
+
+// An empty cgroup of the kernel's stands for the root: nobody is cut off.
+func TestAQuarantineOfTheNodeIsInTheJournalAndTheAudit(t *testing.T) {
+	mount, err := cgroupfs.FindRoot()
+	for _, r := range guard.Missing(guard.NetworkRequirements()) {
+		err = errors.Join(err, fmt.Errorf("%s: %s", r.Name, r.Cause))
+	}
+	if err != nil {
+		if os.Getenv("REFLEX_REQUIRE_BPF") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip("not on cgroup v2, or without the privilege to act on the network: ", err)
+	}
+	cameFrom(t, "192.0.2.9", 22)
+	n := newNode(t)
+	n.root = filepath.Join(mount, fmt.Sprintf("reflexctl-test-%d", os.Getpid()))
+	require.NoError(t, os.Mkdir(n.root, 0o755))
+	t.Cleanup(func() { assert.NoError(t, os.Remove(n.root)) })
+	n.network, n.other = guard.Network{Quarantine: true, Management: prefixesOf("192.0.2.0/24")}, 61234
+	n.guard().collector()
+	text, err := n.run("quarantine", "--node", "--for", "1s", "--reason", "incident 42")
+	require.NoError(t, err)
+	for _, said := range []string{
+		"SSH to this node still passes from 192.0.2.0/24\n", "is not the root of the hierarchy",
+		"the node is cut off, for 1s; an interrupt ends it\n", "the node has its network back\n",
+	} {
+		assert.Contains(t, text, said)
+	}
+	assert.Equal(t, []reflexextension.OperatorOrder{
+		{Action: "record", What: "quarantine of the node for 1s begun", Reason: "incident 42"},
+		{Action: "record", What: "quarantine of the node ended", Reason: "incident 42"},
+	}, n.got())
+	var audit []string
+	s := n.g.Status()
+	for i := range s.Audit {
+		audit = append(audit, s.Audit[i].Verb+" "+s.Audit[i].Verdict)
+		assert.Equal(t, "network.quarantine.node", s.Audit[i].Action)
+		assert.Contains(t, []string{"by an operator (uid 0): incident 42", "the lease expired"}, s.Audit[i].Reason)
+	}
+	assert.Contains(t, audit, "hold granted")
+	assert.Contains(t, audit, "release released")
 }
