@@ -39,10 +39,11 @@ func quarantineCommand() *cobra.Command {
 		Use:   "quarantine {--cgroup CGROUP | --node} --for DURATION",
 		Short: "Cut a cgroup, or the whole node, off the network for a while",
 		Long: `Ask the guard to let a cgroup's sockets exchange nothing but what is never cut, for
-as long as --for says; with --node every socket of the node. It is a lease of 15 s, renewed every 5 s by this command, in the
-foreground: an interrupt (SIGINT, SIGTERM) gives the network back at once, and so does
-the end of --for; if the command is killed, or the session it runs in, the lease ends by
-itself within 15 s. For an end that needs no session: systemd-run reflexctl quarantine ...
+as long as --for says; with --node, every socket of the node. It is a lease of 15 s,
+renewed every 5 s by this command, in the foreground: an interrupt (SIGINT, SIGTERM)
+gives the network back at once, and so does the end of --for; if the command is killed,
+or the session it runs in, the lease ends by itself within 15 s. For an end that needs
+no session: systemd-run reflexctl quarantine ...
 
 The guard has to be started with --allow-quarantine. It checks the order as it does the
 policy's: what is on its safelist is refused, and so is everything while the kill switch
