@@ -24,11 +24,11 @@ const (
 	nodeOther, nodeOther6 = "203.0.113.5", "2001:db8:bad::5"
 )
 
-func aNodeQuarantine(t testing.TB) *Enforcement {
+func aNodeQuarantine(t testing.TB, allowed ...string) *Enforcement {
 	t.Helper()
 	return aVerdict(t, VerdictOptions{
 		Management: prefixesOf("192.0.2.0/24", "2001:db8:1::/48"), Peers: prefixesOf("10.0.0.0/8", "fd00:10::/32"),
-		Allowed: prefixesOf("172.16.0.0/16", "fd00:172::/32"),
+		Allowed: prefixesOf(append(allowed, "172.16.0.0/16", "fd00:172::/32")...),
 	}, notLoopback, "isolate_received", "isolate_sent")
 }
 
@@ -125,11 +125,11 @@ func TestQuarantineOfANodeCutsWhatNoRuleIsFor(t *testing.T) {
 		"DHCP's destination from another port":      exchanged(nodeHere, nodeOther, protocolUDP, udp(40000, 67, 200)),
 		"DHCP's ports in TCP":                       exchanged(nodeHere, nodeOther, protocolTCP, tcp(68, 67, flagSYN, 0)),
 		"DHCP's ports of IPv4 in IPv6":              exchanged(nodeHere6, nodeOther6, protocolUDP, udp(68, 67, 200)),
-		"a fragment of anybody":                     exchange{fragment4(packet(nodeOther, nodeHere, 17, udp(67, 68, 64)), 100), fragment4(packet(nodeHere, nodeOther, 17, udp(68, 67, 64)), 100)},
-		"a fragment of an error":                    exchange{fragment4(packet(nodeOther, nodeHere, 1, icmp(3)), 100), fragment4(packet(nodeHere, nodeOther, 1, icmp(3)), 100)},
+		"a fragment of anybody":                     {fragment4(packet(nodeOther, nodeHere, 17, udp(67, 68, 64)), 100), fragment4(packet(nodeHere, nodeOther, 17, udp(68, 67, 64)), 100)},
+		"a fragment of an error":                    {fragment4(packet(nodeOther, nodeHere, 1, icmp(3)), 100), fragment4(packet(nodeHere, nodeOther, 1, icmp(3)), 100)},
 		"neighbour discovery from beyond the link":  exchanged(nodeHere6, nodeOther6, protocolICMPv6, icmp(135)).hops(254),
 		"listener discovery that could leave it":    exchanged(nodeHere6, nodeOther6, protocolICMPv6, icmp(143)).hops(2),
-		"what says it is from an operator, and not": exchange{packet(nodeHere, nodeAdmin, protocolTCP, tcp(40000, 22, flagSYN, 0)), packet(nodeAdmin, nodeHere, protocolTCP, tcp(22, 40000, flagACK, 0))},
+		"what says it is from an operator, and not": {packet(nodeHere, nodeAdmin, protocolTCP, tcp(40000, 22, flagSYN, 0)), packet(nodeAdmin, nodeHere, protocolTCP, tcp(22, 40000, flagACK, 0))},
 	} {
 		t.Run(name, func(t *testing.T) { e.judged(t, x, "") })
 	}
@@ -203,7 +203,7 @@ func TestQuarantineOfANodeHasFiniteReserves(t *testing.T) {
 }
 
 func TestQuarantineOfANodeCutsWhatCannotBeRead(t *testing.T) {
-	e := aNodeQuarantine(t)
+	e := aNodeQuarantine(t, "0.0.0.0/8") // what was not read is of nobody
 	both := func(change func(frame) frame, payload []byte, protocol byte) exchange {
 		x := exchanged(nodeHere, nodePeer, protocol, payload)
 		return exchange{change(x.received), change(x.sent)}
