@@ -17,7 +17,7 @@ var (
 )
 
 // MaxPrefixes is how many prefixes of each address family a program looks into.
-const MaxPrefixes = 32
+const MaxPrefixes = 64
 
 // DefaultSources is how many sources a shield keeps a bucket for.
 const DefaultSources = 16384
@@ -63,6 +63,9 @@ type VerdictOptions struct {
 	Deadline int64
 	// Allowed is never cut, either way.
 	Allowed []netip.Prefix
+	// Management is from where operators log in, Peers what the node works with:
+	// what a node must not be without passes there, of [OpenNodeQuarantine] only.
+	Management, Peers []netip.Prefix
 }
 
 // Count is how many packets met one fate.

@@ -120,6 +120,9 @@ func pricedWays(b *testing.B) []*priced {
 	}
 	o := VerdictOptions{Rate: 1 << 16, Allowed: allowed, Deadline: bootAfter(b, hour)}
 	quarantine := aVerdict(b, o, notLoopback, "deny_received", "deny_sent")
+	o.Management, o.Peers = allowed[:4], allowed[4:]
+	node := aVerdict(b, o, notLoopback, "isolate_received", "isolate_sent")
+	o.Management, o.Peers = nil, nil
 	slow := aVerdict(b, o, notLoopback, "throttle_received", "throttle_sent")
 	o.Rate = 1 << 40
 	quick := aVerdict(b, o, notLoopback, "throttle_received", "throttle_sent")
@@ -148,6 +151,9 @@ func pricedWays(b *testing.B) []*priced {
 		{name: "quarantine: UDP, dropped", program: way(quarantine, "deny_sent"), frame: datagram, answers: []uint32{skbDrop}, ours: true},
 		{name: "quarantine: TCP over IPv6, dropped", program: way(quarantine, "deny_received"), frame: segment6, answers: []uint32{skbDrop}, ours: true},
 		{name: "quarantine: allowed, passed", program: way(quarantine, "deny_received"), frame: packet("172.16.3.1", here, protocolTCP, tcp(1, 2, flagACK, 6)), answers: []uint32{skbPass}, ours: true},
+		{name: "quarantine of the node: UDP, dropped", program: way(node, "isolate_sent"), frame: datagram, answers: []uint32{skbDrop}, ours: true},
+		{name: "quarantine of the node: TCP over IPv6, dropped", program: way(node, "isolate_received"), frame: segment6, answers: []uint32{skbDrop}, ours: true},
+		{name: "quarantine of the node: a kubelet's peer, passed", program: way(node, "isolate_received"), frame: packet("172.16.9.1", here, protocolTCP, tcp(1, 10250, flagACK, 6)), answers: []uint32{skbPass}, ours: true},
 		{name: "throttle: within its rate, passed", program: way(quick, "throttle_sent"), frame: segment, answers: []uint32{skbPass, skbPassCongested}, ours: true},
 		{name: "throttle: over its rate, UDP, dropped", program: way(slow, "throttle_received"), frame: datagram, answers: []uint32{skbDrop, skbPass}, ours: true},
 		{name: "throttle: over its rate, TCP, dropped", program: way(slow, "throttle_sent"), frame: packet("203.0.113.5", here, protocolTCP, tcp(40000, 8080, flagACK, 200)), answers: []uint32{skbDropCongested, skbPassCongested}, ours: true},

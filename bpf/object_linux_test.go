@@ -44,6 +44,7 @@ func TestObjectsHoldTheirPrograms(t *testing.T) {
 		"verdict": {loadVerdict, map[string]ebpf.ProgramType{
 			"throttle_received": ebpf.CGroupSKB, "throttle_sent": ebpf.CGroupSKB,
 			"deny_received": ebpf.CGroupSKB, "deny_sent": ebpf.CGroupSKB,
+			"isolate_received": ebpf.CGroupSKB, "isolate_sent": ebpf.CGroupSKB,
 		}, []string{"counts", "state"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,10 +7,10 @@
  * a table of fixed size, which spoofed ones would fill: a source that is not in it
  * has to take from a bucket that all newcomers share, and those that are in it
  * take from another one, besides their own. So there is a bound to what passes,
- * whoever sends. What a node must not be without passes before either; see rule.
+ * whoever sends. What a node must not be without passes before either: nevercut.h.
  * Past its deadline the program lets everything pass.
  */
-#include "headers/enforce.h"
+#include "headers/nevercut.h"
 
 #define ETH_P_ARP 0x0806
 #define ETH_P_8021Q 0x8100
@@ -59,20 +59,6 @@ struct {
 	__type(key, u32);
 	__type(value, u64);
 } counts SEC(".maps");
-
-/* What nobody can be asked for the source of has a bucket for each kind. */
-enum reserve {
-	RESERVE_DHCP,
-	RESERVE_ICMP,
-	RESERVE_METADATA,
-	RESERVES,
-	UNRESERVED = RESERVES,
-};
-
-struct line {
-	u64 spent;
-	u64 unused[7]; /* CPUs that write one do not disturb the readers of another */
-};
 
 struct shield_state {
 	/* Of the loader: times in ns, costs in ns a packet. */
@@ -141,85 +127,6 @@ static __always_inline int verdict(int action, u32 reason)
 	if (n)
 		(*n)++;
 	return action;
-}
-
-#define SCOPE_MANAGEMENT 1 /* from where operators log in */
-#define SCOPE_PEERS 2      /* what the node works with */
-
-/*
- * rule_scope says from where a packet may never be cut: 0 is nowhere. A port alone
- * is no reason, for anybody can send from or to it.
- */
-static __always_inline u32 rule_scope(const struct packet *p)
-{
-	if (p->fragment)
-		return SCOPE_PEERS;
-	switch (p->protocol) {
-	case PROTOCOL_TCP:
-		switch (p->destination_port) {
-		case 22: /* SSH */
-			return SCOPE_MANAGEMENT;
-		case 179:   /* BGP */
-		case 2379:  /* etcd */
-		case 2380:
-		case 6443:  /* Kubernetes API */
-		case 10250: /* kubelet */
-		case 10256: /* health of kube-proxy */
-			return SCOPE_PEERS;
-		}
-		switch (p->source_port) {
-		case 53:    /* DNS */
-		case 179:
-		case 2049:  /* NFS */
-		case 2379:
-		case 2380:
-		case 3260:  /* iSCSI */
-		case 4317:  /* OTLP: where this node's own telemetry goes */
-		case 4318:
-		case 4420:  /* NVMe over TCP */
-		case 6443:
-		case 8009:  /* NVMe discovery */
-		case 10250:
-			return SCOPE_PEERS;
-		}
-		return 0;
-	case PROTOCOL_UDP:
-		switch (p->destination_port) {
-		case 4789: /* VXLAN */
-		case 6081: /* Geneve */
-		case 8472: /* VXLAN, as Linux has it */
-			return SCOPE_PEERS;
-		}
-		switch (p->source_port) {
-		case 53:
-		case 123: /* NTP */
-		case 2049:
-			return SCOPE_PEERS;
-		}
-	}
-	return 0;
-}
-
-/*
- * reserve_of is for what comes from where nobody can list: such packets pass as
- * long as there are few. Beyond that they are judged by their source, as all are.
- */
-static __always_inline u32 reserve_of(const struct packet *p)
-{
-	if (icmp_error(p))
-		return RESERVE_ICMP;
-	if (p->protocol == PROTOCOL_UDP) {
-		u16 port = p->destination_port;
-
-		if (p->ipv6 ? port == 546 || port == 547 : port == 67 || port == 68)
-			return RESERVE_DHCP;
-	}
-	/* Of cloud providers: 169.254.169.254 and fd00:ec2::254. */
-	if (p->ipv6 ? p->source.high == bpf_cpu_to_be64(0xfd000ec200000000) &&
-			      p->source.low == bpf_cpu_to_be64(0x254) :
-		      p->source.low == mapped(bpf_htonl(0xa9fea9fe)))
-		return RESERVE_METADATA;
-	return UNRESERVED;
 }
 
 /* DHCP of IPv6 is answered from an address that no router forwards. */
@@ -340,14 +247,14 @@ int shield(struct xdp_md *ctx)
 
 	if (neighbour_discovery(&p))
 		return verdict(XDP_PASS, PASSED_LINK);
-	reserve = reserve_of(&p);
+	reserve = reserve_of(&p, &p.source);
 	if (reserve != UNRESERVED) {
 		if (reserve == RESERVE_DHCP && link_local(&p))
 			return verdict(XDP_PASS, PASSED_LINK);
 		if (take(&s->reserves[reserve].spent, now, s->reserve_cost, s->burst))
 			return verdict(XDP_PASS, PASSED_NEVER_CUT);
 	}
-	scope = rule_scope(&p);
+	scope = rule_scope(&p, p.destination_port, p.source_port);
 	if (scope && in_scope(&p, &p.source, scope))
 		return verdict(XDP_PASS, PASSED_NEVER_CUT);
 	if (of_session(&p))

@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// As in shield.bpf.c.
+// As in nevercut.h.
 const (
 	scopeManagement = 1
 	scopePeers      = 2
 )
 
 // reserveRate is how many packets a second of each kind that cannot be asked for
-// its source pass anyhow (enum reserve in shield.bpf.c).
+// its source pass anyhow (enum reserve in nevercut.h).
 const reserveRate = 500
 
 // OpenShield attaches a token bucket for every source to an interface. The error

@@ -5,9 +5,10 @@
 /*
  * Programs on what the sockets of one cgroup send and receive: a token bucket each
  * way, or nothing at all but what is never cut. Each is loaded for one cgroup,
- * with maps of its own. Past their deadline they let everything pass.
+ * with maps of its own; a node's quarantine is for the root of them all. Past their
+ * deadline they let everything pass.
  */
-#include "headers/enforce.h"
+#include "headers/nevercut.h"
 
 /* The context of a cgroup_skb program (include/uapi/linux/bpf.h), up to what is read. */
 struct __sk_buff {
@@ -32,7 +33,7 @@ _Static_assert(__builtin_offsetof(struct __sk_buff, data) == 76, "as in the kern
 enum verdict_count {
 	EXPIRED,
 	PASSED_LOOPBACK,
-	PASSED_NEVER_CUT, /* ICMP errors, neighbour discovery */
+	PASSED_NEVER_CUT, /* ICMP errors, neighbour discovery; of a node, its rules */
 	PASSED_LISTED,    /* to or from what the operator listed */
 	PASSED_SESSION,   /* a small segment of a TCP session, on credit */
 	PASSED,           /* within the bucket */
@@ -54,12 +55,14 @@ struct verdict_state {
 	u64 burst;
 	u64 credit; /* how far into the future small segments may take */
 	u64 cost;   /* of a byte, in ns << COST_SHIFT */
-	u64 unused[4];
+	u64 reserve_cost; /* of a packet, in ns */
+	u64 unused[3];
 	/* Of the program: up to when each direction's credit is spent. */
 	u64 received;
 	u64 unused_received[7];
 	u64 sent;
 	u64 unused_sent[7];
+	struct line reserves[RESERVES];
 };
 
 #define COST_SHIFT 20
@@ -75,7 +78,7 @@ struct {
 /* Every network namespace's loopback interface has this index. */
 const volatile u32 loopback = 1;
 
-#define SCOPE_ALLOWED 1
+#define SCOPE_ALLOWED 4 /* beside those of nevercut.h */
 
 static __always_inline int verdict(int answer, u32 reason)
 {
@@ -166,6 +169,63 @@ static __always_inline int quarantine(struct __sk_buff *skb, bool sent)
 	return verdict(DROP, DROPPED_DENIED);
 }
 
+/*
+ * scopes_of returns all that an address is listed for. A global function, since 5.6:
+ * the verifier looks at it once, and not by each way that leads to it.
+ */
+__attribute__((noinline)) u32 scopes_of(u64 high, u64 low, u32 ipv6)
+{
+	u32 scopes = 0;
+
+	if (!ipv6) {
+		for (u32 i = 0; i < MAX_PREFIXES && i < listed4_count; i++)
+			if (((__be32)(low >> 32) & listed4[i].mask) == listed4[i].network)
+				scopes |= listed4[i].scope;
+		return scopes;
+	}
+	for (u32 i = 0; i < MAX_PREFIXES && i < listed6_count; i++)
+		if ((high & listed6[i].mask_high) == listed6[i].high && (low & listed6[i].mask_low) == listed6[i].low)
+			scopes |= listed6[i].scope;
+	return scopes;
+}
+
+/*
+ * isolate is for every socket of a node: what a node must not be without passes as
+ * well, with those whom the operator named.
+ */
+static __always_inline int isolate(struct __sk_buff *skb, bool sent)
+{
+	struct packet p = {};
+	struct verdict_state *s;
+	u32 zero = 0, reserve, scope, scopes;
+	u64 now = clock_now();
+	struct address *there;
+
+	s = bpf_map_lookup_elem(&state, &zero);
+	if (!s || now >= s->deadline)
+		return verdict(PASS, EXPIRED);
+	if (skb->ifindex == loopback)
+		return verdict(PASS, PASSED_LOOPBACK);
+	if (!parse(skb, &p))
+		return verdict(DROP, DROPPED_DENIED);
+	if (neighbour_discovery(&p) || listener_discovery(&p))
+		return verdict(PASS, PASSED_NEVER_CUT);
+	there = sent ? &p.destination : &p.source;
+	reserve = reserve_of(&p, there);
+	if (reserve == RESERVE_DHCP && !DHCP_PORT(&p, p.source_port))
+		reserve = UNRESERVED; /* who asks or answers has both ports */
+	if (reserve != UNRESERVED && take(&s->reserves[reserve].spent, now, s->reserve_cost, s->burst))
+		return verdict(PASS, PASSED_NEVER_CUT);
+	scope = sent ? rule_scope(&p, p.source_port, p.destination_port) :
+		       rule_scope(&p, p.destination_port, p.source_port);
+	scopes = scopes_of(there->high, there->low, p.ipv6);
+	if (scopes & scope)
+		return verdict(PASS, PASSED_NEVER_CUT);
+	if (scopes & SCOPE_ALLOWED)
+		return verdict(PASS, PASSED_LISTED);
+	return verdict(DROP, DROPPED_DENIED);
+}
+
 SEC("cgroup_skb/ingress")
 int throttle_received(struct __sk_buff *skb)
 {
@@ -194,6 +254,18 @@ SEC("cgroup_skb/egress")
 int deny_sent(struct __sk_buff *skb)
 {
 	return quarantine(skb, true);
+}
+
+SEC("cgroup_skb/ingress")
+int isolate_received(struct __sk_buff *skb)
+{
+	return isolate(skb, false);
+}
+
+SEC("cgroup_skb/egress")
+int isolate_sent(struct __sk_buff *skb)
+{
+	return isolate(skb, true);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

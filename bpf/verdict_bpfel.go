@@ -36,11 +36,17 @@ type verdictVerdictState struct {
 	Burst          uint64
 	Credit         uint64
 	Cost           uint64
-	Unused         [4]uint64
+	ReserveCost    uint64
+	Unused         [3]uint64
 	Received       uint64
 	UnusedReceived [7]uint64
 	Sent           uint64
 	UnusedSent     [7]uint64
+	Reserves       [3]struct {
+		_      structs.HostLayout
+		Spent  uint64
+		Unused [7]uint64
+	}
 }
 
 // Names of all BPF objects in the ELF.
@@ -51,6 +57,8 @@ const (
 	verdictMapState             = "state"
 	verdictProgDenyReceived     = "deny_received"
 	verdictProgDenySent         = "deny_sent"
+	verdictProgIsolateReceived  = "isolate_received"
+	verdictProgIsolateSent      = "isolate_sent"
 	verdictProgThrottleReceived = "throttle_received"
 	verdictProgThrottleSent     = "throttle_sent"
 	verdictVarListed4           = "listed4"
@@ -104,6 +112,8 @@ type verdictSpecs struct {
 type verdictProgramSpecs struct {
 	DenyReceived     *ebpf.ProgramSpec `ebpf:"deny_received"`
 	DenySent         *ebpf.ProgramSpec `ebpf:"deny_sent"`
+	IsolateReceived  *ebpf.ProgramSpec `ebpf:"isolate_received"`
+	IsolateSent      *ebpf.ProgramSpec `ebpf:"isolate_sent"`
 	ThrottleReceived *ebpf.ProgramSpec `ebpf:"throttle_received"`
 	ThrottleSent     *ebpf.ProgramSpec `ebpf:"throttle_sent"`
 }
@@ -175,6 +185,8 @@ type verdictVariables struct {
 type verdictPrograms struct {
 	DenyReceived     *ebpf.Program `ebpf:"deny_received"`
 	DenySent         *ebpf.Program `ebpf:"deny_sent"`
+	IsolateReceived  *ebpf.Program `ebpf:"isolate_received"`
+	IsolateSent      *ebpf.Program `ebpf:"isolate_sent"`
 	ThrottleReceived *ebpf.Program `ebpf:"throttle_received"`
 	ThrottleSent     *ebpf.Program `ebpf:"throttle_sent"`
 }
@@ -183,6 +195,8 @@ func (p *verdictPrograms) Close() error {
 	return _VerdictClose(
 		p.DenyReceived,
 		p.DenySent,
+		p.IsolateReceived,
+		p.IsolateSent,
 		p.ThrottleReceived,
 		p.ThrottleSent,
 	)

@@ -17,7 +17,7 @@ import (
 
 const (
 	// scopeAllowed and costShift are as in verdict.bpf.c.
-	scopeAllowed = 1
+	scopeAllowed = 4
 	costShift    = 20
 
 	// creditTime is how far small segments of TCP may overdraw a bucket (ns).
@@ -35,6 +35,14 @@ func OpenThrottle(o VerdictOptions) (*Enforcement, error) {
 // errors, neighbour discovery and what the options allow.
 func OpenQuarantine(o VerdictOptions) (*Enforcement, error) {
 	return openVerdict(o, "deny_received", "deny_sent")
+}
+
+// OpenNodeQuarantine lets the sockets of a cgroup, which is the root of them all,
+// exchange nothing but what a node must not be without, and what the options allow.
+// What no socket of this machine sends or receives, but only passes through it, is
+// not seen.
+func OpenNodeQuarantine(o VerdictOptions) (*Enforcement, error) {
+	return openVerdict(o, "isolate_received", "isolate_sent")
 }
 
 func openVerdict(o VerdictOptions, programs ...string) (*Enforcement, error) {
@@ -64,7 +72,9 @@ func prepareVerdict(o VerdictOptions, adapt func(*ebpf.CollectionSpec) error, pr
 	if err != nil {
 		return nil, fmt.Errorf("read the programs: %w", err)
 	}
-	if err := list(spec, map[uint32][]netip.Prefix{scopeAllowed: o.Allowed}); err != nil {
+	if err := list(spec, map[uint32][]netip.Prefix{
+		scopeManagement: o.Management, scopePeers: o.Peers, scopeAllowed: o.Allowed,
+	}); err != nil {
 		return nil, err
 	}
 	if adapt != nil {
@@ -92,6 +102,6 @@ func (e *Enforcement) prepareVerdict(o VerdictOptions) error {
 	s := &state.values[0]
 	e.deadline = &s.Deadline
 	e.limit = func(rate uint64) { atomic.StoreUint64(&s.Cost, max(second<<costShift/max(rate, 1), 1)) }
-	s.Burst, s.Credit = burstTime, creditTime
+	s.Burst, s.Credit, s.ReserveCost = burstTime, creditTime, costOf(reserveRate)
 	return e.Renew(o.Rate, o.Deadline)
 }

@@ -94,11 +94,13 @@ func TestQuarantinePassesOnlyWhatIsNeverCut(t *testing.T) {
 
 func TestLoopbackIsNeverCut(t *testing.T) {
 	x := exchanged("203.0.113.1", "203.0.113.5", protocolTCP, tcp(40000, 443, flagACK, 100))
-	e := aVerdict(t, VerdictOptions{}, nil, "deny_received", "deny_sent")
-	assert.Equal(t, uint32(skbPass), e.give(t, "deny_received", x.received))
-	assert.Equal(t, uint32(skbPass), e.give(t, "deny_sent", x.sent))
-	assert.Equal(t, map[string]uint64{"passed.loopback": 2}, e.counted(t))
-	e = aVerdict(t, VerdictOptions{Rate: 1}, nil, "throttle_received", "throttle_sent")
+	for _, programs := range [][]string{{"deny_received", "deny_sent"}, {"isolate_received", "isolate_sent"}} {
+		e := aVerdict(t, VerdictOptions{}, nil, programs...)
+		assert.Equal(t, uint32(skbPass), e.give(t, programs[0], x.received))
+		assert.Equal(t, uint32(skbPass), e.give(t, programs[1], x.sent))
+		assert.Equal(t, map[string]uint64{"passed.loopback": 2}, e.counted(t))
+	}
+	e := aVerdict(t, VerdictOptions{Rate: 1}, nil, "throttle_received", "throttle_sent")
 	for range 10 {
 		assert.Equal(t, uint32(skbPass), e.give(t, "throttle_sent", x.sent))
 	}
@@ -107,7 +109,7 @@ func TestLoopbackIsNeverCut(t *testing.T) {
 
 func TestPastTheirDeadlineProgramsLetEverythingPass(t *testing.T) {
 	x := exchanged("198.51.100.1", "203.0.113.5", protocolUDP, udp(1, 2, 1000))
-	for _, programs := range [][]string{{"deny_received", "deny_sent"}, {"throttle_received", "throttle_sent"}} {
+	for _, programs := range [][]string{{"deny_received", "deny_sent"}, {"throttle_received", "throttle_sent"}, {"isolate_received", "isolate_sent"}} {
 		e := aVerdict(t, VerdictOptions{Rate: 1}, notLoopback, programs...)
 		for range 2 { // the first of a bucket may pass
 			e.give(t, programs[0], x.received)

@@ -8,8 +8,8 @@ package bpf
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,28 +28,7 @@ func addVeth() error {
 	if err := testmachine.AddVeth(hereEnd, farEnd); err != nil {
 		return err
 	}
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(s)
-	for _, set := range []struct {
-		command uint
-		address []byte
-	}{{unix.SIOCSIFADDR, []byte{10, 99, 0, 1}}, {unix.SIOCSIFNETMASK, []byte{255, 255, 255, 0}}} {
-		request, err := unix.NewIfreq(hereEnd)
-		if err != nil {
-			return err
-		}
-		err = request.SetInet4Addr(set.address)
-		if err == nil {
-			err = unix.IoctlIfreq(s, set.command, request)
-		}
-		if err != nil {
-			return fmt.Errorf("set the address: %w", err)
-		}
-	}
-	return nil
+	return testmachine.SetAddress(hereEnd, netip.MustParsePrefix("10.99.0.1/24"))
 }
 
 // tap sends and receives whole frames at one end of the wire.

@@ -49,7 +49,7 @@ static __always_inline bool take(u64 *spent, u64 now, u64 cost, u64 burst)
  * Prefixes that an operator listed, and what for; set by the loader. They are few,
  * and looking at each takes less time than a trie of the kernel's.
  */
-#define MAX_PREFIXES 32
+#define MAX_PREFIXES 64
 
 struct prefix4 {
 	__be32 network, mask;

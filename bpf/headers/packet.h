@@ -205,4 +205,14 @@ static __always_inline bool neighbour_discovery(const struct packet *p)
 	       p->type >= 133 && p->type <= 137;
 }
 
+/*
+ * Multicast listener discovery (RFC 3810), without which a switch that snoops
+ * forwards no solicitation after some minutes. With one hop left it leaves no link.
+ */
+static __always_inline bool listener_discovery(const struct packet *p)
+{
+	return p->protocol == PROTOCOL_ICMPV6 && p->ipv6 && !p->fragment && p->hops == 1 &&
+	       ((p->type >= 130 && p->type <= 132) || p->type == 143);
+}
+
 #endif

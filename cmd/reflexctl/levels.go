@@ -30,6 +30,7 @@ var rungs = []rung{
 	{Level: 4, Resource: "network", Action: arc.ActionShield, Does: "each source gets so many packets a second in"},
 	{Level: 4, Resource: "network", Action: arc.ActionNetworkThrottle, Does: "its sockets get so many bytes a second"},
 	{Level: 5, Resource: "network", Action: arc.ActionQuarantine, Does: "its sockets exchange only what is never cut"},
+	{Level: 5, Resource: "any", Action: arc.ActionNodeQuarantine, Does: "no socket of the node exchanges anything but what a node must not be without"},
 	{Level: 5, Resource: "any", Action: arc.ActionFreeze, Does: "every task of it stops: an ending only"},
 }
 
@@ -147,6 +148,8 @@ func climb(s *status, g *guard.Status) ladder {
 func (r *rung) judge(s *status, g *guard.Status) {
 	r.Effect = "nothing"
 	switch {
+	case r.Action == arc.ActionNodeQuarantine:
+		r.Cause = "an operator's alone: reflexctl quarantine --node"
 	case r.Ordered == nil:
 		r.Cause = "no collector answers"
 	case !*r.Ordered:

@@ -50,8 +50,8 @@ func command() *cobra.Command {
 		Long: `See what Reflex needs, does and did on this machine, and stop it.
 
 What is held and why: status, leases, explain, journal, levels. To stop it: release
-one workload or everything, or the kill-switch. quarantine cuts a workload off the
-network. These ask the reflex extension of a running collector and the guard; what
+one workload or everything, or the kill-switch. quarantine cuts a workload, or the
+node, off the network. These ask the reflex extension of a running collector and the guard; what
 they order is in the journal. Everything else only reads: probe looks at this machine
 and at the privileges that reflexctl itself was started with; record keeps what the
 arc sees of this machine in a file, replay runs the engine over a recording, and dump

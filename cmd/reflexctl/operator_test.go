@@ -38,7 +38,9 @@ type node struct {
 	root string // of the cgroups
 	g    *guard.Guard
 
-	later atomic.Int64 // what the guard's clock is ahead, in ns
+	later   atomic.Int64 // what the guard's clock is ahead, in ns
+	network guard.Network
+	other   int // added to this user's id: the collector's is another's
 
 	extension *extension
 	orders    []reflexextension.OperatorOrder
@@ -87,11 +89,12 @@ func (n *node) guard() *node {
 	var err error
 	n.g, err = guard.New(guard.Config{
 		Root: n.root, KillSwitch: n.at("off"), Attributes: &cgroupfs.Memory{}, Clock: func() int64 { return int64(n.now()) },
+		Network: n.network,
 	})
 	require.NoError(n.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	served, ran := make(chan error, 1), make(chan error, 1)
-	go func() { served <- guard.Serve(ctx, n.g, n.at("guard.sock"), os.Geteuid()) }()
+	go func() { served <- guard.Serve(ctx, n.g, n.at("guard.sock"), os.Geteuid()+n.other) }()
 	go func() { ran <- n.g.Run(ctx) }()
 	n.t.Cleanup(func() {
 		cancel()
@@ -437,9 +440,11 @@ func TestQuarantineThatTheGuardRefusesSaysSoAndIsNotOnTheRecord(t *testing.T) {
 	assert.Empty(t, n.got())
 
 	for want, args := range map[string][]string{
-		"required flag":           {"--for", "1m"},
-		"must be 1s to":           {"--cgroup", "/x", "--for", "48h"},
-		"there is no such cgroup": {"--cgroup", "/nobody", "--for", "1m", "--cgroup-root", n.root},
+		"at least one of the flags": {"--for", "1m"},
+		"required flag":             {"--cgroup", "/x"},
+		"name a cgroup":             {"--cgroup", "", "--for", "1m"},
+		"must be 1s to":             {"--cgroup", "/x", "--for", "48h"},
+		"there is no such cgroup":   {"--cgroup", "/nobody", "--for", "1m", "--cgroup-root", n.root},
 	} {
 		_, err := n.run(append([]string{"quarantine"}, args...)...)
 		require.ErrorContains(t, err, want)
@@ -517,6 +522,35 @@ func TestAQuarantineIsRenewedAndGivenBack(t *testing.T) {
 				assert.Equal(t, int64(15*time.Second), o.TTL)
 			}
 		})
+	}
+}
+
+// A guard that was started again grants nothing that was decided before; one that
+// is the same refuses because somebody ended the quarantine.
+func TestAQuarantineIsDecidedAnewForAnotherGuard(t *testing.T) {
+	for another, want := range map[bool][]uint64{true: {0, 0, 99, 99}, false: {0, 0, 0}} {
+		s := &script{answers: []arc.Verdict{arc.VerdictGranted, arc.VerdictRefused, arc.VerdictGranted, arc.VerdictReleased}}
+		renew, over := make(chan time.Time), make(chan time.Time)
+		q := &quarantine{guard: s, renew: renew, over: over, report: func(string, ...any) {}, again: func(context.Context) uint64 {
+			if another {
+				return 99
+			}
+			return 0
+		}}
+		done := make(chan error, 1)
+		go func() { done <- q.hold(t.Context(), &target{cgroup: 7}, time.Minute, func() {}) }()
+		renew <- time.Time{}
+		if another {
+			over <- time.Time{}
+			require.NoError(t, <-done)
+		} else {
+			require.ErrorContains(t, <-done, "ended early")
+		}
+		var got []uint64
+		for _, o := range s.orders {
+			got = append(got, o.Generation)
+		}
+		assert.Equal(t, want, got)
 	}
 }
 

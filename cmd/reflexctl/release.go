@@ -35,6 +35,9 @@ type target struct {
 	cgroup uint64 // 0 with all
 	path   string
 	all    bool
+	node   bool // every socket of it
+	// lockedOut says that nobody need get into the node any more.
+	lockedOut bool
 }
 
 func (t *target) covers(cgroup uint64) bool { return t.all || t.cgroup == cgroup }
@@ -43,6 +46,8 @@ func (t *target) String() string {
 	switch {
 	case t.all:
 		return "everything"
+	case t.node:
+		return "the node"
 	case t.path != "":
 		return t.path
 	}
@@ -51,7 +56,7 @@ func (t *target) String() string {
 
 func releaseCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "release {CGROUP | --all}",
+		Use:   "release {CGROUP | --all | --node}",
 		Short: "Give a cgroup back what it had, and keep hands off it",
 		Long: `Give back the original of whatever is held on a cgroup, and see to it that it is
 not taken again: for the rest of this episode, or as long as --for says. CGROUP is
@@ -63,7 +68,8 @@ The collector is told on its operators' socket, and its policy keeps hands off,
 that workload's next cgroup included. Where it does not answer the guard is told,
 which then refuses older orders about that cgroup for as long as --for says (10m);
 of the cgroups that come later it knows nothing. Both answer root and the
-collector's user. Every release is in the journal with the uid of who asked for it,
+collector's user. --node ends a quarantine of the whole node, which is root's and the
+guard's alone; --all does not, and reflexctl kill-switch does. Every release is in the journal with the uid of who asked for it,
 and the --reason.
 
 To stop Reflex as a whole: reflexctl kill-switch on. To keep it off a workload for
@@ -72,18 +78,23 @@ good: safelist in the configuration.
 Exit status: 0 the originals are back, 1 failure, 4 ordered but not confirmed.`,
 		Example: `  sudo reflexctl release payment.service --reason 'known batch run'
   sudo reflexctl release /system.slice/payment.service --for 1h
-  sudo reflexctl release --all --for 30m`,
+  sudo reflexctl release --all --for 30m
+  sudo reflexctl release --node`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	var (
 		all      bool
+		node     bool
 		handsOff time.Duration
 		root     string
 	)
 	o := operatorFlags(c)
 	c.Flags().BoolVar(&all, "all", false, "everything that is held, and every cgroup from then on")
+	c.Flags().BoolVar(&node, "node", false, "end a quarantine of the whole node")
 	c.Flags().DurationVar(&handsOff, "for", 0, "for how long to keep hands off (default: until the episode is over)")
 	c.Flags().StringVar(&root, "cgroup-root", "", "cgroup v2 directory in which paths are looked up (default: the machine's)")
+	c.MarkFlagsMutuallyExclusive("node", "all")
+	c.MarkFlagsMutuallyExclusive("node", "for")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := o.validate(); err != nil {
 			return err
@@ -91,7 +102,10 @@ Exit status: 0 the originals are back, 1 failure, 4 ordered but not confirmed.`,
 		if handsOff < 0 || c.Flags().Changed("for") && handsOff < time.Second {
 			return fmt.Errorf(`invalid argument %q for "--for" flag: must be at least 1s`, handsOff)
 		}
-		if all == (len(args) == 1) {
+		if node && len(args) == 0 {
+			return o.releaseNode(c)
+		}
+		if all == (len(args) == 1) || node {
 			return errors.New("name one cgroup to release, or --all; reflexctl leases lists what is held")
 		}
 		t := target{all: all}
@@ -129,7 +143,7 @@ func (o *operator) resolve(ctx context.Context, name, root string) (target, erro
 	var matches []target
 	for i := range known {
 		l := &known[i]
-		if (l.Path == at || strings.HasSuffix(l.Path, at)) && !slices.ContainsFunc(matches, func(t target) bool { return t.cgroup == l.Cgroup }) {
+		if l.Cgroup != 0 && (l.Path == at || strings.HasSuffix(l.Path, at)) && !slices.ContainsFunc(matches, func(t target) bool { return t.cgroup == l.Cgroup }) {
 			matches = append(matches, target{cgroup: l.Cgroup, path: l.Path})
 		}
 	}
@@ -202,7 +216,7 @@ func (o *operator) confirm(c *cobra.Command, t *target, handsOff time.Duration, 
 			return false, err
 		}
 		who = h.Source
-		return !slices.ContainsFunc(h.Leases, func(l held) bool { return t.covers(l.Cgroup) }), nil
+		return !slices.ContainsFunc(h.Leases, func(l held) bool { return l.Action != nodeAction && t.covers(l.Cgroup) }), nil
 	})
 	off := "until this episode is over"
 	if handsOff > 0 {
@@ -244,13 +258,13 @@ func (o *operator) releaseAtGuard(ctx context.Context, g *guard.Client, t *targe
 	}
 	n := 0
 	for i := range s.Leases {
-		if l := &s.Leases[i]; t.covers(l.Cgroup) {
+		if l := &s.Leases[i]; l.Knob != nodeAction && t.covers(l.Cgroup) {
 			n++
 			err = errors.Join(err, order(l.Cgroup, l.Interface, l.Knob, l.Observed, l.Generation))
 		}
 	}
 	for _, action := range s.Actions { // what is not held yet
-		if !t.all && action != arc.ActionShield.String() { // which is no cgroup's
+		if !t.all && action != arc.ActionShield.String() && action != nodeAction { // which are no cgroup's
 			err = errors.Join(err, order(t.cgroup, 0, action, false, 0), order(t.cgroup, 0, action, true, 0))
 		}
 	}

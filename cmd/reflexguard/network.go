@@ -29,10 +29,10 @@ func (o *networkOptions) config() guard.Network {
 
 func (o *networkOptions) flags(c *cobra.Command) {
 	flags := c.PersistentFlags()
-	flags.Var(&o.management, "management", "prefix from where operators log in, spared by a shield; may be repeated")
-	flags.Var(&o.peers, "peer", "prefix of what the node works with (cluster, storage, resolvers, where telemetry goes), spared by a shield; may be repeated")
-	flags.Var(&o.allowed, "allow", "prefix that every cgroup may talk to, throttled or in quarantine; may be repeated")
-	flags.BoolVar(&o.quarantine, "allow-quarantine", false, "permit that a cgroup is cut off from the network")
+	flags.Var(&o.management, "management", "prefix from where operators log in, spared by a shield and by a quarantine of the node; may be repeated")
+	flags.Var(&o.peers, "peer", "prefix of what the node works with (cluster, storage, resolvers, where telemetry goes), spared by a shield and by a quarantine of the node; may be repeated")
+	flags.Var(&o.allowed, "allow", "prefix that every cgroup, and the node, may talk to, throttled or in quarantine; may be repeated")
+	flags.BoolVar(&o.quarantine, "allow-quarantine", false, "permit that a cgroup is cut off from the network, and, to operators, the node")
 	flags.BoolVar(&o.genericXDP, "generic-xdp", false, "run a shield by generic XDP, where drivers have none of their own")
 	flags.Uint64Var(&o.aggregate, "shield-aggregate", guard.DefaultAggregate, "packets a second that pass a shield from all sources together, besides what is spared")
 }

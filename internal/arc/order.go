@@ -6,7 +6,7 @@ package arc
 import "context"
 
 // Action is what the guard can do about one cgroup, or, for [ActionShield], about
-// one network interface. A new actuator is a new constant here, its row in
+// one network interface; [ActionNodeQuarantine] is about all there is. A new actuator is a new constant here, its row in
 // actionNames, and an implementation in internal/guard.
 type Action uint8
 
@@ -44,6 +44,10 @@ const (
 	// ActionShield puts a token bucket on every source that sends to
 	// Order.Interface, by XDP: packets a second and source. It has no cgroup.
 	ActionShield
+	// ActionNodeQuarantine lets no socket of the node exchange anything but what a
+	// node must not be without: for how long at most, in ns. It has no cgroup, no
+	// policy orders it, and the guard takes it from operators only.
+	ActionNodeQuarantine
 
 	// NumActions is the number of actions, ActionNone included.
 	NumActions
@@ -52,6 +56,7 @@ const (
 var actionNames = [NumActions]string{
 	"none", "memory.high", "cpu.weight", "cpu.idle", "cpu.max", "io.weight", "io.max.read", "io.max.write",
 	"pids.max", "cgroup.freeze", "network.throttle", "network.quarantine", "network.shield",
+	"network.quarantine.node",
 }
 
 // ParseAction is the inverse of [Action.String]; it does not know "none".
@@ -95,7 +100,8 @@ func (v Verb) String() string {
 // for less than the guard allows, never for more.
 type Order struct {
 	// Cgroup is the kernel's cgroup id. Zero is an error, not "everything"; only
-	// [ActionShield], which is about Interface, has none.
+	// [ActionShield], which is about Interface, has none, and [ActionNodeQuarantine],
+	// for which anything else is an error.
 	Cgroup uint64
 	// Device is the block device of ActionIOMaxRead and ActionIOMaxWrite: its major
 	// number above the lower 32 bits, its minor number in them.
@@ -106,6 +112,8 @@ type Order struct {
 	Verb      Verb
 	// Observe asks for everything but the last write.
 	Observe bool
+	// NoWayIn asks for ActionNodeQuarantine though nobody could get in any more.
+	NoWayIn bool
 	// Parameter is the action's argument, see [Action]. The guard raises it to its
 	// own floor where it is lower.
 	Parameter uint64

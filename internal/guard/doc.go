@@ -31,6 +31,8 @@
 //     dbus, journald, udev, CNI and storage daemons are never touched, whether
 //     the target is one of them or merely holds one. An order without a target
 //     is an error.
+//   - The one exception, a quarantine of the node, is an order of its own: root's
+//     alone, by the kernel's word on who connected, never the collector's.
 //   - Every lease ends by itself within 250 ms of its deadline (CLOCK_BOOTTIME,
 //     1 to 60 s ahead) while [Guard.Run] runs.
 //   - A knob that somebody else rewrote is theirs: the lease is over, the value

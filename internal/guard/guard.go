@@ -115,21 +115,29 @@ func New(config Config) (*Guard, error) {
 	return g, nil
 }
 
-// Act carries out one order. Everything decided is in out; the error is that of
-// ctx, before anything was done. It does not wait for anything but the kernel.
+// Act carries out one order of the collector's. Everything decided is in out; the
+// error is that of ctx, before anything was done. It does not wait for anything but
+// the kernel.
 func (g *Guard) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error {
+	return g.actFor(ctx, byCollector, o, out)
+}
+
+func (g *Guard) actFor(ctx context.Context, who orderer, o arc.Order, out *arc.Outcome) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("order about cgroup %d: %w", o.Cgroup, err)
 	}
 	*out = arc.Outcome{}
-	path := g.act(ctx, &o, out)
+	path := g.act(ctx, who, &o, out)
 	g.log.add(g.config.Clock(), path, &o, out)
 	return nil
 }
 
 // act returns the path of the cgroup, where it came to know it.
-func (g *Guard) act(ctx context.Context, o *arc.Order, out *arc.Outcome) string {
+func (g *Guard) act(ctx context.Context, who orderer, o *arc.Order, out *arc.Outcome) string {
 	k, err := g.validate(o)
+	if err == nil {
+		err = who.may(o)
+	}
 	if err != nil {
 		refuse(out, err)
 		return ""

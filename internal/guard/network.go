@@ -24,24 +24,29 @@ const (
 	// the floors of what an order can ask for.
 	minThrottle = 64 << 10
 	minShield   = 100
-	// maxResolvers and maxPrefixes, of management and peers together, share what a
-	// program looks into.
+	// maxPrefixes of a family are those of management and peers together, and as
+	// many are allowed; they share with resolvers what a program looks into.
 	maxResolvers = 8
-	maxPrefixes  = bpf.MaxPrefixes - maxResolvers
+	maxPrefixes  = 24
 	// maxRate keeps a cost from being rounded to nothing.
 	maxRate = 1 << 40
 )
+
+const _ = uint(bpf.MaxPrefixes - 2*maxPrefixes - maxResolvers)
 
 // Network is what an operator says of the network that the guard acts on. The
 // guard takes none of it from orders.
 type Network struct {
 	// Management is from where operators log in, Peers what the node works with:
 	// cluster nodes, API servers, resolvers, storage, where telemetry goes. A
-	// shield never cuts what comes from there and matches one of its rules.
+	// shield, and a quarantine of the node, never cut what is exchanged with them
+	// and matches one of their rules.
 	Management, Peers []netip.Prefix
-	// Allowed is what every cgroup may talk to, throttled or in quarantine.
+	// Allowed is what every cgroup may talk to, throttled or in quarantine, the
+	// node's included.
 	Allowed []netip.Prefix
-	// Quarantine permits ActionQuarantine. Without it such orders are refused.
+	// Quarantine permits ActionQuarantine and, to operators, ActionNodeQuarantine.
+	// Without it such orders are refused.
 	Quarantine bool
 	// GenericXDP lets a shield run on interfaces whose driver has no XDP, at the
 	// price of the packet's memory. It is refused there otherwise.
@@ -92,7 +97,11 @@ type enforcement interface {
 }
 
 func overNetwork(a arc.Action) bool {
-	return a == arc.ActionNetworkThrottle || a == arc.ActionQuarantine || a == arc.ActionShield
+	return a == arc.ActionNetworkThrottle || a == arc.ActionShield || isQuarantine(a)
+}
+
+func isQuarantine(a arc.Action) bool {
+	return a == arc.ActionQuarantine || a == arc.ActionNodeQuarantine
 }
 
 // keyOf names the lease that an order is about. A shield's target is an
@@ -107,6 +116,8 @@ func keyOf(o *arc.Order) leaseKey {
 // validTarget reports why an order's target cannot be one.
 func validTarget(o *arc.Order) error {
 	switch {
+	case o.Action == arc.ActionNodeQuarantine:
+		return validNode(o)
 	case o.Action != arc.ActionShield && o.Cgroup == 0:
 		return refusal("the order names no cgroup")
 	case o.Action == arc.ActionShield && o.Cgroup != 0:
@@ -144,6 +155,9 @@ func (g *Guard) grantNetwork(ctx context.Context, o *arc.Order, out *arc.Outcome
 		refuse(out, err)
 		return ""
 	}
+	if l := g.network.find(keyOf(o), o.Observe); l != nil && g.holdNetwork(l, o, out) {
+		return l.path // granted meanwhile
+	}
 	l := &networkLease{key: keyOf(o), observed: o.Observe, generation: o.Generation, value: rateOf(o), reason: o.Reason}
 	if err := g.planNetwork(l, o); err != nil {
 		l.close()
@@ -156,7 +170,7 @@ func (g *Guard) grantNetwork(ctx context.Context, o *arc.Order, out *arc.Outcome
 		return l.path
 	}
 	l.rechecked = g.config.Clock()
-	l.deadline.Store(l.rechecked + o.TTL)
+	l.deadline.Store(l.extend(o, l.rechecked))
 	out.Verdict = arc.VerdictObserved
 	if !o.Observe {
 		active, err := g.attach(l)
@@ -169,7 +183,7 @@ func (g *Guard) grantNetwork(ctx context.Context, o *arc.Order, out *arc.Outcome
 		out.Verdict, out.Written = arc.VerdictGranted, g.config.Clock()
 		g.config.Logger.Info("lease granted", "target", l.path, "action", o.Action.String(), "value", l.value, "reason", o.Reason)
 	}
-	out.Original, out.Value, out.Deadline = arc.Unlimited, l.value, l.deadline.Load()
+	out.Original, out.Value, out.Deadline, out.Cause = arc.Unlimited, l.value, l.deadline.Load(), g.beyond(l)
 	g.network.enter(l)
 	g.enters()
 	return l.path
@@ -188,11 +202,14 @@ func rateOf(o *arc.Order) uint64 {
 
 // planNetwork checks target, permission and budgets, and opens the target.
 func (g *Guard) planNetwork(l *networkLease, o *arc.Order) error {
-	if o.Action == arc.ActionQuarantine && !g.config.Network.Quarantine {
+	if isQuarantine(o.Action) && !g.config.Network.Quarantine {
 		return refusal("quarantine is not permitted on this node: start the guard with --allow-quarantine, or set network::allow_quarantine of an embedded one")
 	}
 	if err := g.target(l, o); err != nil {
 		return err
+	}
+	if o.Action == arc.ActionNodeQuarantine {
+		return g.wayIn(o) // what others hold keeps no operator from it
 	}
 	if held := g.held(o.Observe); held >= g.config.MaxLeases {
 		return refusal(fmt.Sprintf("%d leases are held, no more are allowed at a time", held))
@@ -204,8 +221,13 @@ func (g *Guard) planNetwork(l *networkLease, o *arc.Order) error {
 }
 
 func (g *Guard) target(l *networkLease, o *arc.Order) (err error) {
-	if o.Action == arc.ActionShield {
+	switch o.Action {
+	case arc.ActionShield:
 		l.path, err = g.interfaces(int(o.Interface))
+		return err
+	case arc.ActionNodeQuarantine:
+		l.path = "/"
+		l.dir, err = g.root.OpenPath(l.path)
 		return err
 	}
 	if l.dir, err = g.root.Open(o.Cgroup); err != nil {

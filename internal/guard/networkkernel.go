@@ -24,13 +24,16 @@ func (g *Guard) attachPrograms(l *networkLease) (enforcement, error) {
 	if l.key.action == arc.ActionShield {
 		return g.attachShield(l)
 	}
-	open := bpf.OpenThrottle
-	if l.key.action == arc.ActionQuarantine {
-		open = bpf.OpenQuarantine
-	}
-	e, err := open(bpf.VerdictOptions{
+	open, o := bpf.OpenThrottle, bpf.VerdictOptions{
 		Cgroup: l.dir.FD(), Rate: l.value, Deadline: l.deadline.Load(), Allowed: g.config.Network.Allowed,
-	})
+	}
+	switch l.key.action {
+	case arc.ActionQuarantine:
+		open = bpf.OpenQuarantine
+	case arc.ActionNodeQuarantine:
+		open, o.Management, o.Peers = bpf.OpenNodeQuarantine, g.config.Network.Management, g.peers()
+	}
+	e, err := open(o)
 	if err != nil {
 		return nil, fmt.Errorf("%s of %s: %w", l.key.action, l.path, err)
 	}
@@ -49,13 +52,18 @@ func (g *Guard) attachShield(l *networkLease) (enforcement, error) {
 	}
 	e, err := bpf.OpenShield(bpf.ShieldOptions{
 		Interface: int(l.key.cgroup), Rate: l.value, Aggregate: g.config.Network.Aggregate, Deadline: l.deadline.Load(),
-		Management: g.config.Network.Management, Peers: slices.Concat(g.config.Network.Peers, resolvers("/etc/resolv.conf")),
+		Management: g.config.Network.Management, Peers: g.peers(),
 		Sessions: sessions, Generic: g.config.Network.GenericXDP,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s of %s: %w", l.key.action, l.path, err)
 	}
 	return e, nil
+}
+
+// peers are what the node works with.
+func (g *Guard) peers() []netip.Prefix {
+	return slices.Concat(g.config.Network.Peers, resolvers("/etc/resolv.conf"))
 }
 
 // resolvers are the name servers that this machine asks: peers by themselves.

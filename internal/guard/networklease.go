@@ -25,6 +25,7 @@ type networkLease struct {
 	observed bool
 
 	deadline atomic.Int64
+	end      int64       // of a node's quarantine, for good (CLOCK_BOOTTIME, ns); under mu
 	active   enforcement // nil where it is only observed
 	retired  bool        // its counts are in the book's; under the book's mutex
 
@@ -141,6 +142,10 @@ func (g *Guard) holdNetwork(l *networkLease, o *arc.Order, out *arc.Outcome) (do
 		return true
 	}
 	now := g.config.Clock()
+	if l.over(o, now) {
+		refuse(out, errOver)
+		return true
+	}
 	if now-l.rechecked >= recheckEvery {
 		if err := g.recheckNetwork(l); err != nil {
 			g.detach(l, out)
@@ -152,7 +157,7 @@ func (g *Guard) holdNetwork(l *networkLease, o *arc.Order, out *arc.Outcome) (do
 		}
 		l.rechecked = now
 	}
-	value, deadline := rateOf(o), now+o.TTL
+	value, deadline := rateOf(o), l.extend(o, now)
 	out.Verdict = arc.VerdictObserved
 	if l.active != nil {
 		if err := l.active.Renew(value, deadline); err != nil {
@@ -168,9 +173,12 @@ func (g *Guard) holdNetwork(l *networkLease, o *arc.Order, out *arc.Outcome) (do
 }
 
 func (g *Guard) recheckNetwork(l *networkLease) (err error) {
-	if l.dir == nil {
+	switch l.key.action {
+	case arc.ActionShield:
 		_, err = g.interfaces(int(l.key.cgroup))
 		return err
+	case arc.ActionNodeQuarantine:
+		return nil
 	}
 	l.path, err = g.spared(l.dir)
 	return err
@@ -253,6 +261,9 @@ func (g *Guard) finishNetwork(l *networkLease, due func(*networkLease) bool, rea
 		o.Interface = uint32(l.key.cgroup)
 	} else {
 		o.Cgroup = l.key.cgroup
+	}
+	if l.end != 0 && g.config.Clock() >= l.end {
+		g.overtake(&o) // who goes on renewing comes too late
 	}
 	g.log.add(g.config.Clock(), l.path, &o, &out)
 	if out.Verdict == arc.VerdictFailed {

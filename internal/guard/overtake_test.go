@@ -56,7 +56,7 @@ func TestAHoldThatNobodyWaitsForIsNotGranted(t *testing.T) {
 	cancel()
 	var out arc.Outcome
 	o := hold(id, 130*mib)
-	g.act(ctx, &o, &out)
+	g.act(ctx, byCollector, &o, &out)
 	assert.Equal(t, arc.VerdictRefused, out.Verdict)
 	assert.Equal(t, arc.Unlimited, m.high(t, "a"))
 }

@@ -48,7 +48,11 @@ func Serve(ctx context.Context, g *Guard, socket string, uid int) error {
 }
 
 func serve(ctx context.Context, g *Guard, l net.Listener, uid int) error {
-	admission := &admission{guard: g, uid: uid, credentials: unixsocket.Peer}
+	return serveAs(ctx, g, l, uid, unixsocket.Peer)
+}
+
+func serveAs(ctx context.Context, g *Guard, l net.Listener, uid int, credentials func(net.Conn) (*unix.Ucred, error)) error {
+	admission := &admission{guard: g, uid: uid, credentials: credentials}
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(admission))
 	if err != nil {
 		return errors.Join(fmt.Errorf("serve guard: %w", err), l.Close())
@@ -59,7 +63,13 @@ func serve(ctx context.Context, g *Guard, l net.Listener, uid int) error {
 	ctx = log.WithLogger(ctx, quiet())
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(ctx, l); err != nil && !errors.Is(err, ttrpc.ErrServerClosed) {
+	ofRoot := newApart(l.Addr())
+	var root sync.WaitGroup
+	root.Go(func() { _ = server.Serve(rootOrders(ctx, uid), ofRoot) }) // it ends with the other
+	err = server.Serve(ctx, &sorted{Listener: l, apart: ofRoot, credentials: credentials})
+	_ = ofRoot.Close()
+	root.Wait()
+	if err != nil && !errors.Is(err, ttrpc.ErrServerClosed) {
 		return fmt.Errorf("serve guard: %w", err)
 	}
 	return nil
@@ -107,7 +117,7 @@ func service(g *Guard) *ttrpc.ServiceDesc {
 				out.Verdict, out.Cause = arc.VerdictRefused, err.Error()
 				return pack(outcomeToWire(&out))
 			}
-			if err := g.Act(ctx, order, &out); err != nil {
+			if err := g.actFor(ctx, ordererOf(ctx), order, &out); err != nil {
 				return nil, err
 			}
 			return pack(outcomeToWire(&out))

@@ -5,6 +5,7 @@ package guard
 
 import (
 	"cmp"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -22,12 +23,20 @@ type Status struct {
 	Actions      []string          `json:"actions"` // what this guard can do, whatever the machine lets it
 	Leases       []Lease           `json:"leases"`
 	Network      []NetworkCount    `json:"network"` // since the guard started
+	Listed       Listed            `json:"listed"`
 	Verdicts     map[string]uint64 `json:"verdicts"`
 	Damaged      []Damage          `json:"damaged"`
 	Unread       []Damage          `json:"unread"` // cgroups that could not be looked at yet; Knob is ""
 	Losses       []Loss            `json:"losses"`
 	Requirements []Requirement     `json:"requirements"`
 	Audit        []Entry           `json:"audit"` // oldest first
+}
+
+// Listed is whom the operator named to the guard, see [Network].
+type Listed struct {
+	Management []netip.Prefix `json:"management"`
+	Peers      []netip.Prefix `json:"peers"`
+	Allowed    []netip.Prefix `json:"allowed"`
 }
 
 // KillSwitch is the state of the file that switches all action off.
@@ -98,6 +107,7 @@ func (g *Guard) Status() Status {
 	s := Status{PID: os.Getpid(), Root: g.root.Name(), BootTime: g.config.Clock(), Actions: g.actions(), Requirements: g.Requirements()}
 	s.KillSwitch.Path = g.config.KillSwitch
 	s.KillSwitch.On, s.KillSwitch.Cause = g.killed()
+	s.Listed = Listed{Management: g.config.Network.Management, Peers: g.config.Network.Peers, Allowed: g.config.Network.Allowed}
 	s.Leases = []Lease{}
 	for _, observe := range []bool{false, true} {
 		for _, l := range g.leases(observe) {
@@ -150,7 +160,7 @@ func (g *Guard) Status() Status {
 func (g *Guard) actions() []string {
 	known := []string{}
 	for a := arc.ActionNone + 1; a < arc.NumActions; a++ {
-		permitted := a != arc.ActionQuarantine || g.config.Network.Quarantine
+		permitted := !isQuarantine(a) || g.config.Network.Quarantine
 		if g.knobs[a] != nil || overNetwork(a) && permitted {
 			known = append(known, a.String())
 		}

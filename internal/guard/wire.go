@@ -30,6 +30,7 @@ type wireOrder struct {
 	Action     string `json:"action"`
 	Verb       string `json:"verb"`
 	Observe    bool   `json:"observe"`
+	NoWayIn    bool   `json:"no_way_in,omitempty"`
 	Parameter  uint64 `json:"parameter"`
 	TTL        int64  `json:"ttl_ns"`
 	Generation uint64 `json:"generation"`
@@ -48,7 +49,7 @@ type wireOutcome struct {
 
 func toWire(o *arc.Order) wireOrder {
 	return wireOrder{
-		Cgroup: o.Cgroup, Device: o.Device, Interface: o.Interface, Action: o.Action.String(), Verb: o.Verb.String(), Observe: o.Observe, Parameter: o.Parameter,
+		Cgroup: o.Cgroup, Device: o.Device, Interface: o.Interface, Action: o.Action.String(), Verb: o.Verb.String(), Observe: o.Observe, NoWayIn: o.NoWayIn, Parameter: o.Parameter,
 		TTL: o.TTL, Generation: o.Generation, Scheduled: o.Scheduled, Reason: o.Reason,
 	}
 }
@@ -57,7 +58,7 @@ func toWire(o *arc.Order) wireOrder {
 // for.
 func (w *wireOrder) order() (arc.Order, error) {
 	o := arc.Order{
-		Cgroup: w.Cgroup, Device: w.Device, Interface: w.Interface, Observe: w.Observe, Parameter: w.Parameter,
+		Cgroup: w.Cgroup, Device: w.Device, Interface: w.Interface, Observe: w.Observe, NoWayIn: w.NoWayIn, Parameter: w.Parameter,
 		TTL: w.TTL, Generation: w.Generation, Scheduled: w.Scheduled, Reason: w.Reason,
 	}
 	var known bool

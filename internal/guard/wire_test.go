@@ -16,7 +16,7 @@ import (
 func TestAnOrderTravelsWhole(t *testing.T) {
 	for action := arc.ActionNone + 1; action < arc.NumActions; action++ {
 		sent := arc.Order{
-			Cgroup: 7, Device: disk, Interface: 3, Action: action, Verb: arc.Release, Observe: true, Parameter: 5,
+			Cgroup: 7, Device: disk, Interface: 3, Action: action, Verb: arc.Release, Observe: true, NoWayIn: true, Parameter: 5,
 			TTL: second, Generation: 9, Scheduled: 11, Reason: "why",
 		}
 		text, err := json.Marshal(toWire(&sent))

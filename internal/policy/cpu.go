@@ -151,7 +151,7 @@ func (c *cpuRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, _ int64
 		return false, false
 	}
 	if l.parameter < l.first {
-		share, _ := p.others(c.waits, c.throttled, slot)
+		share, _ := p.others(c.waits, c.throttled, c.times, slot)
 		p.ease(l, share, c.cfg.CPUStallBudget, s.Taken)
 	}
 	wants := c.times.now(slot) >= l.caught.usual+c.cfg.MinCPU

@@ -217,7 +217,7 @@ const stillWaiting = 0.1
 // that is not known, that block requests still take long.
 func (o *ioRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, _ int64) (pressing, known bool) {
 	if l.parameter < l.first {
-		share, known := p.others(o.waits, nil, slot)
+		share, known := p.others(o.waits, nil, nil, slot)
 		if !known {
 			share = o.slowed()
 		}

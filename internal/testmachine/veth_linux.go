@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,15 +17,6 @@ import (
 // in the calling thread's network namespace: one of the test's own, please, which
 // they end with.
 func AddVeth(here, far string) error {
-	attribute := func(kind uint16, payload ...[]byte) []byte {
-		out := make([]byte, 4)
-		for _, p := range payload {
-			out = append(out, p...)
-		}
-		binary.NativeEndian.PutUint16(out, uint16(len(out)))
-		binary.NativeEndian.PutUint16(out[2:], kind)
-		return append(out, make([]byte, -len(out)&3)...)
-	}
 	name := func(n string) []byte { return attribute(unix.IFLA_IFNAME, append([]byte(n), 0)) }
 	about := make([]byte, unix.SizeofIfInfomsg)
 	const peer = 1 // VETH_INFO_PEER
@@ -35,6 +28,60 @@ func AddVeth(here, far string) error {
 		return fmt.Errorf("add veth: %w", err)
 	}
 	return errors.Join(SwitchOn(here), SwitchOn(far))
+}
+
+// attribute is one of a message to the kernel.
+func attribute(kind uint16, payload ...[]byte) []byte {
+	out := make([]byte, 4)
+	for _, p := range payload {
+		out = append(out, p...)
+	}
+	binary.NativeEndian.PutUint16(out, uint16(len(out)))
+	binary.NativeEndian.PutUint16(out[2:], kind)
+	return append(out, make([]byte, -len(out)&3)...)
+}
+
+// MoveTo moves an interface to another network namespace, of which namespace is a
+// descriptor. It is switched off there.
+func MoveTo(name string, namespace int) error {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return err
+	}
+	about := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(about[4:], uint32(i.Index))
+	message := append(about, attribute(unix.IFLA_NET_NS_FD, binary.NativeEndian.AppendUint32(nil, uint32(namespace)))...)
+	if err := routeRequest(unix.RTM_NEWLINK, 0, message); err != nil {
+		return fmt.Errorf("move %s: %w", name, err)
+	}
+	return nil
+}
+
+// SetAddress gives an interface an IPv4 address. A name with a colon and a number
+// behind it is for another one of the same interface.
+func SetAddress(name string, address netip.Prefix) error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	for _, set := range []struct {
+		command uint
+		value   []byte
+	}{{unix.SIOCSIFADDR, address.Addr().AsSlice()}, {unix.SIOCSIFNETMASK, net.CIDRMask(address.Bits(), 32)}} {
+		request, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		err = request.SetInet4Addr(set.value)
+		if err == nil {
+			err = unix.IoctlIfreq(s, set.command, request)
+		}
+		if err != nil {
+			return fmt.Errorf("set the address of %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // SwitchOn switches an interface on.
