@@ -30,7 +30,7 @@ type Arm struct {
 	Name string
 	// Buy is policy::buy_time; 0 is an arm without Reflex.
 	Buy time.Duration
-	// HandOver says that who makes no progress is handed over, as by default.
+	// HandOver says that who makes no progress, or too little, is handed over, as by default.
 	HandOver bool
 	// Holds and Leaks multiply: each hold has a service with each leak.
 	Holds, Leaks []string
