@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 
 GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash bench bench-verdict demo containment eval bench-sensing soak-sensing record-healthy soak clean help
+.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash bench bench-verdict demo containment ceiling eval bench-sensing soak-sensing record-healthy soak clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,6 +118,10 @@ RUNS ?= 1
 
 containment: build ## faults in virtual machines, RUNS times each: who is guilty is contained and nobody else touched: dist/containment/report.json
 	cd test && $(GO) run ./cmd/containment --dist '$(DIST)' --output '$(DIST)/containment' --revision '$(VERSION)' --runs $(RUNS) $(CONTAINMENTFLAGS)
+
+# About eighteen minutes. CEILINGFLAGS: --only alone,2m for some arms.
+ceiling: build ## the moving ceiling beside a wall and no limit, in a virtual machine: who answers, for how long: dist/ceiling/report.json
+	cd test && $(GO) run ./cmd/ceiling --dist '$(DIST)' --output '$(DIST)/ceiling' --revision '$(VERSION)' $(CEILINGFLAGS)
 
 # MACHINES × DURATION / BESIDE: three hours of them in an hour and a half. A machine
 # wants most of a processor; where it gets less, ticks are missed, and soak says so.

@@ -102,7 +102,8 @@ type PolicyConfig struct {
 	Margin float64 `mapstructure:"margin"`
 	// BuyTime is how far a ceiling moves exhaustion out.
 	BuyTime time.Duration `mapstructure:"buy_time"`
-	// GrowthBudget is a ceiling's least initial growth in bytes a second.
+	// GrowthBudget is a ceiling's least growth in bytes a second at first, and where no
+	// limit is known.
 	GrowthBudget float64 `mapstructure:"growth_budget"`
 	// ReleaseAfter is how long a contained cgroup must not press.
 	ReleaseAfter time.Duration `mapstructure:"release_after"`
@@ -110,7 +111,7 @@ type PolicyConfig struct {
 	// "hold" or "freeze".
 	Ending string `mapstructure:"ending"`
 	// NoProgress is for how long a contained cgroup may do nothing but wait for
-	// memory before the ending applies.
+	// memory, or less than it would unprotected, before the ending applies.
 	NoProgress time.Duration `mapstructure:"no_progress"`
 	// CloseAfter is how long scores stay below the limit before an episode
 	// closes, CoolOff how long learning stays frozen after it.

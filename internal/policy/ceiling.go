@@ -32,48 +32,84 @@ func roundUp(b uint64) uint64 { return (b + page - 1) &^ uint64(page-1) }
 // ceiling is the state of a moving memory.high.
 type ceiling struct {
 	headroom uint64  // at grant: h0
-	fastest  float64 // growth of the ceiling at grant: r0, bytes a second
+	until    int64   // when it is to be spent
+	fastest  float64 // growth of the ceiling at grant, bytes a second
+	share    float64 // of the pace, halved by tighten
 	owed     float64 // growth not yet ordered, bytes
 	ending   string  // why its ending was announced
 	full     stall   // the cgroup's own, on memory
 	idle     int64   // since when it makes no progress; 0 while it does
+	yield    yield   // what it does with what it is given
 }
+
+const (
+	// reserve is the part of the headroom at grant with which the headroom counts
+	// as spent.
+	reserve = 100
+	// opening is the part of it on which a ceiling opens: the growth of somebody who
+	// only wanted a little more ends there, and who leaks gets through it soon.
+	opening = 8
+	// closing is the part of the time bought in which what is left at its end is
+	// spent, if something is.
+	closing = 100
+)
 
 // slack is how near to its ceiling usage may come without pressing: a second
 // of growth at first.
 func (l *lease) slack() uint64 { return max(uint64(l.fastest), 4<<20) }
 
-// raise moves the ceiling by what dt nanoseconds allow with available bytes
-// left above usage: r(h) = r0·h/h0, so that exhaustion is approached and not
-// met. It never lowers the ceiling and never passes the limit.
-func (l *lease) raise(dt int64, usage, available uint64) {
+// pace is the growth of the ceiling in bytes a second at instant now, with
+// available bytes left above usage: what is left to spend over the time left, a
+// straight line that is aimed anew at each step. A line drawn once misses: usage is
+// above its ceiling by what the kernel puts up with (2 to 10 %), and grows into the
+// limit first. In a plant that throttles as the kernel does, no other law gave more
+// answers (docs/containment.md). least is the pace on the opening.
+func (l *lease) pace(now int64, available uint64, least float64) float64 {
+	if l.headroom >= arc.Unlimited || available >= arc.Unlimited {
+		return l.share * l.fastest
+	}
+	left := float64(available) - 0.9*float64(l.headroom)/reserve // 0.9: to get there
+	bought := float64(l.until - l.granted)
+	pace := max(left, 0) / max(float64(l.until-now), bought/closing) * 1e9
+	if available > l.headroom-l.headroom/opening {
+		pace = max(pace, least)
+	}
+	return l.share * pace
+}
+
+// raise moves the ceiling by what dt nanoseconds allow at a pace in bytes a second,
+// with available bytes left above usage. It never lowers the ceiling, and ends half
+// the reserve below the limit: who is held there has not met it yet.
+func (l *lease) raise(dt int64, pace float64, usage, available uint64) {
 	most := usage + min(available, arc.Unlimited-min(usage, arc.Unlimited))
+	if l.headroom < arc.Unlimited {
+		most -= min(l.headroom/reserve/2, available)
+	}
 	if most <= l.parameter {
 		return
 	}
-	h := float64(most - l.parameter)
-	l.owed += l.fastest * min(h/max(float64(l.headroom), 1), 1) * float64(dt) / 1e9
+	l.owed += pace * float64(dt) / 1e9
 	if whole := uint64(l.owed) &^ uint64(page-1); whole > 0 {
 		l.parameter += min(whole, (most-l.parameter)&^uint64(page-1))
 		l.owed -= float64(whole)
 	}
 }
 
-// spent says that nothing worth holding is left between ceiling and limit.
-func (l *lease) spent(usage, available uint64) bool {
+// spent says that nothing worth holding is left between usage and limit.
+func (l *lease) spent(available uint64) bool {
 	if l.headroom >= arc.Unlimited || available >= arc.Unlimited {
 		return false
 	}
-	left := usage + available - min(usage+available, l.parameter)
-	return left <= l.headroom/100 || left < page
+	return available <= l.headroom/reserve || available < page
 }
 
 // open starts the ceiling at the usage of the moment, so that no write reclaims.
 func (m *memoryRules) open(_ *Policy, l *lease, c *candidate, s *arc.Sample) {
 	l.parameter = roundUp(m.value(s, arc.CgroupMemoryUsage, c.slot))
-	l.headroom, l.fastest = c.harm.Available, m.cfg.GrowthBudget
-	if c.harm.Available < arc.Unlimited {
-		l.fastest = max(l.fastest, float64(c.harm.Available)/m.cfg.BuyTime.Seconds())
+	available, _, _ := m.headroom(c.slot, s) // that of harm counts page cache, which the ceiling does not
+	l.headroom, l.until, l.share = available, s.Taken+int64(m.cfg.BuyTime), 1
+	if l.fastest = m.cfg.GrowthBudget; available < arc.Unlimited {
+		l.fastest = max(l.fastest, float64(available)/m.cfg.BuyTime.Seconds())
 	}
 }
 
@@ -99,9 +135,10 @@ func (m *memoryRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, dt i
 		pressing = pressing && !m.habits.expects(slot, usage, available+usage-firm)
 	}
 	if near {
-		l.raise(dt, usage, available)
+		l.raise(dt, l.pace(s.Taken, available, m.cfg.GrowthBudget), usage, available)
 	}
 	m.progress(p, l, slot, pressing, s)
+	l.yield.observe(p, m, l, slot, pressing, s)
 	return pressing, true
 }
 
@@ -109,7 +146,7 @@ func (m *memoryRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, dt i
 // charge at once are each slowed down by themselves only.
 const overshoot = 1.05
 
-// tighten makes the growth budget smaller where the ceiling slows the cgroup down
+// tighten makes the pace of the ceiling slower where the ceiling slows the cgroup down
 // but does not hold it: level 3. Where it does nothing at all, less of it would
 // not help. It says whether it did.
 func (m *memoryRules) tighten(p *Policy, l *lease, slot int32, s *arc.Sample) bool {
@@ -119,18 +156,21 @@ func (m *memoryRules) tighten(p *Policy, l *lease, slot int32, s *arc.Sample) bo
 		m.project(slot, rate, s).Exhaustion > m.cfg.Horizon {
 		return false
 	}
-	l.level, l.fastest = LevelPressure, l.fastest/2
+	l.level, l.share = LevelPressure, l.share/2
 	return true
 }
 
 const (
-	// frozen is the share of time in which every task of a cgroup waits for memory
-	// above which it does nothing else. A service under a fair ceiling answers at
-	// 45 to 88 % (research on moving ceilings, kernel 6.12).
-	frozen = 0.9
-	// hindered, with a quarter of its usual CPU time, is as bad.
+	// hindered is the share of time in which every task of a cgroup waits for memory
+	// that, with less than lively of its usual CPU time, is no progress. A service
+	// under a fair ceiling answers at 45 to 88 % (research on moving ceilings, kernel
+	// 6.12).
 	hindered = 0.5
 	lively   = 0.25
+	// frozen is the share that leaves no room for that much, whatever is counted: the
+	// kernel's vain reclaim is CPU time of the cgroup, too. What does little but leak
+	// is above it at its usual work.
+	frozen = 0.9
 )
 
 // progress notes since when the contained cgroup makes none.
@@ -142,7 +182,7 @@ func (m *memoryRules) progress(p *Policy, l *lease, slot int32, pressing bool, s
 	}
 	full := l.full.observe(s.Taken, float64(total)/1e9)
 	works, usually := p.work(slot)
-	stuck := full >= frozen || full >= hindered && usually > 0 && works < lively*usually
+	stuck := full >= frozen && (usually == 0 || 1-full < lively*usually) || full >= hindered && works < lively*usually
 	switch {
 	case !pressing || !stuck:
 		l.idle = 0
@@ -176,7 +216,7 @@ func (m *memoryRules) end(p *Policy, l *lease, slot int32, s *arc.Sample, pressi
 	available, _, _ := m.headroom(slot, s)
 	held := time.Duration(now - l.granted).Round(time.Second)
 	switch {
-	case l.spent(m.value(s, arc.CgroupMemoryUsage, slot), available):
+	case l.spent(available):
 		l.ending = "headroom is spent"
 		m.announce(p, l, slot, s, l.ending+", ending: "+m.cfg.Ending.String(),
 			fmt.Sprintf("headroom of %s is spent after %s of containment; ending: %s", l.path, held, m.cfg.Ending))
@@ -184,9 +224,13 @@ func (m *memoryRules) end(p *Policy, l *lease, slot int32, s *arc.Sample, pressi
 		l.ending = "it makes no progress"
 		m.announce(p, l, slot, s, l.ending+", ending: "+m.cfg.Ending.String(),
 			fmt.Sprintf("%s has made no progress for %s, contained for %s; ending: %s", l.path, time.Duration(now-l.idle).Round(time.Second), held, m.cfg.Ending))
+	case l.yield.poor && l.idle == 0:
+		l.ending = "it does less than it would unprotected"
+		m.announce(p, l, slot, s, l.ending+", ending: "+m.cfg.Ending.String(),
+			fmt.Sprintf("%s %s; contained for %s, ending: %s", l.path, l.yield.say(), held, m.cfg.Ending))
 	case m.tighten(p, l, slot, s):
-		reason := fmt.Sprintf("%s grows past its ceiling: its growth budget is halved to %s/s", l.path, bytes(l.fastest))
-		m.announce(p, l, slot, s, "growth budget halved", reason)
+		reason := fmt.Sprintf("%s grows past its ceiling: the pace of the ceiling is halved to %s/s", l.path, bytes(l.pace(now, available, m.cfg.GrowthBudget)))
+		m.announce(p, l, slot, s, "pace halved", reason)
 		if p.level < l.level {
 			p.move1(+1, reason)
 		}

@@ -98,11 +98,11 @@ type Config struct {
 	// bytes a second of I/O and packets a second above what is usual.
 	MinGrowth, MinTasks, MinCPU, MinIO, MinPackets float64
 
-	// GrowthBudget is the least initial growth of a ceiling in bytes a second.
-	// 6.5 MB/s kept 97 % of the answers of a leaking service (research on
-	// moving ceilings, kernel 6.12).
+	// GrowthBudget is the least growth of a ceiling in bytes a second on its opening,
+	// and its growth where no limit is known. 6.5 MB/s kept 97 % of the answers of a
+	// leaking service (research on moving ceilings, kernel 6.12).
 	GrowthBudget float64
-	// BuyTime is how far the ceiling moves exhaustion out, headroom allowing.
+	// BuyTime is how far the ceiling moves exhaustion out.
 	BuyTime time.Duration
 	// StepEvery is the least time between two moves of a ceiling.
 	StepEvery time.Duration
@@ -122,8 +122,8 @@ type Config struct {
 	// by pids.max, or a tenth of what it has if that is more.
 	TaskMargin uint64
 
-	// Ending applies when headroom is spent, or when a contained cgroup has made no
-	// progress for NoProgress.
+	// Ending applies when headroom is spent, or when a contained cgroup has for
+	// NoProgress made none, or done less than it would unprotected.
 	Ending     Ending
 	NoProgress time.Duration
 	// ReleaseAfter is how long a contained cgroup must not press against its

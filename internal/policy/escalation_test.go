@@ -157,6 +157,7 @@ func TestFrozenServiceIsHandedOverEarly(t *testing.T) {
 	}{
 		"every task waits all the time":        {1, 0, true},
 		"all the time, whatever it is counted": {0.95, 0.5, true},
+		"all the time that it does not work":   {0.85, 0.45, false},
 		"half of it, at a tenth of its work":   {0.6, 0.05, true},
 		"half of it, at its usual work":        {0.6, 0.5, false},
 		"a fair ceiling, as it was measured":   {0.88, 0.4, false},
@@ -201,7 +202,7 @@ func TestEndingFreezeStopsWhatIsContained(t *testing.T) {
 	for name, lacks := range map[string]bool{"by a guard that can": false, "not by one that cannot": true} {
 		t.Run(name, func(t *testing.T) {
 			cfg := DefaultConfig()
-			cfg.Ending = EndingFreeze
+			cfg.Ending, cfg.BuyTime = EndingFreeze, 2*time.Minute
 			g := &group{id: 10, path: "/a.service", limit: 400 * mb, anon: 300 * mb, leak: from(time.Second, 20*mb)}
 			w := newWorld(t, cfg, g)
 			w.lacks = map[arc.Action]bool{arc.ActionFreeze: lacks}
@@ -240,9 +241,13 @@ func TestCeilingThatIsOverrunGrowsMoreSlowly(t *testing.T) {
 	w.anomalous = after(10 * time.Second)
 	w.runUntil(40*time.Second, func(d *Decision) bool { return d.Level == LevelPressure })
 	require.Len(t, w.of(Announced), 1)
-	assert.Contains(t, w.of(Announced)[0].Reason, "growth budget is halved")
+	assert.Contains(t, w.of(Announced)[0].Reason, "pace of the ceiling is halved")
 	l := w.policy.leases[0]
-	assert.InDelta(t, DefaultConfig().GrowthBudget/2, l.fastest, 0.1*mb)
+	available := uint64(float64(g.limit) - w.usage(g))
+	halved := l.pace(w.now, available, 0)
+	l.share = 1
+	assert.Positive(t, halved)
+	assert.InEpsilon(t, l.pace(w.now, available, 0), 2*halved, 1e-9)
 
 	cfg := DefaultConfig()
 	cfg.MaxLevel = LevelContainment

@@ -22,8 +22,9 @@ const (
 	Answered
 	// Declined: the policy did not order what it might have; Cause says why.
 	Declined
-	// Announced: headroom is spent, or no progress is made, and the configured
-	// ending follows; or a ceiling or a cap was tightened. Outcome.Cause says which.
+	// Announced: headroom is spent, or no progress is made, or less than it would be
+	// unprotected, and the configured ending follows; or a ceiling or a cap was
+	// tightened. Outcome.Cause says which.
 	Announced
 	// Closed: the episode ended.
 	Closed

@@ -185,6 +185,16 @@ func TestPageCacheIsRoom(t *testing.T) {
 	require.NotEmpty(t, w.declined(CauseNoHarm), w.story())
 }
 
+func TestTheCeilingSpendsWhatIsLeftAboveUsage(t *testing.T) {
+	g := &group{id: 10, path: "/a.service", limit: 2 * gb, anon: 500 * mb, cache: 500 * mb, leak: from(10*time.Second, 50*mb)}
+	w := newWorld(t, DefaultConfig(), g)
+	w.anomalous = after(10 * time.Second)
+	w.runUntil(12*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	l := w.policy.leases[0]
+	assert.InDelta(t, 1500*mb, l.harm.Available, 50*mb, "harm counts page cache as room")
+	assert.InDelta(t, gb, l.headroom, 50*mb)
+}
+
 // The later the harm, the longer must growth have lasted.
 func TestTheMoreTimeThereIsTheMoreEvidenceIsAskedFor(t *testing.T) {
 	for name, tt := range map[string]struct {

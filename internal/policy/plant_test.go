@@ -300,7 +300,7 @@ func (w *world) show(g *group, i int) {
 	w.sample.Cgroups.Set(arc.CgroupPidsMax, i, min(g.mostTasks, g.knob(arc.ActionPidsMax)))
 	set(arc.CgroupPacketsSent, g.packets)
 	set(arc.CgroupBytesSent, g.bytesSent)
-	if g.full != nil {
+	if g.full != nil || g.tenant != nil {
 		set(arc.CgroupPressureMemoryFull, g.stuck*1e9)
 	}
 	if !w.quietStalls {

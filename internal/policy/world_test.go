@@ -39,6 +39,7 @@ type group struct {
 
 	porous  bool   // its ceiling does not hold it
 	ceiling uint64 // what the guard holds; Unlimited for nothing
+	tenant  *tenant
 	plant
 }
 
@@ -168,6 +169,11 @@ func (w *world) grow(dt time.Duration) {
 		}
 	}
 	w.work(dt)
+	for _, g := range w.groups {
+		if g.tenant != nil && !g.gone {
+			w.live(g, dt)
+		}
+	}
 	if w.stall != nil {
 		w.psi += w.stall(w.since()) * s
 	}

@@ -29,6 +29,9 @@ type Client struct {
 	// Connections is the number of requests that can be under way at once to a
 	// service.
 	Connections int
+	// Queue is the number of requests that may wait for a connection; those beyond
+	// it are turned away, and fail.
+	Queue int
 }
 
 // Target is a service to ask.
@@ -46,7 +49,7 @@ func (c *Client) Run(ctx context.Context, targets []Target, record func(recordin
 	start := Now() + int64(100*time.Millisecond)
 	var group sync.WaitGroup
 	for i, target := range targets {
-		requests := make(chan request, 4096)
+		requests := make(chan request, c.Queue)
 		for range c.Connections {
 			group.Go(func() { c.ask(target, requests, record) })
 		}
@@ -55,7 +58,7 @@ func (c *Client) Run(ctx context.Context, targets []Target, record func(recordin
 			c.schedule(ctx, start, rand.New(rand.NewPCG(c.Seed, uint64(i))), func(r request) {
 				select {
 				case requests <- r:
-				default: // far beyond any deadline already
+				default: // turned away
 					record(recording.Answer{Service: target.Service, Intended: r.due, Latency: int64(c.Deadline)})
 				}
 			})

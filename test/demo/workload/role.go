@@ -6,9 +6,11 @@ package workload
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
@@ -23,6 +25,9 @@ func ServiceRole(ctx context.Context, args []string) error {
 	flags.IntVar(&s.Work, "work", 0, "bytes of the working set that a request reads")
 	flags.DurationVar(&s.Wait, "wait", 0, "how long a request then waits")
 	flags.IntVar(&s.LeakRate, "leak-rate", 0, "leak in bytes a second, once ordered")
+	flags.IntVar(&s.LeakRequest, "leak-request", 0, "leak in bytes a request, once ordered, instead")
+	flags.IntVar(&s.Churn, "churn", 0, "bytes that a request takes and gives back")
+	flags.IntVar(&s.Threads, "threads", 1, "requests that memory can hold up at once")
 	flags.StringVar(&s.OnsetFile, "onset-file", "", "`file` that receives the moment the leak starts")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -33,10 +38,21 @@ func ServiceRole(ctx context.Context, args []string) error {
 // ClientRole is a [Client] as a program: args are its flags. It asks until ctx
 // ends, tells each second on standard output, and leaves its answers in a file.
 func ClientRole(ctx context.Context, args []string) error {
-	c := Client{Connections: 64}
+	var c Client
 	flags := flag.NewFlagSet("client", flag.ContinueOnError)
 	payment := flags.String("payment", "", "`address` of the payment service, \"\" for none")
-	neighbour := flags.String("neighbour", "", "`address` of the neighbour")
+	neighbour := flags.String("neighbour", "", "`address` of the neighbour, \"\" for none")
+	var targets []Target
+	flags.Func("target", "one more service to ask, as `name=address`; repeatable", func(text string) error {
+		name, address, ok := strings.Cut(text, "=")
+		if !ok {
+			return errors.New("want name=address")
+		}
+		targets = append(targets, Target{Service: name, Address: address})
+		return nil
+	})
+	flags.IntVar(&c.Connections, "connections", 64, "requests under way at once to a service")
+	flags.IntVar(&c.Queue, "queue", 4096, "requests that may wait for a connection")
 	answers := flags.String("answers", "", "`file` that receives the answers")
 	flags.Float64Var(&c.Rate, "rate", 100, "requests a second to each service")
 	flags.DurationVar(&c.Deadline, "deadline", time.Second, "longest wait for an answer")
@@ -52,11 +68,12 @@ func ClientRole(ctx context.Context, args []string) error {
 			_ = out.Encode(tally.Second())
 		}
 	}()
-	var targets []Target
-	if *payment != "" {
-		targets = append(targets, Target{Service: recording.Payment, Address: *payment})
+	for _, t := range []Target{{recording.Payment, *payment}, {recording.Neighbour, *neighbour}} {
+		if t.Address != "" {
+			targets = append(targets, t)
+		}
 	}
-	c.Run(ctx, append(targets, Target{Service: recording.Neighbour, Address: *neighbour}), tally.Record)
+	c.Run(ctx, targets, tally.Record)
 
 	f, err := os.Create(*answers)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,8 +37,17 @@ type Service struct {
 	Wait time.Duration
 	// LeakRate is in bytes a second, once told to leak.
 	LeakRate int
+	// LeakRequest is in bytes a request, once told to leak.
+	LeakRequest int
+	// Churn is how many bytes a request takes and gives back.
+	Churn int
+	// Threads is how many requests can be held up at once, by memory; 0 is one.
+	Threads int
 	// OnsetFile receives "<boottime ns> <wall ns>\n" as the leak starts.
 	OnsetFile string
+
+	leaking atomic.Bool // with each request
+	leaked  heap
 }
 
 // Run serves until ctx ends. It announces itself on ready with one line,
@@ -47,12 +57,13 @@ func (s *Service) Run(ctx context.Context, orders io.Reader, ready io.Writer) er
 	// A thread held at memory.high cannot be stopped for a collection, and
 	// would hold every other thread of a collected program with it.
 	debug.SetGCPercent(-1)
-	// One processor answers; a second is for the leak to be held up in. More
-	// would only wake one another.
-	runtime.GOMAXPROCS(1)
+	// One processor answers; another is for the leak to be held up in. More would
+	// only wake one another.
+	threads := max(s.Threads, 1)
 	if s.LeakRate > 0 {
-		runtime.GOMAXPROCS(2)
+		threads++
 	}
+	runtime.GOMAXPROCS(threads)
 
 	set, err := Resident(s.Resident)
 	if err != nil {
@@ -92,16 +103,43 @@ func (s *Service) obey(orders io.Reader) {
 			fmt.Fprintf(os.Stderr, "order to leak: %v\n", err)
 			continue
 		}
-		err = Leak(s.LeakRate, at, func(boot, wall int64) {
-			if err := os.WriteFile(s.OnsetFile, fmt.Appendf(nil, "%d %d\n", boot, wall), 0o644); err != nil {
-				fmt.Fprintf(os.Stderr, "write the onset: %v\n", err)
-			}
-		})
+		if s.LeakRequest > 0 {
+			err = s.leakRequests(at)
+		} else {
+			err = Leak(s.LeakRate, at, s.began)
+		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 		return
 	}
+}
+
+// leakRequests has requests leak from the instant at on.
+func (s *Service) leakRequests(at int64) error {
+	if err := s.leaked.reserve(); err != nil {
+		return err
+	}
+	time.AfterFunc(time.Duration(at-Now()), func() {
+		s.began(Now(), time.Now().UnixNano())
+		s.leaking.Store(true)
+	})
+	return nil
+}
+
+// began tells of the onset.
+func (s *Service) began(boot, wall int64) {
+	if err := os.WriteFile(s.OnsetFile, fmt.Appendf(nil, "%d %d\n", boot, wall), 0o644); err != nil {
+		fmt.Fprintf(os.Stderr, "write the onset: %v\n", err)
+	}
+}
+
+// request takes the memory of one request.
+func (s *Service) request() error {
+	if s.leaking.Load() {
+		s.leaked.take(s.LeakRequest / pageSize)
+	}
+	return churn(s.Churn)
 }
 
 // answer serves one connection until its client leaves.
@@ -110,6 +148,10 @@ func (s *Service) answer(conn net.Conn, set []byte) {
 	frame := make([]byte, FrameSize)
 	for {
 		if _, err := io.ReadFull(conn, frame); err != nil {
+			return
+		}
+		if err := s.request(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return
 		}
 		digest := sha256.Sum256(piece(set, s.Work, binary.LittleEndian.Uint64(frame)))

@@ -8,6 +8,8 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +22,7 @@ import (
 )
 
 // serve runs a service until the test ends and returns its address.
-func serve(t *testing.T, s Service) string {
+func serve(t *testing.T, s *Service) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, in := io.Pipe()
@@ -56,8 +58,8 @@ func collect(t *testing.T, c Client, n int, targets ...Target) []recording.Answe
 }
 
 func TestAServiceAnswersAClient(t *testing.T) {
-	address := serve(t, Service{Resident: 1 << 20, Work: 4096})
-	c := Client{Rate: 400, Deadline: 5 * time.Second, Connections: 4}
+	address := serve(t, &Service{Resident: 1 << 20, Work: 4096})
+	c := Client{Rate: 400, Deadline: 5 * time.Second, Connections: 4, Queue: 64}
 	for _, a := range collect(t, c, 100, Target{recording.Payment, address}) {
 		assert.True(t, a.OK)
 		assert.Positive(t, a.Latency)
@@ -69,7 +71,7 @@ func TestADeadServiceIsAskedAllTheSame(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
-	c := Client{Rate: 400, Deadline: time.Second, Connections: 2}
+	c := Client{Rate: 400, Deadline: time.Second, Connections: 2, Queue: 64}
 	answers := collect(t, c, 50, Target{recording.Payment, l.Addr().String()})
 	assert.GreaterOrEqual(t, len(answers), 50)
 	for _, a := range answers {
@@ -83,17 +85,50 @@ func TestASilentServiceCostsTheDeadlineFromWhenTheRequestWasDue(t *testing.T) {
 	defer l.Close()
 	const deadline = 100 * time.Millisecond
 	// One connection and many requests: the later ones wait for the earlier.
-	c := Client{Rate: 100, Deadline: deadline, Connections: 1}
+	c := Client{Rate: 100, Deadline: deadline, Connections: 1, Queue: 64}
 	for _, a := range collect(t, c, 20, Target{recording.Payment, l.Addr().String()}) {
 		assert.False(t, a.OK)
 		assert.GreaterOrEqual(t, a.Latency, int64(deadline))
 	}
 }
 
+func TestWithoutAQueueNobodyWaitsForAConnection(t *testing.T) {
+	address := serve(t, &Service{Wait: 50 * time.Millisecond})
+	c := Client{Rate: 200, Deadline: 5 * time.Second, Connections: 1}
+	answers := collect(t, c, 40, Target{"shop", address})
+	turnedAway := 0
+	for _, a := range answers {
+		if !a.OK {
+			turnedAway++
+			continue
+		}
+		assert.Less(t, a.Latency, int64(2*time.Second), "its turn came at once")
+	}
+	assert.Positive(t, turnedAway)
+	assert.Less(t, turnedAway, len(answers), "and somebody was answered")
+}
+
+// A request that leaks does so from the order on, and what a request takes only for
+// itself it gives back.
+func TestRequestsTakeMemoryAndLeakIt(t *testing.T) {
+	s := Service{Churn: 64 << 10, LeakRequest: 3 * pageSize, OnsetFile: filepath.Join(t.TempDir(), "onset")}
+	require.NoError(t, s.request())
+	assert.Zero(t, s.leaked.next.Load(), "not before the order")
+	s.obey(strings.NewReader("leak 0\n"))
+	require.Eventually(t, func() bool { return s.leaking.Load() }, 5*time.Second, time.Millisecond)
+	for range 10 {
+		require.NoError(t, s.request())
+	}
+	assert.EqualValues(t, 30*pageSize, s.leaked.next.Load())
+	text, err := os.ReadFile(s.OnsetFile)
+	require.NoError(t, err)
+	assert.Len(t, strings.Fields(string(text)), 2)
+}
+
 func TestTheScheduleIsThatOfTheSeed(t *testing.T) {
-	address := serve(t, Service{})
+	address := serve(t, &Service{})
 	gaps := func(seed uint64) (gaps []int64) {
-		c := Client{Rate: 500, Deadline: 5 * time.Second, Seed: seed, Connections: 1}
+		c := Client{Rate: 500, Deadline: 5 * time.Second, Seed: seed, Connections: 1, Queue: 64}
 		answers := collect(t, c, 30, Target{recording.Payment, address})
 		for i := 1; i < 30; i++ {
 			gaps = append(gaps, answers[i].Intended-answers[i-1].Intended)
