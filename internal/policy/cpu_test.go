@@ -113,7 +113,8 @@ func TestSpinThatHarmsNobodyIsLeftAlone(t *testing.T) {
 		}, prepare: func(w *world) { w.cpus = 4 }},
 		"only Reflex waits": {groups: []*group{spinner(hours), service()}, prepare: func(w *world) { w.policy.cfg.Own = 11 }},
 		"who waits has beside it who takes as much": {groups: []*group{
-			spinner(hours), {id: 2, path: "/system.slice"},
+			spinner(hours),
+			{id: 2, path: "/system.slice"},
 			{id: 11, parent: 2, path: "/system.slice/small.service", plant: plant{cpu: from(0, 0.1)}},
 			{id: 12, parent: 2, path: "/system.slice/big.service", plant: plant{cpu: from(0, 7)}},
 		}, prepare: func(w *world) { w.cpus = 8 }},
