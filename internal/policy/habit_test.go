@@ -348,3 +348,41 @@ func TestHabitsAreForgotten(t *testing.T) {
 	h.clear(slot)
 	assert.Zero(t, h.crest(slot), "who comes next has none of it")
 }
+
+// What is unusual for one workload may be lost in the noise of its node.
+func TestWhatAWorkloadHasNeverDoneIsAnAnomaly(t *testing.T) {
+	for name, tt := range map[string]struct {
+		onset   time.Duration
+		before  func(at time.Duration) float64 // growth
+		leak    float64
+		limit   uint64
+		ordered bool
+	}{
+		"a leak":                              {11 * time.Minute, nil, 50 * mb, gb, true},
+		"a leak of who is not known for long": {8 * time.Minute, nil, 50 * mb, gb, false},
+		"a leak that is far from any limit":   {11 * time.Minute, nil, 50 * mb, 100 * gb, false},
+		"a little more than ever":             {11 * time.Minute, nil, 8 * mb, 360 * mb, false},
+		"back to where it was": {11 * time.Minute, func(at time.Duration) float64 {
+			return between(time.Minute, time.Minute+10*time.Second, 30*mb)(at) - between(2*time.Minute, 2*time.Minute+10*time.Second, 30*mb)(at)
+		}, 20 * mb, gb, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &group{id: 10, path: "/a.service", limit: tt.limit, anon: 300 * mb}
+			leak := between(tt.onset, tt.onset+2*time.Second, tt.leak)
+			g.leak = func(at time.Duration) float64 {
+				if tt.before != nil && at < tt.onset {
+					return tt.before(at)
+				}
+				return leak(at)
+			}
+			w := newWorld(t, DefaultConfig(), g, neighbour())
+			w.run(tt.onset + 5*time.Second)
+			assert.Equal(t, tt.ordered, len(w.orders) > 0, w.story())
+			if tt.ordered {
+				opened := w.of(Opened)
+				require.Len(t, opened, 1)
+				assert.Contains(t, opened[0].Reason, "/a.service uses more memory than it ever has: it grows 50.0 MB/s, ")
+			}
+		})
+	}
+}

@@ -51,8 +51,8 @@ type Interface struct {
 }
 
 // Inspector takes the closer look. It is called from the sampling goroutine, for
-// at most [MaxInspected] cgroups a tick and resource, and only when an order is
-// near.
+// at most [MaxInspected] cgroups a tick and resource, and only when an order or an
+// alarm is near, or to learn who somebody is.
 type Inspector interface {
 	// Inspect fills into completely, but for the aspects not asked for. An error
 	// means that the cgroup cannot be aimed at.

@@ -188,6 +188,20 @@ func (m *memoryRules) examine(p *Policy, s *arc.Sample, inspector Inspector) []c
 	return m.candidates
 }
 
+// strange returns who does what it has never done, to the harm of somebody, nil for
+// nobody: an anomaly of one workload may be none of the node.
+func (m *memoryRules) strange(p *Policy, s *arc.Sample, inspector Inspector) *candidate {
+	candidates := m.examine(p, s, inspector)
+	for i := range candidates {
+		c := &candidates[i]
+		if c.harm.Exhaustion <= m.cfg.Horizon && !c.early && !c.unsure && !c.blind && c.effective >= m.cfg.MinGrowth &&
+			m.habits.news(c.slot, s.Taken, m.value(s, arc.CgroupMemoryUsage, c.slot)) {
+			return c
+		}
+	}
+	return nil
+}
+
 // judge applies harm and attribution to the candidates.
 func (m *memoryRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict {
 	candidates := m.examine(p, s, inspector)

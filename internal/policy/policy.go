@@ -57,6 +57,7 @@ type Policy struct {
 	anomalies  [maxWindow]bool // of the last decisions, a ring
 	decisions  int
 	anomalous  bool
+	strange    *candidate // does what it has never done; nil for nobody
 	velocity   float64
 	pressed    bool // at the last evaluation something was to be done about a harm
 	urgent     bool // and by a cgroup that nothing is held on
@@ -147,12 +148,18 @@ func (p *Policy) Step(s *arc.Sample, j *arc.Judgement, inspector Inspector) *Dec
 	p.settle(s)
 	p.obey(s)
 	p.keep(s)
+	if j.Ready && j.Fresh {
+		p.strange = nil
+		if !j.Anomalous {
+			p.strange = p.memory.strange(p, s, inspector)
+		}
+	}
 	p.remember(j, s.Taken)
 
 	switch {
 	case d.Changed: // a lease went up a level by itself: one step at a time
 	case p.level == LevelNormal:
-		if j.Fresh && j.Ready && j.Anomalous && p.trusted() {
+		if j.Fresh && j.Ready && (j.Anomalous || p.strange != nil) && p.trusted() {
 			p.open(s, j)
 		}
 	case p.level > p.wanted(s.Taken):
@@ -192,7 +199,7 @@ func (p *Policy) remember(j *arc.Judgement, now int64) {
 		p.velocity = j.Velocity
 		return
 	}
-	anomalous := j.Ready && j.Anomalous
+	anomalous := j.Ready && (j.Anomalous || p.strange != nil)
 	if j.Ready {
 		p.anomalies[p.decisions%p.cfg.Window] = anomalous
 		p.decisions++
@@ -230,6 +237,9 @@ func (p *Policy) open(s *arc.Sample, j *arc.Judgement) {
 	reason := fmt.Sprintf("score %.1f above limit %.1f", j.Score, j.Limit)
 	if j.NumContributions > 0 {
 		reason += ", most by " + j.Contributions[0].Dimension
+	}
+	if p.strange != nil {
+		reason = fmt.Sprintf("%s uses more memory than it ever has: it grows %s/s, %s", p.strange.where(), bytes(p.strange.effective), p.strange.harm.String())
 	}
 	p.level = LevelWatchful
 	p.event(Event{Kind: Opened, Reason: reason})

@@ -119,12 +119,12 @@ func (r *rates) usual(slot int32) (rate float64, known bool) {
 	return r.usually[slot], r.seenFor[slot] >= established
 }
 
-// surge is by how much more than usual something runs that does not do what it
-// always does.
-const surge = 1.5
+// surge is by how much more than usual, as a factor and beside it in CPUs, something
+// uses that does not do what it always does.
+const surge, leastSurge = 1.5, 0.05
 
 // surges says that it runs much faster than usual.
-func (r *rates) surges(slot int32) bool { return r.now(slot) > surge*r.usually[slot] }
+func (r *rates) surges(slot int32) bool { return r.now(slot) > surge*r.usually[slot]+leastSurge }
 
 // dwarfs says that slot runs more than twice as fast as victim, each with all that is
 // beside it where their ways through the tree part, which is where the kernel divides
