@@ -106,7 +106,7 @@ func TestSpinThatHarmsNobodyIsLeftAlone(t *testing.T) {
 		"only those wait who want more than ever": {groups: []*group{
 			spinner(hours), {id: 11, path: "/busy.service", plant: plant{cpu: func(at time.Duration) float64 {
 				if at > 20*time.Second {
-					return 2
+					return 3
 				}
 				return 0.1
 			}}},

@@ -119,12 +119,12 @@ func (r *rates) usual(slot int32) (rate float64, known bool) {
 	return r.usually[slot], r.seenFor[slot] >= established
 }
 
-// surge is by how much more than usual, as a factor and beside it in CPUs, something
-// uses that does not do what it always does.
-const surge, leastSurge = 1.5, 0.05
+// competes is by how many times as much more than usual slot must use as another for
+// that one not to want the same as it does.
+const competes = 4
 
-// surges says that it runs much faster than usual.
-func (r *rates) surges(slot int32) bool { return r.now(slot) > surge*r.usually[slot]+leastSurge }
+// rivals says that other uses more than usual, too, on a scale with slot.
+func (r *rates) rivals(slot, other int32) bool { return competes*r.rate(other) > r.rate(slot) }
 
 // dwarfs says that slot runs more than twice as fast as victim, each with all that is
 // beside it where their ways through the tree part, which is where the kernel divides
@@ -176,10 +176,11 @@ func (f *flow) more() float64 { return max(f.now-f.usual, 0) }
 // suffers most, as a share of time. It is a victim that is asked for: neither slot,
 // nor above or below it, nor contained, nor Reflex itself; one that has tasks of its
 // own and has been there for long enough to have something usual; and one that does
-// what it always does, since who uses much more than usual (use, which may be nil)
-// waits for its own doing. Nor does the culprit harm whom it leaves as much as it
-// takes: between those two the kernel shares fairly. What it waits for by a limit of its own, which own counts,
-// does not count; own may be nil. known is false where no cgroup's waiting is known.
+// what it always does, more or less, since who uses more as the culprit does (use,
+// which may be nil) waits for its own doing. Nor does the culprit harm whom it leaves
+// as much as it takes: between those two the kernel shares fairly. What it waits for
+// by a limit of its own, which own counts, does not count; own may be nil. known is
+// false where no cgroup's waiting is known.
 func (p *Policy) others(waits, own, use *rates, slot int32) (share float64, known bool) {
 	p.table.leaves()
 	for at, id := range waits.ids {
@@ -195,7 +196,7 @@ func (p *Policy) others(waits, own, use *rates, slot int32) (share float64, know
 		if _, settled := waits.usual(victim); !settled || more <= share {
 			continue
 		}
-		if p.table.inner[victim] || id == p.cfg.Own || use != nil && (use.surges(victim) || slot >= 0 && !use.dwarfs(slot, victim)) {
+		if p.table.inner[victim] || id == p.cfg.Own || use != nil && slot >= 0 && (use.rivals(slot, victim) || !use.dwarfs(slot, victim)) {
 			continue
 		}
 		if slot >= 0 && (waits.below(victim, slot) || waits.below(slot, victim)) || p.belowContained(victim) || p.above(numResources, victim) {

@@ -82,12 +82,12 @@ var Scenarios = []Scenario{
 		Required: true,
 	},
 	{
-		Name: "io", About: "four threads write a disk as fast as it goes, of which somebody else reads a little",
+		Name: "io", About: "eight threads write a disk as fast as it goes, of which somebody else reads a little",
 		Units: []Unit{
 			{Name: "reader.service", Role: []string{"read", "-device", StormDevice, "-region", bytes(128 * mib), "-every", "2ms", "-for", "20s"}},
 			{
 				Name:   "storm.service",
-				Role:   []string{"storm", "-device", StormDevice, "-threads", "4", "-region", bytes(128 * mib), "-bytes", bytes(2048 * mib), "-for", "15s"},
+				Role:   []string{"storm", "-device", StormDevice, "-threads", "8", "-region", bytes(128 * mib), "-bytes", bytes(2048 * mib), "-for", "15s"},
 				Guilty: true,
 			},
 		},
