@@ -46,7 +46,6 @@ type habits struct {
 	named  map[string]*custom
 	ask    int32 // a slot whose name is worth knowing, -1 for none
 	asked  int64
-	block  int64 // when the newest block of usage began
 	doubt  doubt
 	seen   Inspection
 }
@@ -66,9 +65,6 @@ type wave struct {
 	held     bool    // a lease was held on the way
 	through  bool    // it was held below
 	asked    bool    // its name is known, or cannot be
-	seen     int64   // since when it is watched
-	most     uint64  // that it has used, ever, but for the last blocks
-	blocks   [2]uint64
 	own      custom
 	shared   *custom // of all that have its name
 }
@@ -109,27 +105,11 @@ func (h *habits) clear(slot int32) { h.waves[slot] = wave{low: arc.Absent} }
 // comes back meanwhile is no habit.
 func (h *habits) observe(now int64, s *arc.Sample, learn bool) {
 	h.turn(now)
-	turn := now-h.block >= blockFor
-	if turn {
-		h.block = now
-	}
 	for row, slot := range h.growth.last {
 		if slot < 0 {
 			continue
 		}
-		w, usage := &h.waves[slot], s.Cgroups.Value(h.growth.column, row)
-		if swapped := s.Cgroups.Value(arc.CgroupMemorySwap, row); usage != arc.Absent && swapped != arc.Absent {
-			usage += swapped
-		}
-		if usage != arc.Absent {
-			if w.seen == 0 {
-				w.seen = now
-			}
-			if turn {
-				w.most, w.blocks[1], w.blocks[0] = max(w.most, w.blocks[1]), w.blocks[0], 0
-			}
-			w.blocks[0] = max(w.blocks[0], usage)
-		}
+		w, usage := &h.waves[slot], taken(s, row)
 		switch {
 		case usage == arc.Absent:
 		case !learn || w.low == arc.Absent:
@@ -153,6 +133,15 @@ func (h *habits) observe(now int64, s *arc.Sample, learn bool) {
 	if s.Cgroups.Len() > 0 && s.Cgroups.Truncated == 0 {
 		h.depart(now, learn)
 	}
+}
+
+// taken is what the cgroup of a row uses of memory and swap.
+func taken(s *arc.Sample, row int) uint64 {
+	usage, swapped := s.Cgroups.Value(arc.CgroupMemoryUsage, row), s.Cgroups.Value(arc.CgroupMemorySwap, row)
+	if usage != arc.Absent && swapped != arc.Absent {
+		usage += swapped
+	}
+	return usage
 }
 
 // begin starts a wave.
@@ -191,20 +180,6 @@ func (h *habits) turn(now int64) {
 }
 
 func (c *custom) turn() { c.crests[1], c.crests[0] = c.crests[0], crest{} }
-
-const (
-	// familiar is for how long a cgroup is watched before what it never did is news.
-	familiar = 10 * int64(time.Minute)
-	// blockFor is how much of the latest usage is no past yet: once or twice.
-	blockFor = 10 * int64(time.Second)
-)
-
-// news says that slot, now at usage, has been watched for long and has never used
-// nearly so much: records fall without anything wrong.
-func (h *habits) news(slot int32, now int64, usage uint64) bool {
-	w := &h.waves[slot]
-	return w.seen != 0 && now-w.seen >= familiar && usage != arc.Absent && usage > w.most+max(w.most>>higher, notable)
-}
 
 // hold notes that a lease is held on slot: what it and those above it do is not
 // all their own.

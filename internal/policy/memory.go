@@ -19,6 +19,7 @@ type memoryRules struct {
 	*growth
 	long   window // what growth that does harm later must have lasted in
 	habits *habits
+	news   *news
 	cfg    *Config
 
 	kills   float64 // OOM kills, and until when what falls does so by one
@@ -39,7 +40,7 @@ type memoryRules struct {
 func newMemoryRules(t *table, cfg *Config) *memoryRules {
 	g := newGrowth(t, arc.CgroupMemoryUsage)
 	m := &memoryRules{
-		growth: g, long: newWindow(longStep, longSpan, longStep), habits: newHabits(g), cfg: cfg,
+		growth: g, long: newWindow(longStep, longSpan, longStep), habits: newHabits(g), news: newNews(t), cfg: cfg,
 		ranks: make([]grower, 0, maxGrowers), candidates: make([]candidate, 0, MaxInspected),
 	}
 	t.add(&m.long, 0)
@@ -55,6 +56,7 @@ func (m *memoryRules) observe(s *arc.Sample, learn bool) {
 	if kills := s.Node[arc.NodeOOMKills]; kills > m.kills {
 		m.kills, m.falling = kills, s.Taken+aftermath
 	}
+	m.news.observe(s.Taken, s, learn)
 	m.habits.observe(s.Taken, s, m.stalled <= m.cfg.StallBudget && s.Taken >= m.falling)
 	if learn {
 		m.approach = approach{}
@@ -188,18 +190,18 @@ func (m *memoryRules) examine(p *Policy, s *arc.Sample, inspector Inspector) []c
 	return m.candidates
 }
 
-// strange returns who does what it has never done, to the harm of somebody, nil for
-// nobody: an anomaly of one workload may be none of the node.
-func (m *memoryRules) strange(p *Policy, s *arc.Sample, inspector Inspector) *candidate {
+// strange says who does what it has never done, to the harm of somebody, "" for
+// nobody.
+func (m *memoryRules) strange(p *Policy, s *arc.Sample, inspector Inspector) string {
 	candidates := m.examine(p, s, inspector)
 	for i := range candidates {
 		c := &candidates[i]
 		if c.harm.Exhaustion <= m.cfg.Horizon && !c.early && !c.unsure && !c.blind && c.effective >= m.cfg.MinGrowth &&
-			m.habits.news(c.slot, s.Taken, m.value(s, arc.CgroupMemoryUsage, c.slot)) {
-			return c
+			m.news.tells(c.slot, s.Taken, m.value(s, arc.CgroupMemoryUsage, c.slot)) {
+			return fmt.Sprintf("%s uses more memory than it ever has: it grows %s/s, %s", c.where(), bytes(c.effective), c.harm.String())
 		}
 	}
-	return nil
+	return ""
 }
 
 // judge applies harm and attribution to the candidates.

@@ -57,7 +57,7 @@ type Policy struct {
 	anomalies  [maxWindow]bool // of the last decisions, a ring
 	decisions  int
 	anomalous  bool
-	strange    *candidate // does what it has never done; nil for nobody
+	strange    string // who does what it has never done, "" for nobody
 	velocity   float64
 	pressed    bool // at the last evaluation something was to be done about a harm
 	urgent     bool // and by a cgroup that nothing is held on
@@ -149,8 +149,7 @@ func (p *Policy) Step(s *arc.Sample, j *arc.Judgement, inspector Inspector) *Dec
 	p.obey(s)
 	p.keep(s)
 	if j.Ready && j.Fresh {
-		p.strange = nil
-		if !j.Anomalous {
+		if p.strange = ""; !j.Anomalous {
 			p.strange = p.memory.strange(p, s, inspector)
 		}
 	}
@@ -159,7 +158,7 @@ func (p *Policy) Step(s *arc.Sample, j *arc.Judgement, inspector Inspector) *Dec
 	switch {
 	case d.Changed: // a lease went up a level by itself: one step at a time
 	case p.level == LevelNormal:
-		if j.Fresh && j.Ready && (j.Anomalous || p.strange != nil) && p.trusted() {
+		if j.Fresh && j.Ready && (j.Anomalous || p.strange != "") && p.trusted() {
 			p.open(s, j)
 		}
 	case p.level > p.wanted(s.Taken):
@@ -199,7 +198,7 @@ func (p *Policy) remember(j *arc.Judgement, now int64) {
 		p.velocity = j.Velocity
 		return
 	}
-	anomalous := j.Ready && (j.Anomalous || p.strange != nil)
+	anomalous := j.Ready && (j.Anomalous || p.strange != "")
 	if j.Ready {
 		p.anomalies[p.decisions%p.cfg.Window] = anomalous
 		p.decisions++
@@ -238,8 +237,8 @@ func (p *Policy) open(s *arc.Sample, j *arc.Judgement) {
 	if j.NumContributions > 0 {
 		reason += ", most by " + j.Contributions[0].Dimension
 	}
-	if p.strange != nil {
-		reason = fmt.Sprintf("%s uses more memory than it ever has: it grows %s/s, %s", p.strange.where(), bytes(p.strange.effective), p.strange.harm.String())
+	if p.strange != "" {
+		reason = p.strange
 	}
 	p.level = LevelWatchful
 	p.event(Event{Kind: Opened, Reason: reason})
