@@ -81,6 +81,8 @@ const (
 	// CauseExpected: it has grown like that before and came back, and there is room
 	// for it.
 	CauseExpected
+	// CauseAlone: its tasks stall on memory, and nobody else's.
+	CauseAlone
 
 	numCauses
 )
@@ -88,7 +90,7 @@ const (
 var causeNames = [numCauses]string{
 	"none", "no_harm", "no_culprit", "uninspectable", "protected", "page_cache",
 	"startup_grace", "margin", "already_limited", "given_up", "lease_budget", "share_budget",
-	"action_budget", "level_cap", "stale_input", "operator", "expected",
+	"action_budget", "level_cap", "stale_input", "operator", "expected", "alone",
 }
 
 // String returns the cause's name.

@@ -228,3 +228,36 @@ func TestWhatIsContainedDoesNotPressByItsPageCache(t *testing.T) {
 	require.NotEmpty(t, w.orders, w.story())
 	assert.Equal(t, arc.Unlimited, g.ceiling, "released: %s", w.story())
 }
+
+// A stall is harm to others than the one who causes it: who is at a limit of his own
+// stalls by himself.
+func TestWhoStallsAloneHarmsNobody(t *testing.T) {
+	never := func(time.Duration) float64 { return 0 }
+	for name, tt := range map[string]struct {
+		others  func(time.Duration) float64
+		ordered bool
+	}{
+		"alone":               {never, false},
+		"as others do":        {from(20*time.Second, 0.4), true},
+		"as others always do": {from(0, 0.4), false},
+		"who knows":           {nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			grower := &group{id: 10, path: "/grower.service", anon: 300 * mb, leak: from(20*time.Second, 5*mb), plant: plant{stalls: from(20*time.Second, 0.5)}}
+			other := service()
+			if other.stalls = tt.others; tt.others == nil {
+				grower.stalls = nil // the kernel does not count by cgroup
+			}
+			w := newWorld(t, DefaultConfig(), grower, other)
+			w.stall = from(20*time.Second, 0.5)
+			w.anomalous = after(20 * time.Second)
+			w.run(30 * time.Second)
+			assert.Equal(t, tt.ordered, len(w.orders) > 0, w.story())
+			if !tt.ordered {
+				declined := w.declined(CauseAlone)
+				require.NotEmpty(t, declined, w.story())
+				assert.Contains(t, declined[0].Reason, "its tasks stall on memory: nobody else's do")
+			}
+		})
+	}
+}

@@ -25,11 +25,10 @@ type memoryRules struct {
 	kills   float64 // OOM kills, and until when what falls does so by one
 	falling int64
 
-	psi          stall
-	stalled      float64
-	suspect      uint64
-	suspectStall stall
-	approach     approach
+	psi      stall
+	stalled  float64
+	waits    *rates // PSI some, as a share of time
+	approach approach
 
 	looks      looks
 	ranks      []grower
@@ -41,6 +40,7 @@ func newMemoryRules(t *table, cfg *Config) *memoryRules {
 	g := newGrowth(t, arc.CgroupMemoryUsage)
 	m := &memoryRules{
 		growth: g, long: newWindow(longStep, longSpan, longStep), habits: newHabits(g), news: newNews(t), cfg: cfg,
+		waits: newRates(t, 1e-9, arc.CgroupPressureMemorySome),
 		ranks: make([]grower, 0, maxGrowers), candidates: make([]candidate, 0, MaxInspected),
 	}
 	t.add(&m.long, 0)
@@ -52,6 +52,7 @@ func (*memoryRules) name() Resource { return Memory }
 func (m *memoryRules) observe(s *arc.Sample, learn bool) {
 	m.follow(s.Taken, &s.Cgroups)
 	m.long.observe(s.Taken, s.Cgroups.Columns[m.column], m.last)
+	m.waits.follow(s.Taken, &s.Cgroups, learn)
 	m.stalled = m.psi.observe(s.Taken, s.Node[arc.NodePressureMemorySome])
 	if kills := s.Node[arc.NodeOOMKills]; kills > m.kills {
 		m.kills, m.falling = kills, s.Taken+aftermath
@@ -255,8 +256,11 @@ func (m *memoryRules) suspects(p *Policy, candidates []candidate, s *arc.Sample)
 	case len(m.urgent) > 0:
 		return told
 	case stalling:
-		lead.harm.Kind = HarmStall
-		return m.accuse(p, lead, candidates, s)
+		if lead.harm.Kind = HarmStall; m.suffered(p, lead) > m.cfg.StallBudget {
+			return m.accuse(p, lead, candidates, s)
+		}
+		lead.harm.Stall = m.stalled
+		return verdict{resource: Memory, lead: lead, cause: CauseAlone}
 	case told.lead != nil:
 		return told
 	}
@@ -314,25 +318,19 @@ func (m *memoryRules) rival(candidates []candidate, lead *candidate, s *arc.Samp
 	return second
 }
 
-// graced says that startup grace excuses the growth of c. Its own stalls are its
-// own affair; the others' are not.
+// graced says that startup grace excuses the growth of c: its own stalls are its
+// own affair, the others' are not.
 func (m *memoryRules) graced(p *Policy, c *candidate, s *arc.Sample) bool {
-	if !p.young(c, s.Taken) {
-		return false
-	}
-	others := m.stalled
-	if m.value(s, arc.CgroupPressureMemorySome, c.slot) != arc.Absent {
-		others = max(others-m.ownStall(c, s), 0)
-	}
-	return others <= m.cfg.StallBudget
+	return p.young(c, s.Taken) && m.suffered(p, c) <= m.cfg.StallBudget
 }
 
-// ownStall measures the stall of the candidate under suspicion itself.
-func (m *memoryRules) ownStall(c *candidate, s *arc.Sample) float64 {
-	if m.suspect != c.id {
-		m.suspect, m.suspectStall = c.id, stall{}
+// suffered is the share of time in which others stall on memory than c, beyond what
+// is usual for them; where the kernel does not count by cgroup, in which anybody does.
+func (m *memoryRules) suffered(p *Policy, c *candidate) float64 {
+	if share, known := p.others(m.waits, nil, nil, c.slot); known {
+		return min(share, m.stalled)
 	}
-	return m.suspectStall.observe(s.Taken, float64(m.value(s, arc.CgroupPressureMemorySome, c.slot))/1e9)
+	return m.stalled
 }
 
 // caching returns the candidate whose growth would be harm if it were not page
@@ -358,6 +356,8 @@ func (m *memoryRules) say(v *verdict) string {
 	switch v.cause {
 	case CauseNoHarm:
 		return fmt.Sprintf("%s grows %s, %s: no harm within the horizon", where, grows, v.lead.harm.String())
+	case CauseAlone:
+		return fmt.Sprintf("%s grows %s, and its tasks stall on memory: nobody else's do", where, grows)
 	case CauseExpected:
 		return fmt.Sprintf("%s grows %s, as it has before, to %s, and came back: there is room for that", where, grows, bytes(float64(m.habits.crest(v.lead.slot))))
 	case CausePageCache:

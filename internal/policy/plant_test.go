@@ -23,13 +23,14 @@ type plant struct {
 	// machine to itself until its cap is used up, and others wait for so long.
 	greedy float64
 	full   func(t time.Duration) float64
+	stalls func(t time.Duration) float64 // some of its tasks, on memory
 
 	knobs map[arc.Action]uint64
 
-	ran, waited, throttled, waitedIO, stuck float64 // seconds
-	readBytes, writtenBytes                 float64
-	packets, bytesSent                      float64
-	refused                                 float64 // forks
+	ran, waited, throttled, waitedIO, stuck, stalled float64 // seconds
+	readBytes, writtenBytes                          float64
+	packets, bytesSent                               float64
+	refused                                          float64 // forks
 
 	gets  float64 // CPUs at this step
 	moves traffic
@@ -148,6 +149,7 @@ func (w *world) work(dt time.Duration) {
 			w.forked += max(gets, 0)
 		}
 		g.stuck += value(g.full, t) * s
+		g.stalled += value(g.stalls, t) * s
 	}
 }
 
@@ -300,6 +302,9 @@ func (w *world) show(g *group, i int) {
 	w.sample.Cgroups.Set(arc.CgroupPidsMax, i, min(g.mostTasks, g.knob(arc.ActionPidsMax)))
 	set(arc.CgroupPacketsSent, g.packets)
 	set(arc.CgroupBytesSent, g.bytesSent)
+	if g.stalls != nil {
+		set(arc.CgroupPressureMemorySome, g.stalled*1e9)
+	}
 	if g.full != nil || g.tenant != nil {
 		set(arc.CgroupPressureMemoryFull, g.stuck*1e9)
 	}
