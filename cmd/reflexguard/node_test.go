@@ -110,6 +110,8 @@ type cut struct {
 	out   *bufio.Scanner
 	far   chan func()
 	guard *guard.Client // of an operator
+	// decided is when the order was that holds, or did last.
+	decided uint64
 }
 
 func newCut(t *testing.T) *cut {
@@ -219,11 +221,14 @@ func (c *cut) open(when string) {
 }
 
 // order cuts the node off, or not any more.
-func (c *cut) order(verb arc.Verb, generation uint64, ttl time.Duration) arc.Outcome {
+func (c *cut) order(verb arc.Verb, ttl time.Duration) arc.Outcome {
 	c.t.Helper()
+	if verb == arc.Hold {
+		c.decided = decided()
+	}
 	var out arc.Outcome
 	require.NoError(c.t, c.guard.Act(c.t.Context(), arc.Order{
-		Action: arc.ActionNodeQuarantine, Verb: verb, Parameter: uint64(time.Minute), TTL: int64(ttl), Generation: generation, Reason: "test",
+		Action: arc.ActionNodeQuarantine, Verb: verb, Parameter: uint64(time.Minute), TTL: int64(ttl), Generation: c.decided, Reason: "test",
 	}, &out))
 	return out
 }
@@ -249,13 +254,13 @@ func TestANodeIsCutOffAndComesBack(t *testing.T) {
 	require.Equal(t, fine, c.do("dial "+nodeStranger+nodeAPI))
 	c.open("before")
 
-	o := arc.Order{Action: arc.ActionNodeQuarantine, Parameter: uint64(time.Minute), TTL: int64(15 * time.Second), Generation: 1, Reason: "trust me"}
+	o := arc.Order{Action: arc.ActionNodeQuarantine, Parameter: uint64(time.Minute), TTL: int64(15 * time.Second), Generation: decided(), Reason: "trust me"}
 	out := c.as(hostileUID, o)
 	assert.Equal(t, arc.VerdictRefused, out.Verdict, "of the collector's user")
 	assert.Contains(t, out.Cause, "an operator's alone")
 	assert.Zero(t, c.programs())
 
-	out = c.order(arc.Hold, 2, 15*time.Second)
+	out = c.order(arc.Hold, 15*time.Second)
 	require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
 	assert.Contains(t, out.Cause, "is not the root of the hierarchy", "of a test, it says so")
 	assert.Equal(t, 2, c.programs())
@@ -265,14 +270,14 @@ func TestANodeIsCutOffAndComesBack(t *testing.T) {
 	assert.Equal(t, fine, c.do("dial "+nodePeer+nodeAPI))
 	require.NoError(t, c.visit(nodeAdmin), "SSH of an operator")
 	require.Error(t, c.visit(nodeStranger))
-	assert.Equal(t, arc.VerdictRefused, c.as(hostileUID, arc.Order{Action: arc.ActionNodeQuarantine, Verb: arc.Release, Generation: 9}).Verdict)
-	require.Equal(t, arc.VerdictReleased, c.order(arc.Release, 2, 0).Verdict)
+	assert.Equal(t, arc.VerdictRefused, c.as(hostileUID, arc.Order{Action: arc.ActionNodeQuarantine, Verb: arc.Release, Generation: c.decided}).Verdict)
+	require.Equal(t, arc.VerdictReleased, c.order(arc.Release, 0).Verdict)
 	require.Equal(t, fine, c.do("dial "+nodeStranger+nodeAPI))
 	c.open("released")
 	assert.Zero(t, c.programs())
 
 	// A guard that hangs: its programs end by themselves.
-	require.Equal(t, arc.VerdictGranted, c.order(arc.Hold, 3, 2*time.Second).Verdict)
+	require.Equal(t, arc.VerdictGranted, c.order(arc.Hold, 2*time.Second).Verdict)
 	require.NoError(t, c.wired.guard.Process.Signal(unix.SIGSTOP))
 	require.NotEqual(t, fine, c.do("say "+nodeStranger+nodeAPI))
 	c.open("past the deadline")
@@ -291,7 +296,7 @@ func TestANodeIsCutOffAndComesBack(t *testing.T) {
 	assert.Equal(t, "the lease expired", s.Audit[len(s.Audit)-1].Cause)
 
 	// A guard that is killed.
-	require.Equal(t, arc.VerdictGranted, c.order(arc.Hold, 4, 15*time.Second).Verdict)
+	require.Equal(t, arc.VerdictGranted, c.order(arc.Hold, 15*time.Second).Verdict)
 	require.NotEqual(t, fine, c.do("say "+nodeStranger+nodeAPI))
 	killed := time.Now()
 	require.NoError(t, c.wired.guard.Process.Kill())
