@@ -4,6 +4,8 @@
 package policy
 
 import (
+	"slices"
+
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
@@ -135,7 +137,8 @@ func (t *table) parent(slot int32) int32 {
 // leaves tells the cgroups that have others below them, and so no tasks of their
 // own, from those at the ends of the tree.
 func (t *table) leaves() {
-	t.inner = append(t.inner[:0], make([]bool, len(t.ids))...)
+	t.inner = slices.Grow(t.inner[:0], len(t.ids))[:len(t.ids)]
+	clear(t.inner)
 	for s, id := range t.ids {
 		if id == 0 || t.row[s] < 0 {
 			continue
