@@ -74,9 +74,10 @@ test-manifests: ## the Kubernetes example against the API schema
 test-eval: ## the comparison of detectors: its metrics, detectors and protocol
 	cd eval && $(GO) test $(if $(REFLEX_NO_SKIPS),-json ./... | $(UNSKIPPED),./...)
 
+# Nothing is taken from the cache: it does not know what runs in the guests.
 test-vm: build ## end-to-end tests in a virtual machine (software emulation, no KVM)
 	./tools/require.sh qemu-system-x86_64:qemu-system-x86
-	cd test && REFLEX_REQUIRE_VM=1 REFLEX_REQUIRE_BPF=$(CAN_BPF) REFLEX_DIST=$(DIST) $(GO) test -p 1 -timeout 60m ./...
+	cd test && REFLEX_REQUIRE_VM=1 REFLEX_REQUIRE_BPF=$(CAN_BPF) REFLEX_DIST=$(DIST) $(GO) test -count=1 -p 1 -timeout 60m ./...
 
 # Fewer kills, of the same cases, are in test-vm; the simulated steps are in test-unit.
 KILLS ?= 200
