@@ -120,28 +120,29 @@ func TestEveryKnobOnTheKernel(t *testing.T) {
 			g := start()
 			file := g.knobs[c.action].file()
 			if !has(file) {
-				out := act(t, g, orderOn(c.action, c.first))
+				out := act(t, g, of(instant(g), orderOn(c.action, c.first)))
 				assert.Equal(t, arc.VerdictRefused, out.Verdict)
 				assert.Contains(t, out.Cause, "this kernel does not know")
 				t.Log(out.Cause)
 				return
 			}
-			for name, end := range map[string]func(){
-				"released": func() { act(t, g, releaseOrder(id, c.action)) },
-				"killed":   func() { abandon(g); g = start() },
+			for name, end := range map[string]func(now uint64){
+				"released": func(now uint64) { act(t, g, of(now, releaseOrder(id, c.action))) },
+				"killed":   func(uint64) { abandon(g); g = start() },
 			} {
-				out := act(t, g, orderOn(c.action, c.first))
+				now := instant(g)
+				out := act(t, g, of(now, orderOn(c.action, c.first)))
 				require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
 				assert.Equal(t, c.turned, get(file))
 				if c.action == arc.ActionFreeze {
 					require.Eventually(t, func() bool { return !unfrozen() }, 10*time.Second, time.Millisecond)
 				}
 				require.Eventually(t, func() bool { // the next write has to be allowed first
-					out := act(t, g, orderOn(c.action, c.next))
+					out := act(t, g, of(now, orderOn(c.action, c.next)))
 					return out.Verdict == arc.VerdictHeld && out.Value == c.next
 				}, 10*time.Second, time.Millisecond)
 				assert.Equal(t, c.moved, get(file))
-				end()
+				end(now)
 				require.Eventually(t, unfrozen, 10*time.Second, time.Millisecond)
 				assert.Equal(t, before, settings(t, dir), name)
 			}
@@ -153,7 +154,7 @@ func TestEveryKnobOnTheKernel(t *testing.T) {
 		g := start()
 		o := orderOn(arc.ActionIOMaxRead, 3*mib)
 		o.Device = 4000<<32 | 7
-		out := act(t, g, o)
+		out := act(t, g, of(instant(g), o))
 		assert.Equal(t, arc.VerdictRefused, out.Verdict)
 		assert.Contains(t, out.Cause, "there is no device 4000:7")
 		assert.Equal(t, before, settings(t, dir))
@@ -167,12 +168,13 @@ func TestEveryKnobOnTheKernel(t *testing.T) {
 		for _, turn := range orders {
 			for kill := range 4 {
 				g := start()
+				now := instant(g)
 				for i, action := range turn {
 					o := orderOn(action, map[arc.Action]uint64{weight: 10, idle: 1}[action])
 					if i >= 2 {
 						o.Verb = arc.Release
 					}
-					out := act(t, g, o)
+					out := act(t, g, of(now, o))
 					require.NotEqual(t, arc.VerdictRefused, out.Verdict, out.Cause)
 					require.NotEqual(t, arc.VerdictFailed, out.Verdict, out.Cause)
 					if i == kill {
@@ -196,17 +198,17 @@ func TestEveryKnobOnTheKernel(t *testing.T) {
 		require.Equal(t, "domain threaded", get("cgroup.type"))
 		g := start()
 		for _, action := range []arc.Action{arc.ActionMemoryHigh, arc.ActionCPUMax} {
-			out := act(t, g, orderOn(action, 300*mib))
+			out := act(t, g, of(instant(g), orderOn(action, 300*mib)))
 			assert.NotContains(t, out.Cause, "cannot be known")
 		}
-		out := act(t, g, orderOn(arc.ActionPidsMax, 100))
+		out := act(t, g, of(instant(g), orderOn(arc.ActionPidsMax, 100)))
 		assert.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
 		below, err := g.root.OpenPath("/" + filepath.Base(dir) + "/threads")
 		require.NoError(t, err)
 		defer below.Close()
 		o := orderOn(arc.ActionCPUMax, 100_000)
 		o.Cgroup = below.ID()
-		out = act(t, g, o)
+		out = act(t, g, of(instant(g), o))
 		assert.Equal(t, arc.VerdictRefused, out.Verdict)
 		assert.Contains(t, out.Cause, "only its domain holds whole")
 		require.NoError(t, g.Close())

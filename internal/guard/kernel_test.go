@@ -62,6 +62,15 @@ func tenant(t *testing.T) (dir string, id uint64) {
 	return dir, d.ID()
 }
 
+// instant is the present one, of which a lease that is decided now is.
+func instant(g *Guard) uint64 { return uint64(g.config.Clock()) }
+
+// of is an order of a lease that was decided at an instant.
+func of(generation uint64, o arc.Order) arc.Order {
+	o.Generation = generation
+	return o
+}
+
 func TestALeaseOnTheKernel(t *testing.T) {
 	dir, id := tenant(t)
 	high := func() uint64 {
@@ -80,30 +89,34 @@ func TestALeaseOnTheKernel(t *testing.T) {
 	}
 	g := start()
 	assert.Empty(t, Missing(g.Requirements()))
-	out := act(t, g, hold(id, 300*mib+1))
+	now := instant(g)
+	out := act(t, g, of(now, hold(id, 300*mib+1)))
 	require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
 	assert.Equal(t, 300*mib+4096, high(), "the kernel keeps what was written")
 	require.Eventually(t, func() bool { // on a real clock the next write has to be allowed first
-		out := act(t, g, hold(id, 310*mib))
+		out := act(t, g, of(now, hold(id, 310*mib)))
 		return out.Verdict == arc.VerdictHeld && high() == 310*mib
 	}, 10*time.Second, time.Millisecond)
 
 	root, err := g.root.OpenPath("/")
 	require.NoError(t, err)
 	defer root.Close()
-	assert.Equal(t, arc.VerdictRefused, act(t, g, hold(root.ID(), 300*mib)).Verdict)
-	out = act(t, g, hold(id, 0))
+	assert.Equal(t, arc.VerdictRefused, act(t, g, of(now, hold(root.ID(), 300*mib))).Verdict)
+	act(t, g, of(now, hold(id, 0)))
 	assert.Equal(t, 310*mib, high(), "it only rises")
 
 	abandon(g) // as if killed
 	g = start()
 	assert.Equal(t, arc.Unlimited, high(), "the next guard gives it back")
 
-	require.Equal(t, arc.VerdictGranted, act(t, g, hold(id, 300*mib)).Verdict)
+	assert.Equal(t, errSpent.Error(), act(t, g, of(now, hold(id, 300*mib))).Cause, "which knows nothing of what was decided before")
+	now = instant(g)
+	require.Equal(t, arc.VerdictGranted, act(t, g, of(now, hold(id, 300*mib))).Verdict)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "memory.high"), []byte("400M"), 0))
-	assert.Equal(t, arc.VerdictLost, act(t, g, hold(id, 310*mib)).Verdict)
+	assert.Equal(t, arc.VerdictLost, act(t, g, of(now, hold(id, 310*mib))).Verdict)
 	assert.Equal(t, 400*mib, high())
-	require.Equal(t, arc.VerdictGranted, act(t, g, hold(id, 300*mib)).Verdict)
-	assert.Equal(t, arc.VerdictReleased, act(t, g, releaseOf(id)).Verdict)
+	now = instant(g)
+	require.Equal(t, arc.VerdictGranted, act(t, g, of(now, hold(id, 300*mib))).Verdict)
+	assert.Equal(t, arc.VerdictReleased, act(t, g, of(now, releaseOf(id))).Verdict)
 	assert.Equal(t, 400*mib, high())
 }
