@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -21,8 +20,8 @@ import (
 
 	"github.com/otelcol-reflex/reflex/extension/reflexextension"
 	"github.com/otelcol-reflex/reflex/internal/arc"
-	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/guard/guardtest"
 )
 
 // cameFrom has this session come from an address, "" for none.
@@ -238,16 +237,7 @@ func TestReleaseOfTheNode(t *testing.T) {
 
 // An empty cgroup of the kernel's stands for the root: nobody is cut off.
 func TestAQuarantineOfTheNodeIsInTheJournalAndTheAudit(t *testing.T) {
-	mount, err := cgroupfs.FindRoot()
-	for _, r := range guard.Missing(guard.NetworkRequirements()) {
-		err = errors.Join(err, fmt.Errorf("%s: %s", r.Name, r.Cause))
-	}
-	if err != nil {
-		if os.Getenv("REFLEX_REQUIRE_BPF") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("not on cgroup v2, or without the privilege to act on the network: ", err)
-	}
+	mount := guardtest.Network(t)
 	cameFrom(t, "192.0.2.9", 22)
 	n := newNode(t)
 	n.root = filepath.Join(mount, fmt.Sprintf("reflexctl-test-%d", os.Getpid()))

@@ -25,8 +25,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
-	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/guard/guardtest"
 	"github.com/otelcol-reflex/reflex/internal/testmachine"
 )
 
@@ -48,16 +48,7 @@ type wired struct {
 
 func newWired(t *testing.T) *wired {
 	t.Helper()
-	mount, err := cgroupfs.FindRoot()
-	for _, r := range guard.Missing(guard.NetworkRequirements()) {
-		err = errors.Join(err, fmt.Errorf("%s: %s", r.Name, r.Cause))
-	}
-	if err != nil {
-		if os.Getenv("REFLEX_REQUIRE_BPF") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("not on cgroup v2, or without the privilege to act on the network: ", err)
-	}
+	mount := guardtest.Network(t)
 	w := &wired{t: t, tasks: make(chan func())}
 	root := filepath.Join(mount, "reflexguard-test-"+strconv.Itoa(os.Getpid()))
 	flood := filepath.Join(root, "flood")
@@ -66,6 +57,7 @@ func newWired(t *testing.T) *wired {
 		assert.NoError(t, os.Remove(flood))
 		assert.NoError(t, os.Remove(root))
 	})
+	var err error
 	w.directory, err = os.Open(flood)
 	require.NoError(t, err)
 	t.Cleanup(func() { w.directory.Close() })

@@ -130,6 +130,18 @@ type Order struct {
 	Reason string
 }
 
+// These begin the causes of refusals that the policy acts on; the others it takes for
+// the guard's last word about a target.
+const (
+	// RefusedAction: the guard has no such action.
+	RefusedAction = "the guard has no action"
+	// RefusedKnob: its kernel lacks the knob that the action turns.
+	RefusedKnob = "this kernel does not know"
+	// RefusedSpent: a lease that the guard does not hold any more, as after it was
+	// started again, is not taken up; what is decided anew may be.
+	RefusedSpent = "the order is of a generation that is over"
+)
+
 // Verdict is what became of an order.
 type Verdict uint8
 

@@ -182,7 +182,7 @@ func (g *Guard) validate(o *arc.Order) (knob, error) {
 	}
 	k, known := g.knobs[o.Action]
 	if !known && !overNetwork(o.Action) {
-		return nil, refusal(fmt.Sprintf("the guard has no action %q", o.Action))
+		return nil, refusal(fmt.Sprintf(arc.RefusedAction+" %q", o.Action))
 	}
 	if len(o.Reason) > MaxReason {
 		return nil, refusal(fmt.Sprintf("the reason has %d bytes, at most %d are allowed", len(o.Reason), MaxReason))

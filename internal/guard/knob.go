@@ -109,7 +109,7 @@ func (s setting) absent(t target, err error) error {
 	case !errors.Is(err, os.ErrNotExist):
 		return err
 	case s.beside != "" && t.dir.Exists(s.beside):
-		return fmt.Errorf("%w: %w", refusal("this kernel does not know "+s.name+": "+s.lacking), err)
+		return fmt.Errorf("%w: %w", refusal(arc.RefusedKnob+" "+s.name+": "+s.lacking), err)
 	case s.controller == "":
 		return err
 	}

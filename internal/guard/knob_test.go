@@ -207,16 +207,22 @@ func TestADeviceIsNamedExistsAndStays(t *testing.T) {
 	before := m.files(t, "a")
 	g := m.guard(t)
 	o := order(id, arc.ActionIOMaxWrite, 3*mib)
-	for device, cause := range map[uint64]string{0: "names no device", 8<<32 | 17: "there is no device 8:17"} {
-		o.Device = device
+	for _, tc := range []struct {
+		device uint64
+		cause  string
+	}{
+		{0, "names no device"},
+		{8<<32 | 17, "there is no device 8:17"},
+	} {
+		o.Device = tc.device
 		out := act(t, g, o)
 		assert.Equal(t, arc.VerdictRefused, out.Verdict)
-		assert.Contains(t, out.Cause, cause)
+		assert.Contains(t, out.Cause, tc.cause)
 		assert.Equal(t, before, m.files(t, "a"))
 		assert.Empty(t, m.records(id))
+		o.Generation++ // what the kernel refused is over as well
 	}
 	o.Device = disk
-	o.Generation++ // what the kernel refused is over as well
 	require.Equal(t, arc.VerdictGranted, act(t, g, o).Verdict)
 	assert.Contains(t, m.attribute(id, recordName(o.Action)), `"device":"8:16"`)
 	o.Device = 8 << 32
@@ -225,7 +231,7 @@ func TestADeviceIsNamedExistsAndStays(t *testing.T) {
 	assert.Contains(t, out.Cause, "the lease about 8:16")
 	// Both directions at once, ended in the order they began.
 	require.Equal(t, arc.VerdictGranted, act(t, g, order(id, arc.ActionIOMaxRead, 3*mib)).Verdict)
-	require.Equal(t, arc.VerdictReleased, act(t, g, later(releaseOrder(id, arc.ActionIOMaxWrite), 1)).Verdict)
+	require.Equal(t, arc.VerdictReleased, act(t, g, later(releaseOrder(id, arc.ActionIOMaxWrite), 2)).Verdict)
 	assert.Contains(t, m.get(t, "a", "io.max"), "8:16 rbps=3145728 wbps=max riops=max wiops=120")
 	require.Equal(t, arc.VerdictReleased, act(t, g, releaseOrder(id, arc.ActionIOMaxRead)).Verdict)
 	assert.Equal(t, before, m.files(t, "a"))

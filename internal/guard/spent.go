@@ -6,6 +6,8 @@ package guard
 import (
 	"fmt"
 	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
 const (
@@ -15,7 +17,7 @@ const (
 	// twice at one instant counts on.
 	ahead = int64(time.Microsecond)
 
-	errSpent = refusal("the order is of a generation that is over: its lease has ended, or it was decided before this guard started")
+	errSpent = refusal(arc.RefusedSpent + ": its lease has ended, or it was decided before this guard started")
 )
 
 // spent remembers of which generations leases were held: none is granted again.

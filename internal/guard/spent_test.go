@@ -157,8 +157,3 @@ func TestWhatIsForgottenIsStillOver(t *testing.T) {
 	assert.False(t, s.has(leaseKey{cgroup: 1 << 40}, 10*2*maxSpent+1), "nobody else is shut out who was decided later than the forgotten")
 	assert.True(t, s.has(leaseKey{cgroup: 1 << 40}, 10*2*maxSpent))
 }
-
-// The policy reads the beginning of this refusal.
-func TestTheRefusalOfWhatIsOverBeginsAsThePolicyReadsIt(t *testing.T) {
-	assert.Regexp(t, "^the order is of a generation that is over", string(errSpent))
-}

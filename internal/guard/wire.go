@@ -63,7 +63,7 @@ func (w *wireOrder) order() (arc.Order, error) {
 	}
 	var known bool
 	if o.Action, known = arc.ParseAction(w.Action); !known {
-		return o, fmt.Errorf("the guard has no action %q", w.Action)
+		return o, fmt.Errorf(arc.RefusedAction+" %q", w.Action)
 	}
 	switch w.Verb {
 	case arc.Hold.String():
