@@ -14,7 +14,7 @@ import (
 )
 
 // spentAnswer is what a guard says that does not hold the lease any more.
-const spentAnswer = spentGeneration + ": its lease has ended, or it was decided before this guard started"
+const spentAnswer = arc.RefusedSpent + ": its lease has ended, or it was decided before this guard started"
 
 func TestALeaseThatTheGuardHasForgottenIsDecidedAnew(t *testing.T) {
 	w := newWorld(t, DefaultConfig(), spinner(hours), service())

@@ -49,16 +49,6 @@ func (p *Policy) settle(s *arc.Sample) {
 	p.answers = p.answers[:0]
 }
 
-// These begin the causes with which the guard refuses an action that it, or its
-// kernel, does not have (internal/guard).
-const (
-	unknownAction = "the guard has no action"
-	unknownKnob   = "this kernel does not know"
-	// spentGeneration is what it says of a lease that it does not hold any more, as
-	// after it was started again: what is decided anew, it may grant.
-	spentGeneration = "the order is of a generation that is over"
-)
-
 // settleOne applies one answer and reports whether the lease lives on.
 func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 	now, out := s.Taken, &a.outcome
@@ -106,12 +96,12 @@ func (p *Policy) settleOne(l *lease, a *answer, s *arc.Sample) bool {
 		p.answered(l, a, "")
 		return false
 	case arc.VerdictRefused:
-		if strings.HasPrefix(out.Cause, spentGeneration) && a.order.Verb == arc.Hold && l.phase != releasing && !l.again {
+		if strings.HasPrefix(out.Cause, arc.RefusedSpent) && a.order.Verb == arc.Hold && l.phase != releasing && !l.again {
 			p.answered(l, a, out.Cause)
 			p.again(l, s)
 			return true
 		}
-		if strings.HasPrefix(out.Cause, unknownAction) || strings.HasPrefix(out.Cause, unknownKnob) {
+		if strings.HasPrefix(out.Cause, arc.RefusedAction) || strings.HasPrefix(out.Cause, arc.RefusedKnob) {
 			if !p.lacks(l.action, now) {
 				p.answered(l, a, out.Cause)
 			}
@@ -156,10 +146,13 @@ func (p *Policy) alone(l *lease) bool {
 // its first answer is told apart by the phase.
 func isObserved(v arc.Verdict) bool { return v == arc.VerdictObserved }
 
-// rest keeps a released cgroup alone until the release can show.
+// rest keeps a released cgroup alone until the release can show. Who was held for
+// nothing loses no grace.
 func (p *Policy) rest(l *lease, m *memory, now int64) {
 	m.restUntil, m.backoff[l.action] = max(m.restUntil, now+int64(p.cfg.Settle)), 0
-	m.graceless = now + int64(p.cfg.GraceLost)
+	if !l.vain {
+		m.graceless[l.resource] = now + int64(p.cfg.GraceLost)
+	}
 }
 
 // answered records an answer.

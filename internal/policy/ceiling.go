@@ -132,7 +132,7 @@ func (m *memoryRules) press(p *Policy, l *lease, slot int32, s *arc.Sample, dt i
 			rate, _ := g.growth()
 			pressing = firm+l.slack() >= l.parameter || rate > fast
 		}
-		pressing = pressing && !m.habits.expects(slot, usage, available+usage-firm)
+		pressing = pressing && !m.habits.expects(slot, m.table.taken(s, slot), available+usage-firm)
 	}
 	if near {
 		l.raise(dt, l.pace(s.Taken, available, m.cfg.GrowthBudget), usage, available)

@@ -14,9 +14,10 @@ import (
 // weight, which costs nothing while nobody else wants the CPU, and then a quota.
 type cpuRules struct {
 	everlasting
-	cfg   *Config
-	times *rates // CPU time, in CPUs
-	waits *rates // PSI some, as a share of time
+	cfg    *Config
+	times  *rates // CPU time, in CPUs
+	bursts *bursts
+	waits  *rates // PSI some, as a share of time
 	// throttled is the time quotas keep it from running, which is waiting, too.
 	throttled *rates
 	node      flow // the same of the node
@@ -28,8 +29,9 @@ type cpuRules struct {
 }
 
 func newCPURules(t *table, cfg *Config) *cpuRules {
+	times := newRates(t, 1e-9, arc.CgroupCPUTime)
 	return &cpuRules{
-		cfg: cfg, times: newRates(t, 1e-9, arc.CgroupCPUTime), waits: newRates(t, 1e-9, arc.CgroupPressureCPUSome),
+		cfg: cfg, times: times, bursts: newBursts(times), waits: newRates(t, 1e-9, arc.CgroupPressureCPUSome),
 		throttled: newRates(t, 1e-9, arc.CgroupCPUThrottledTime),
 		ranks:     make([]grower, 0, maxGrowers), candidates: make([]candidate, 0, MaxInspected),
 	}
@@ -47,6 +49,7 @@ func (*cpuRules) ladder(*candidate) []rung { return cpuLadder }
 
 func (c *cpuRules) observe(s *arc.Sample, learn bool) {
 	c.times.follow(s.Taken, &s.Cgroups, learn)
+	c.bursts.observe(s.Taken, c.cfg.MinCPU)
 	c.waits.follow(s.Taken, &s.Cgroups, learn)
 	c.throttled.follow(s.Taken, &s.Cgroups, learn)
 	c.node.observe(s.Taken, s.Node[arc.NodePressureCPUSome], learn)
@@ -93,11 +96,15 @@ func (c *cpuRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict 
 	if !c.pressure.worsens(s.Taken, c.cfg.Sustain) {
 		return v
 	}
+	if share < starved && c.bursts.expects(lead.slot, s.Taken) {
+		v.cause = CauseExpected
+		return v
+	}
 	g := c.looks.look(lead.id, 0, s.Taken, inspector)
 	if lead.look, lead.blind = g.look, g.failed; !p.aimable(&v) {
 		return v
 	}
-	p.admit(c, &v, p.young(lead, s.Taken) && share < starved, s)
+	p.admit(c, &v, p.young(CPU, lead, s.Taken) && share < starved, s)
 	return v
 }
 
@@ -174,6 +181,8 @@ func (c *cpuRules) say(v *verdict) string {
 		return fmt.Sprintf("%s %s (runner-up %.2f), %s", where, uses, v.second, v.lead.harm.String())
 	case CauseMargin:
 		return fmt.Sprintf("%s %s, but the runner-up %.2f: no single culprit", where, uses, v.second)
+	case CauseExpected:
+		return fmt.Sprintf("%s %s, for no longer than it has before", where, uses)
 	}
 	return v.sayCommon(where + " " + uses)
 }

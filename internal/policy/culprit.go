@@ -210,11 +210,11 @@ func (p *Policy) above(r Resource, slot int32) bool {
 	return false
 }
 
-// young says that startup grace excuses the growth of c, unless others
+// young says that startup grace excuses what c does to a resource, unless others
 // suffer.
-func (p *Policy) young(c *candidate, now int64) bool {
+func (p *Policy) young(r Resource, c *candidate, now int64) bool {
 	m := p.history.of(c.id, c.look.Name, now)
-	return c.look.Age >= 0 && c.look.Age < p.cfg.StartupGrace && now >= m.graceless
+	return c.look.Age >= 0 && c.look.Age < p.cfg.StartupGrace && now >= m.graceless[r]
 }
 
 // sayCommon is the sentence for a cause that every resource knows. It begins

@@ -79,7 +79,7 @@ const (
 	// CauseOperator: an operator wants it left alone.
 	CauseOperator
 	// CauseExpected: it has grown like that before and came back, and there is room
-	// for it.
+	// for it; or has used as much CPU for as long.
 	CauseExpected
 	// CauseAlone: its tasks stall on memory, and nobody else's.
 	CauseAlone

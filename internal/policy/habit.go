@@ -13,9 +13,11 @@ const (
 	// habitFor is how long a crest is remembered at least; twice that at most.
 	habitFor = 24 * int64(time.Hour)
 	// faster is by how much growth may exceed the fastest known where usage passes the
-	// highest, and a sixteenth by how much it may: records fall without anything wrong.
+	// highest, and a quarter by how much that may be, but for an eighth of the room that
+	// is left: records fall without anything wrong.
 	faster = 1.5
-	higher = 4 // as a shift
+	higher = 2 // as a shift
+	roomy  = 3 // as a shift
 	// spare is for how long growth must find room beyond the crest, so that there is
 	// time to act if it does not come back.
 	spare = 3 * time.Second
@@ -23,6 +25,9 @@ const (
 	// on it is worth to know whose it is.
 	ripple  = 4 << 20
 	notable = 4 * ripple
+	// settled is how long usage has to stay where it is, give or take a ripple, for the
+	// next wave to begin there.
+	settled = 30 * int64(time.Second)
 	// batch is how long a cgroup that ends may have risen for its end to be a coming
 	// back: a job that is done, and not a service that somebody gave up.
 	batch = 5 * int64(time.Minute)
@@ -31,8 +36,8 @@ const (
 )
 
 // habits knows, of every cgroup and of the workload that comes back under its name
-// in another one, how high its usage has risen before it came back by itself, and
-// how fast it rose: the waves of a garbage collector, a build, a batch. Who does the
+// in another one, how high its usage has risen before it came back by itself, by how
+// much, and how fast: the waves of a garbage collector, a build, a batch. Who does the
 // same again does no harm, however it looks in a straight line, while there is room
 // for the whole of it. A leak never comes back and so has no habit.
 //
@@ -65,6 +70,10 @@ type wave struct {
 	held     bool    // a lease was held on the way
 	through  bool    // it was held below
 	asked    bool    // its name is known, or cannot be
+	peak     uint64  // the top of the wave before, 0 for none, and
+	floor    uint64  // where that began
+	at       uint64  // what usage has been, give or take a ripple,
+	still    int64   // since when
 	own      custom
 	shared   *custom // of all that have its name
 }
@@ -76,15 +85,16 @@ type custom struct {
 	used   int64
 }
 
-// crest is the most of a generation.
+// crest is the most of a generation: how high a wave was, and how high above the lows
+// before and after it. The latter is the same each time where page cache gathers below.
 type crest struct {
-	height uint64
-	pace   float64
+	height, rise uint64
+	pace         float64
 }
 
 // add takes in another one.
-func (c *crest) add(height uint64, pace float64) {
-	c.height, c.pace = max(c.height, height), max(c.pace, pace)
+func (c *crest) add(d crest) {
+	c.height, c.rise, c.pace = max(c.height, d.height), max(c.rise, d.rise), max(c.pace, d.pace)
 }
 
 func newHabits(g *growth) *habits {
@@ -114,6 +124,7 @@ func (h *habits) observe(now int64, s *arc.Sample, learn bool) {
 		case usage == arc.Absent:
 		case !learn || w.low == arc.Absent:
 			w.begin(now, usage)
+			w.peak = 0
 		case usage > w.top:
 			w.top, w.pace = usage, max(w.pace, h.growth.slow.newest(slot))
 			if h.ask < 0 && !w.asked && usage-w.low >= notable {
@@ -121,13 +132,17 @@ func (h *habits) observe(now int64, s *arc.Sample, learn bool) {
 			}
 		case w.top-usage >= max(ripple, (w.top-w.low)/2):
 			if !w.held {
-				w.custom().crests[0].add(w.top, w.pace)
+				w.custom().crests[0].add(crest{w.top, w.rise(), w.pace})
+				w.peak, w.floor = w.top, w.low
 			} else if !w.through && h.doubt.id == 0 {
-				h.doubt = doubt{h.growth.ids[slot], now - w.since, crest{w.top, w.pace}}
+				h.doubt = doubt{h.growth.ids[slot], now - w.since, crest{height: w.top, pace: w.pace}}
 			}
 			w.begin(now, usage)
 		case usage < w.low:
 			w.low, w.since = usage, now
+		}
+		if usage != arc.Absent {
+			w.settle(now, usage)
 		}
 	}
 	if s.Cgroups.Len() > 0 && s.Cgroups.Truncated == 0 {
@@ -149,6 +164,26 @@ func (w *wave) begin(now int64, usage uint64) {
 	w.low, w.top, w.pace, w.since, w.held, w.through = usage, usage, 0, now, false, false
 }
 
+// settle has the next wave begin where usage stays: page cache that gathers is no part
+// of it. Who holds the cgroup there is not forgotten.
+func (w *wave) settle(now int64, usage uint64) {
+	switch {
+	case max(usage, w.at)-min(usage, w.at) > ripple:
+		w.at, w.still = usage, now
+	case now-w.still >= settled && w.top-w.low > 2*ripple:
+		w.custom().crests[0].add(crest{rise: w.rise()})
+		w.low, w.top, w.since, w.peak = usage, usage, now, 0
+	}
+}
+
+// rise is by how much the wave before was higher than the lows around it.
+func (w *wave) rise() uint64 {
+	if around := max(w.floor, w.low); w.peak > around {
+		return w.peak - around
+	}
+	return 0
+}
+
 // depart ends the waves of cgroups that are gone.
 func (h *habits) depart(now int64, learn bool) {
 	for slot := range h.waves {
@@ -157,7 +192,7 @@ func (h *habits) depart(now int64, learn bool) {
 			continue
 		}
 		if learn && !w.held && w.top-w.low >= ripple && now-w.since <= batch {
-			w.custom().crests[0].add(w.top, w.pace)
+			w.custom().crests[0].add(crest{w.top, w.rise(), w.pace})
 		}
 		w.low = arc.Absent
 	}
@@ -203,7 +238,7 @@ func (h *habits) look(now int64, inspector Inspector) {
 	case h.doubt.id != 0:
 		h.asked = now
 		if there && inspector.Inspect(h.doubt.id, 0, seen) == nil && seen.Age > time.Duration(h.doubt.length) {
-			h.waves[slot].custom().crests[0].add(h.doubt.crest.height, h.doubt.crest.pace)
+			h.waves[slot].custom().crests[0].add(h.doubt.crest)
 		}
 		h.doubt = doubt{}
 	case h.ask >= 0:
@@ -211,7 +246,7 @@ func (h *habits) look(now int64, inspector Inspector) {
 		if h.asked = now; h.growth.row[h.ask] >= 0 && !w.asked && inspector.Inspect(h.growth.ids[h.ask], 0, seen) == nil && seen.Name != "" {
 			w.shared = h.custom(seen.Name, now)
 			for i, c := range w.own.crests {
-				w.shared.crests[i].add(c.height, c.pace)
+				w.shared.crests[i].add(c)
 			}
 		}
 		w.asked, h.ask = true, -1
@@ -247,19 +282,25 @@ func (w *wave) custom() *custom {
 	return &w.own
 }
 
-// crest returns the height that slot has come back from, 0 for none.
+// crest returns the height that slot has come back from, or has come back from as
+// much above its present low; 0 for none.
 func (h *habits) crest(slot int32) uint64 {
-	c := h.waves[slot].custom()
-	return max(c.crests[0].height, c.crests[1].height)
+	w := &h.waves[slot]
+	c := w.custom()
+	height := max(c.crests[0].height, c.crests[1].height)
+	if rise := max(c.crests[0].rise, c.crests[1].rise, w.rise()); rise > 0 && w.low != arc.Absent {
+		height = max(height, w.low+rise)
+	}
+	return height
 }
 
-// expects says that the growth of slot, now at usage, leads to where it has been
+// expects says that the growth of slot, now at usage of memory and swap, leads to where it has been
 // before, or is like it and leads a little beyond, and leaves room in available.
 func (h *habits) expects(slot int32, usage, available uint64) bool {
 	c, top := h.waves[slot].custom(), h.crest(slot)
 	rate := h.growth.slow.newest(slot)
 	if usage != arc.Absent && usage >= top && rate <= faster*max(c.crests[0].pace, c.crests[1].pace) {
-		top += top >> higher
+		top += min(top>>higher, available>>roomy)
 	}
 	return usage < top && float64(top-usage)+rate*spare.Seconds() < float64(available)
 }

@@ -348,3 +348,61 @@ func TestHabitsAreForgotten(t *testing.T) {
 	h.clear(slot)
 	assert.Zero(t, h.crest(slot), "who comes next has none of it")
 }
+
+// Page cache gathers, and waves come back to ever higher lows: it is by how much they
+// rise that is the same.
+func TestAWaveIsKnownByItsRise(t *testing.T) {
+	w := newTide(10)
+	for range 40 { // settled
+		w.is(10, 60*mb, 0)
+	}
+	for low := 60.0; low <= 120; low += 20 {
+		for _, usage := range []float64{low, low + 30, low + 50, low + 20, low + 20} {
+			w.is(10, usage*mb, 0)
+		}
+	}
+	for range 40 {
+		w.is(10, 160*mb, 0)
+	}
+	assert.InDelta(t, 160+30, w.crest(10), 0.1, "its low, and what it last rose above the lows around")
+	h, slot := w.habits, w.habits.growth.slots[10]
+	w.is(10, 180*mb, 0)
+	assert.True(t, h.expects(slot, 180*mb, gb))
+	w.is(10, 300*mb, 0)
+	assert.False(t, h.expects(slot, 300*mb, gb))
+}
+
+// What stays is no part of the next wave: it has to come back to there only.
+func TestTheNextWaveBeginsWhereUsageStays(t *testing.T) {
+	for name, tt := range map[string]struct {
+		stays int
+		crest float64
+	}{
+		"for long":  {40, 120},
+		"for a bit": {20, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTide(10)
+			for range tt.stays {
+				w.is(10, 90*mb, 0)
+			}
+			w.is(10, 120*mb, 0)
+			w.is(10, 95*mb, 0)
+			assert.InDelta(t, tt.crest, w.crest(10), 0.1)
+		})
+	}
+}
+
+// A leak that was contained and stays below its ceiling is no habit when its process
+// is started again.
+func TestWhatStaysUnderALeaseIsStillHeld(t *testing.T) {
+	w := newTide(10)
+	w.is(10, 300*mb, 0)
+	w.held(10)
+	for range 40 {
+		w.is(10, 300*mb, 0)
+	}
+	w.is(10, 20*mb, 0)
+	w.habits.look(w.now, aged(time.Millisecond))
+	assert.Zero(t, w.crest(10))
+}

@@ -28,10 +28,10 @@ type memory struct {
 	failures         [arc.NumActions]uint8
 	cause            [arc.NumActions]string
 
-	containments int   // by name: how often in a row
-	contained    int64 // by name: when last
-	graceless    int64 // by name: no grace before this instant
-	excused      bool  // declined for its grace in this episode
+	containments int                 // by name: how often in a row
+	contained    int64               // by name: when last
+	graceless    [numResources]int64 // by name: no grace before this instant
+	excused      bool                // declined for its grace in this episode
 	oomKills     float64
 }
 
@@ -57,7 +57,9 @@ func (h *history) of(id uint64, name string, now int64) *memory {
 			old := &h.entries[i]
 			if name != "" && old.name == name && old.contained >= fresh.contained {
 				fresh.containments, fresh.contained = old.containments, old.contained
-				fresh.graceless = max(fresh.graceless, old.graceless)
+				for r := range fresh.graceless {
+					fresh.graceless[r] = max(fresh.graceless[r], old.graceless[r])
+				}
 			}
 		}
 		m = h.add(fresh)
@@ -119,7 +121,7 @@ func (h *history) punish(s *arc.Sample, lost time.Duration) {
 	for i := range h.entries {
 		m := &h.entries[i]
 		if m.excused && kills > m.oomKills {
-			m.excused, m.graceless = false, s.Taken+int64(lost)
+			m.excused, m.graceless[Memory] = false, s.Taken+int64(lost)
 		}
 	}
 }

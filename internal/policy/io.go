@@ -166,7 +166,7 @@ func (o *ioRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict {
 	if lead.unsure || !o.pressure.worsens(s.Taken, o.cfg.Sustain) || !p.aimable(&v) {
 		return v
 	}
-	p.admit(o, &v, p.young(lead, s.Taken) && share < starved, s)
+	p.admit(o, &v, p.young(IO, lead, s.Taken) && share < starved, s)
 	return v
 }
 

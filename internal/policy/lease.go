@@ -46,6 +46,7 @@ type lease struct {
 	deadline int64 // after it the guard has ended the lease by itself
 	granted  int64
 	calm     int64 // since when it has not pressed; 0 while it presses
+	vain     bool  // released without having been pressed against
 	retryAt  int64
 	backoff  int64
 	missing  int   // sweeps in a row without the cgroup
@@ -140,8 +141,12 @@ func (p *Policy) keepOne(l *lease, s *arc.Sample) bool {
 	}
 	if present {
 		l.missing = 0
-		if l.resource == Memory && !p.cfg.Observes(Memory) {
+		switch {
+		case p.cfg.Observes(l.resource):
+		case l.resource == Memory:
 			p.memory.habits.hold(slot)
+		case l.resource == CPU:
+			p.cpu.bursts.hold(slot)
 		}
 	} else if s.Cgroups.Len() > 0 && s.Cgroups.Truncated == 0 {
 		l.missing++
@@ -173,6 +178,10 @@ func (p *Policy) keepOne(l *lease, s *arc.Sample) bool {
 	return true
 }
 
+// soonCalm is how soon after a grant a cgroup has to be calm to have been contained for
+// nothing.
+const soonCalm = 2 * int64(time.Second)
+
 // move is one step of a held lease whose cgroup is there.
 func (p *Policy) move(l *lease, slot int32, s *arc.Sample) {
 	now := s.Taken
@@ -198,6 +207,7 @@ func (p *Policy) move(l *lease, slot int32, s *arc.Sample) {
 	case l.calm == 0:
 		l.calm = now
 	case now-l.calm >= hold:
+		l.vain = l.calm-l.granted <= soonCalm
 		p.release(l, s, fmt.Sprintf("it has not pressed against it for %s", time.Duration(now-l.calm).Round(time.Second)))
 		return
 	}

@@ -209,3 +209,28 @@ func TestFailingRenewalsEndTheLeaseAtItsDeadline(t *testing.T) {
 	assert.InDelta(t, 15, (w.since() - at).Seconds(), 1)
 	assert.Less(t, len(w.orders)-n, 12, "no storm")
 }
+
+// Who is calm from the moment on at which it is held was held for nothing.
+func TestWhoWasHeldForNothingLosesNoGrace(t *testing.T) {
+	for name, tt := range map[string]struct {
+		last     time.Duration
+		graceful bool
+	}{
+		"for nothing":    {600 * time.Millisecond, true},
+		"for a while":    {8 * time.Second, false},
+		"for a long one": {30 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := payment()
+			g.leak = between(10*time.Second, 10*time.Second+tt.last, 50*mb)
+			w := newWorld(t, DefaultConfig(), g, neighbour())
+			w.anomalous = after(10 * time.Second)
+			w.runUntil(20*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+			w.run(3 * time.Minute)
+			require.Empty(t, w.policy.leases, w.story())
+			m := w.policy.history.find(g.id)
+			assert.Equal(t, tt.graceful, m.graceless[Memory] == 0)
+			assert.Zero(t, m.graceless[CPU], "what it did to one resource is nothing it did to another")
+		})
+	}
+}

@@ -20,6 +20,7 @@ type memoryRules struct {
 	long   window // what growth that does harm later must have lasted in
 	habits *habits
 	news   *news
+	jobs   *jobs
 	cfg    *Config
 
 	kills   float64 // OOM kills, and until when what falls does so by one
@@ -39,7 +40,7 @@ type memoryRules struct {
 func newMemoryRules(t *table, cfg *Config) *memoryRules {
 	g := newGrowth(t, arc.CgroupMemoryUsage)
 	m := &memoryRules{
-		growth: g, long: newWindow(longStep, longSpan, longStep), habits: newHabits(g), news: newNews(t), cfg: cfg,
+		growth: g, long: newWindow(longStep, longSpan, longStep), habits: newHabits(g), news: newNews(t), jobs: newJobs(t), cfg: cfg,
 		waits: newRates(t, 1e-9, arc.CgroupPressureMemorySome),
 		ranks: make([]grower, 0, maxGrowers), candidates: make([]candidate, 0, MaxInspected),
 	}
@@ -58,6 +59,7 @@ func (m *memoryRules) observe(s *arc.Sample, learn bool) {
 		m.kills, m.falling = kills, s.Taken+aftermath
 	}
 	m.news.observe(s.Taken, s, learn)
+	m.jobs.observe(s.Taken, s)
 	m.habits.observe(s.Taken, s, m.stalled <= m.cfg.StallBudget && s.Taken >= m.falling)
 	if learn {
 		m.approach = approach{}
@@ -115,11 +117,18 @@ func (m *memoryRules) threaten(c *candidate, s *arc.Sample) {
 	c.harm, c.expected, c.early = exhaust(kind, available, limit, c.effective), false, false
 	switch {
 	case c.harm.Exhaustion > m.cfg.Horizon:
-	case m.habits.expects(c.slot, usage, c.harm.Available):
+	case m.habits.expects(c.slot, m.table.taken(s, c.slot), c.harm.Available):
 		c.harm.Exhaustion, c.expected = Never, true
 	default:
 		c.early = !m.lasts(c.slot, &c.harm)
 	}
+}
+
+// begins says that the growth of c may be that of a job which has just been started in
+// it, and that there is time to see: startup grace for who is not young. Who was
+// contained not long ago has none.
+func (m *memoryRules) begins(p *Policy, c *candidate, now int64) bool {
+	return c.harm.Exhaustion > imminent && m.jobs.begun(c.slot, now) && now >= p.history.of(c.id, c.look.Name, now).graceless[Memory]
 }
 
 // aftermath is for how long what falls after an OOM kill is taken to fall by it.
@@ -184,6 +193,7 @@ func (m *memoryRules) examine(p *Policy, s *arc.Sample, inspector Inspector) []c
 			c.unsure = !c.blind
 		}
 		m.threaten(c, s)
+		c.early = c.early || m.begins(p, c, s.Taken)
 		for k := i; k > 0 && m.candidates[k-1].effective < m.candidates[k].effective; k-- {
 			m.candidates[k-1], m.candidates[k] = m.candidates[k], m.candidates[k-1]
 		}
@@ -198,7 +208,7 @@ func (m *memoryRules) strange(p *Policy, s *arc.Sample, inspector Inspector) str
 	for i := range candidates {
 		c := &candidates[i]
 		if c.harm.Exhaustion <= m.cfg.Horizon && !c.early && !c.unsure && !c.blind && c.effective >= m.cfg.MinGrowth &&
-			m.news.tells(c.slot, s.Taken, m.value(s, arc.CgroupMemoryUsage, c.slot)) {
+			m.news.tells(c.slot, s.Taken, m.table.taken(s, c.slot)) {
 			return fmt.Sprintf("%s uses more memory than it ever has: it grows %s/s, %s", c.where(), bytes(c.effective), c.harm.String())
 		}
 	}
@@ -321,7 +331,7 @@ func (m *memoryRules) rival(candidates []candidate, lead *candidate, s *arc.Samp
 // graced says that startup grace excuses the growth of c: its own stalls are its
 // own affair, the others' are not.
 func (m *memoryRules) graced(p *Policy, c *candidate, s *arc.Sample) bool {
-	return p.young(c, s.Taken) && m.suffered(p, c) <= m.cfg.StallBudget
+	return p.young(Memory, c, s.Taken) && m.suffered(p, c) <= m.cfg.StallBudget
 }
 
 // suffered is the share of time in which others stall on memory than c, beyond what

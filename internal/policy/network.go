@@ -108,7 +108,7 @@ func (n *networkRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verd
 	if v.cause != CauseNone || !n.pressure.worsens(s.Taken, n.cfg.Sustain) || !p.aimableOrLink(&v) {
 		return v
 	}
-	p.admit(n, &v, v.lead.link.Index == 0 && p.young(v.lead, s.Taken), s)
+	p.admit(n, &v, v.lead.link.Index == 0 && p.young(Network, v.lead, s.Taken), s)
 	return v
 }
 

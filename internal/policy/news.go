@@ -15,6 +15,7 @@ const (
 	// presentFor is how much of the latest usage is no past yet: once or twice. By
 	// more than [notable], and more than a sixteenth, must it pass what was.
 	presentFor = 10 * int64(time.Second)
+	sixteenth  = 4 // as a shift
 )
 
 // news knows the most that every cgroup has used so far. An anomaly of one workload
@@ -74,8 +75,8 @@ func (n *news) observe(now int64, s *arc.Sample, learn bool) {
 	}
 }
 
-// tells says that usage of slot, which has been watched for long, is news.
+// tells says that usage of slot, memory and swap, which has been watched for long, is news.
 func (n *news) tells(slot int32, now int64, usage uint64) bool {
 	p := &n.pasts[slot]
-	return p.since != 0 && now-p.since >= familiar && usage != arc.Absent && usage > p.most+max(p.most>>higher, notable)
+	return p.since != 0 && now-p.since >= familiar && usage != arc.Absent && usage > p.most+max(p.most>>sixteenth, notable)
 }

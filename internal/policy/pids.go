@@ -101,7 +101,7 @@ func (k *taskRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict
 	if lead.look, lead.blind = g.look, g.failed; !p.aimable(&v) {
 		return v
 	}
-	p.admit(k, &v, p.young(lead, s.Taken) && lead.harm.Exhaustion > k.cfg.Horizon/4, s)
+	p.admit(k, &v, p.young(Tasks, lead, s.Taken) && lead.harm.Exhaustion > k.cfg.Horizon/4, s)
 	v.order = v.order && k.ongoing(lead.slot, lead.effective) && (p.velocity > 0 || k.approach.nearer())
 	return v
 }

@@ -149,7 +149,7 @@ func (p *Policy) Step(s *arc.Sample, j *arc.Judgement, inspector Inspector) *Dec
 	p.obey(s)
 	p.keep(s)
 	if j.Ready && j.Fresh {
-		if p.strange = ""; !j.Anomalous {
+		if p.strange = ""; !j.Anomalous && p.cfg.Resources.Has(Memory) {
 			p.strange = p.memory.strange(p, s, inspector)
 		}
 	}

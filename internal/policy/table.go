@@ -160,6 +160,14 @@ func (t *table) below(slot, is int32) bool {
 	return false
 }
 
+// taken returns what slot uses of memory and swap, or [arc.Absent].
+func (t *table) taken(s *arc.Sample, slot int32) uint64 {
+	if slot < 0 || t.row[slot] < 0 {
+		return arc.Absent
+	}
+	return taken(s, int(t.row[slot]))
+}
+
 // value returns column f of slot, or [arc.Absent].
 func (t *table) value(s *arc.Sample, f arc.CgroupField, slot int32) uint64 {
 	if slot < 0 || t.row[slot] < 0 {

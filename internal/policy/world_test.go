@@ -36,6 +36,7 @@ type group struct {
 	// leak and read are bytes a second of anon memory and page cache.
 	leak func(t time.Duration) float64
 	read func(t time.Duration) float64
+	swap func(t time.Duration) float64 // bytes that are in swap
 
 	porous  bool   // its ceiling does not hold it
 	ceiling uint64 // what the guard holds; Unlimited for nothing
@@ -202,6 +203,9 @@ func (w *world) step(interval int64) *Decision {
 		}
 		i := s.Cgroups.Append(g.id, g.parent)
 		s.Cgroups.Set(arc.CgroupMemoryUsage, i, uint64(w.usage(g)))
+		if g.swap != nil {
+			s.Cgroups.Set(arc.CgroupMemorySwap, i, uint64(g.swap(w.since())))
+		}
 		s.Cgroups.Set(arc.CgroupMemoryMax, i, g.limit)
 		s.Cgroups.Set(arc.CgroupMemoryHigh, i, min(g.high, g.ceiling))
 		w.show(g, i)
