@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 
 GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash bench bench-verdict demo containment ceiling eval bench-sensing soak-sensing record-healthy soak clean help
+.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash simulated bench bench-verdict demo containment ceiling eval bench-sensing soak-sensing record-healthy soak clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,11 +82,15 @@ test-vm: build ## end-to-end tests in a virtual machine (software emulation, no 
 # Fewer kills, of the same cases, are in test-vm; the simulated steps are in test-unit.
 KILLS ?= 200
 
-crash: ## kill guard, collector and supervisor at every step: 10,000 simulated steps, KILLS=200 in a virtual machine: dist/containment/crash.json
-	@mkdir -p $(DIST)/containment
+crash: simulated ## kill guard, collector and supervisor at every step: 10,000 simulated steps, KILLS=200 in a virtual machine: dist/containment/crash.json
 	$(GO) test -count=1 -tags faultpoints ./internal/faultpoint
-	REFLEX_SIMULATED=$(DIST)/containment/simulated.json $(GO) test -count=1 -run TestTroubleAheadOfAnyCallOnTheKernel ./internal/guard
-	cd test && $(GO) run ./cmd/crash --kills $(KILLS) --simulated $(DIST)/containment/simulated.json --output $(DIST)/containment
+	cd test && $(GO) run ./cmd/crash --kills $(KILLS) --simulated $(SIMULATED) --revision '$(VERSION)' --output $(DIST)/containment
+
+SIMULATED := $(DIST)/containment/simulated.json
+
+simulated: # the half of the crash matrix that needs no machine
+	@mkdir -p $(DIST)/containment
+	REFLEX_SIMULATED=$(SIMULATED) $(GO) test -count=1 -run TestTroubleAheadOfAnyCallOnTheKernel ./internal/guard
 
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./bpf/... ./receiver/... ./processor/... ./extension/...
@@ -112,13 +116,14 @@ soak-sensing: ## cgroups come and go while sampling, and the receiver starts and
 demo: build ## the 2am scenario, without and with Reflex: dist/demo/report.html
 	cd test && $(GO) run ./cmd/demo --dist $(DIST) --output $(DIST)/demo
 
-# One run is about a quarter of an hour. CONTAINMENTFLAGS: --only leak,jvm for some
+# One run is about a quarter of an hour. The crash matrix, of which `make crash` plays
+# more, is sampled at the end, or taken from there. CONTAINMENTFLAGS: --only leak,jvm for some
 # scenarios, --guards separate for one place of the guard, --ticks=false for no
 # measurement of tick to knob.
 RUNS ?= 1
 
-containment: build ## faults in virtual machines, RUNS times each: who is guilty is contained and nobody else touched: dist/containment/report.json
-	cd test && $(GO) run ./cmd/containment --dist '$(DIST)' --output '$(DIST)/containment' --revision '$(VERSION)' --runs $(RUNS) $(CONTAINMENTFLAGS)
+containment: build simulated ## faults in virtual machines, RUNS times each: who is guilty is contained and nobody else touched: dist/containment/report.json
+	cd test && $(GO) run ./cmd/containment --dist '$(DIST)' --output '$(DIST)/containment' --revision '$(VERSION)' --runs $(RUNS) --simulated $(SIMULATED) $(CONTAINMENTFLAGS)
 
 # About eighteen minutes. CEILINGFLAGS: --only alone,2m for some arms.
 ceiling: build ## the moving ceiling beside a wall and no limit, in a virtual machine: who answers, for how long: dist/ceiling/report.json
@@ -129,11 +134,13 @@ ceiling: build ## the moving ceiling beside a wall and no limit, in a virtual ma
 MACHINES   ?= 6
 DURATION   ?= 30m
 BESIDE     ?= 2
-RECORDINGS ?= $(DIST)/soak/recordings
+RECORDED   ?= $(DIST)/soak/recordings
+# What is soaked: the recordings of this repository, or RECORDINGS=<dir>.
+RECORDINGS ?= $(CURDIR)/test/soak/recordings
 
 record-healthy: $(DIST)/reflexctl ## record healthy busy machines, virtual ones, for soak: dist/soak/recordings
 	./tools/require.sh qemu-system-x86_64:qemu-system-x86
-	cd test && $(GO) run ./cmd/record-healthy --dist '$(DIST)' --output '$(RECORDINGS)' --machines $(MACHINES) --duration $(DURATION) --beside $(BESIDE) $(RECORDFLAGS)
+	cd test && $(GO) run ./cmd/record-healthy --dist '$(DIST)' --output '$(RECORDED)' --machines $(MACHINES) --duration $(DURATION) --beside $(BESIDE) $(RECORDFLAGS)
 
 soak: ## healthy machines through detection and policy, recorded and recombined, and with faults: dist/soak/report.json
 	cd test && $(GO) run ./cmd/soak --recordings '$(RECORDINGS)' --output '$(DIST)/soak' $(SOAKFLAGS)

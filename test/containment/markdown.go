@@ -30,6 +30,9 @@ func (r *Report) Markdown() string {
 	for _, a := range r.TickToKnob {
 		fmt.Fprintf(&b, "| %s | %s | %d | %.1f ms | %.1f ms | %.1f ms | %s |\n", a.Condition, a.Guard, a.Samples, a.P50, a.P99, a.TimerP99, yes(a.WithinBudget))
 	}
+	if c := r.Crash; c != nil {
+		fmt.Fprintf(&b, "\n## Crash matrix\n\n%d simulated steps and %d kills in a virtual machine (%d steps not reached): %d violations.\n", c.Steps, c.Kills, c.Missed, c.Violations)
+	}
 	list(&b, "Broken", r.Broken)
 	list(&b, "Trouble", r.Trouble)
 	return b.String()

@@ -31,8 +31,9 @@ type Report struct {
 	Runs       int       `json:"runs"`
 	Scenarios  []Outcome `json:"scenarios"`
 	TickToKnob []Arc     `json:"tick_to_knob"`
-	// Crash is filled in by the crash matrix.
-	Crash Crash `json:"crash"`
+	// Crash is what the crash matrix found; null where it was not played, as with
+	// some scenarios only.
+	Crash *Crash `json:"crash"`
 	// Broken lists what makes the suite fail, Trouble what makes it worth less.
 	Broken  []string `json:"broken"`
 	Trouble []string `json:"trouble"`
@@ -94,8 +95,21 @@ const budget = 3
 
 // Crash is what the crash matrix found.
 type Crash struct {
-	Steps      int `json:"steps"`
+	// Steps are the simulated ones, Kills the real ones in a virtual machine.
+	Steps int `json:"steps"`
+	Kills int `json:"kills"`
+	// Violations are those of both, Missed the steps of the real ones that were not
+	// reached.
 	Violations int `json:"violations"`
+	Missed     int `json:"missed"`
+}
+
+// Crashed adds what the crash matrix found.
+func (r *Report) Crashed(c *Crash) {
+	r.Crash = c
+	if c.Violations > 0 {
+		r.Broken, r.Passed = append(r.Broken, fmt.Sprintf("crash matrix: %d violations in %d simulated steps and %d kills", c.Violations, c.Steps, c.Kills)), false
+	}
 }
 
 // Analyse makes the report of what the machines told.

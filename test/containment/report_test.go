@@ -123,6 +123,7 @@ func TestTickToKnobIsHeldAgainstTheTimer(t *testing.T) {
 func TestTheReportHasTheKeysThatOthersRead(t *testing.T) {
 	dir := t.TempDir()
 	r := Analyse(table, []Trial{after("leak", 0.4)}, []Ticks{{Condition: "idle", Guard: Separate, Samples: []float64{1}}})
+	r.Crashed(&Crash{Steps: 10, Kills: 2})
 	require.NoError(t, r.Write(dir))
 	text, err := os.ReadFile(filepath.Join(dir, DataFile))
 	require.NoError(t, err)
@@ -164,4 +165,15 @@ func TestEventsAreReadAmongOtherLines(t *testing.T) {
 		_, ok := ParseEvent([]byte(line))
 		assert.False(t, ok, line)
 	}
+}
+
+func TestTheCrashMatrixCounts(t *testing.T) {
+	r := Analyse(nil, nil, nil)
+	require.True(t, r.Passed)
+	r.Crashed(&Crash{Steps: 10_000, Kills: 40, Missed: 1})
+	assert.True(t, r.Passed)
+	assert.Contains(t, r.Markdown(), "10000 simulated steps and 40 kills in a virtual machine (1 steps not reached): 0 violations")
+	r.Crashed(&Crash{Steps: 10_000, Kills: 40, Violations: 2})
+	assert.False(t, r.Passed)
+	assert.Equal(t, []string{"crash matrix: 2 violations in 10000 simulated steps and 40 kills"}, r.Broken)
 }

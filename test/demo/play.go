@@ -4,7 +4,6 @@
 package demo
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -65,10 +64,8 @@ func Play(ctx context.Context, o Options) error {
 	if err := os.MkdirAll(filepath.Join(o.Output, "log"), 0o755); err != nil {
 		return err
 	}
-	for _, name := range binaries(o.Settings.Arms) {
-		if _, err := os.Stat(filepath.Join(o.Dist, name)); err != nil {
-			return fmt.Errorf("find %s (run `make build`): %w", name, err)
-		}
+	if err := vmtest.Built(o.Dist, binaries(o.Settings.Arms)...); err != nil {
+		return err
 	}
 	guest, err := vmtest.BuildProgram(ctx, "github.com/otelcol-reflex/reflex/test/cmd/demo-guest")
 	if err != nil {
@@ -193,32 +190,28 @@ func explain(err error, events *eventWriter, said string) error {
 	return err
 }
 
-// eventWriter splits a stream into lines and hands on those that are events.
+// eventWriter hands on the lines of a stream that are events.
 type eventWriter struct {
+	vmtest.Lines
 	watch   func(recording.Event)
 	other   io.Writer // receives other lines; may be nil
 	failure string
-	partial []byte
 }
 
-func newEventWriter(watch func(recording.Event)) *eventWriter { return &eventWriter{watch: watch} }
+func newEventWriter(watch func(recording.Event)) *eventWriter {
+	w := &eventWriter{watch: watch}
+	w.Line = w.line
+	return w
+}
 
-func (w *eventWriter) Write(b []byte) (int, error) {
-	w.partial = append(w.partial, b...)
-	for {
-		advance, line, _ := bufio.ScanLines(w.partial, false)
-		if advance == 0 {
-			return len(b), nil
+func (w *eventWriter) line(line []byte) {
+	if e, ok := recording.ParseEvent(line); ok {
+		if e.Kind == recording.EventError {
+			w.failure = e.Text
 		}
-		if e, ok := recording.ParseEvent(line); ok {
-			if e.Kind == recording.EventError {
-				w.failure = e.Text
-			}
-			w.watch(e)
-		} else if w.other != nil && len(line) > 0 {
-			fmt.Fprintf(w.other, "%s\n", line)
-		}
-		w.partial = w.partial[advance:]
+		w.watch(e)
+	} else if w.other != nil && len(line) > 0 {
+		fmt.Fprintf(w.other, "%s\n", line)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -54,7 +53,7 @@ func Record(ctx context.Context, set Settings, all []Recording) error {
 	if err != nil {
 		return err
 	}
-	guest, err := buildGuest(ctx)
+	guest, err := vmtest.BuildProgram(ctx, "github.com/otelcol-reflex/reflex/test/cmd/healthy-guest")
 	if err != nil {
 		return err
 	}
@@ -78,7 +77,7 @@ func Record(ctx context.Context, set Settings, all []Recording) error {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", r.Name(), err))
 			}
-			fmt.Fprintf(set.Notice, "%s: ended after %v (%v)\n", r.Name(), r.Duration, verdict(err))
+			fmt.Fprintf(set.Notice, "%s: %s\n", r.Name(), verdict(err))
 		})
 	}
 	running.Wait()
@@ -118,20 +117,4 @@ func (s *Settings) record(ctx context.Context, kernel vmtest.Kernel, guest strin
 		err = fmt.Errorf("it ended with exit code %d; see %s", exit, console.Name())
 	}
 	return err
-}
-
-// buildGuest builds the program of the guest into a directory of its own.
-func buildGuest(ctx context.Context) (string, error) {
-	dir, err := os.MkdirTemp("", "reflex-healthy-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "healthy-guest")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path,
-		"github.com/otelcol-reflex/reflex/test/cmd/healthy-guest")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("build healthy-guest: %w\n%s", err, out), os.RemoveAll(dir))
-	}
-	return path, nil
 }

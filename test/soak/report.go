@@ -116,14 +116,22 @@ func newReport() *Report { return &Report{faults: map[string][]Trial{}} }
 
 func (r *Report) recording(t *Tape) {
 	r.Recordings = append(r.Recordings, RecordingFigures{
-		Name: t.Name, Kernel: t.Kernel, Hours: t.Span().Hours(), Ticks: len(t.Ticks), Cgroups: t.Cgroups(), Bytes: t.Bytes, Missed: t.Missed(), Blind: t.Blind(),
+		Name: t.Name, Kernel: t.Kernel, Hours: t.Span().Hours(), Ticks: len(t.Ticks), Cgroups: t.Cgroups(), Bytes: t.Bytes, Missed: t.Missed(),
 	})
 }
 
-func (r *Report) tally(to, one *Tally) {
+// replayed counts the last recording, played as it is.
+func (r *Report) replayed(one *Tally) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	to.add(one)
+	r.recorded.add(one)
+	r.Recordings[len(r.Recordings)-1].Blind = one.Blind.Seconds() / one.Time.Seconds()
+}
+
+func (r *Report) recombination(one *Tally) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recombined.add(one)
 }
 
 func (r *Report) trial(f Fault, t *Trial) {

@@ -56,19 +56,19 @@ func Run(ctx context.Context, p Plan) (*Report, error) {
 // each fault.
 func (p *Plan) tape(ctx context.Context, r *Report, t *Tape, number uint64, streams, trials int) error {
 	var jobs []func() error
-	tally := func(to *Tally, s *Stream, seed uint64, span time.Duration) func() error {
+	tally := func(to func(*Tally), s *Stream, seed uint64, span time.Duration) func() error {
 		return func() error {
 			one, err := soak(s, seed, span)
 			if err == nil {
-				r.tally(to, one)
+				to(one)
 			}
 			return err
 		}
 	}
-	jobs = append(jobs, tally(&r.recorded, Replay(t), 0, 0))
+	jobs = append(jobs, tally(r.replayed, Replay(t), 0, 0))
 	for k := range streams {
 		seed := p.Seed<<32 | number<<16 | uint64(k+1)
-		jobs = append(jobs, tally(&r.recombined, Recombine(t, rand.New(rand.NewPCG(seed, 8))), seed, p.Length))
+		jobs = append(jobs, tally(r.recombination, Recombine(t, rand.New(rand.NewPCG(seed, 8))), seed, p.Length))
 	}
 	for f, fault := range Faults() {
 		for k := range trials {

@@ -51,3 +51,18 @@ func TestASoakNeedsARecording(t *testing.T) {
 	_, err = Run(t.Context(), Plan{Recordings: []string{"testdata/none.rfx"}, Notice: io.Discard})
 	assert.ErrorContains(t, err, "testdata/none.rfx")
 }
+
+func TestATickOrTwoThatAreMissedBlindNobody(t *testing.T) {
+	tape := machine(1, 600)
+	without := func(n int) time.Duration {
+		one := *tape
+		one.Ticks = append(tape.Ticks[:50:50], tape.Ticks[50+n:]...)
+		told, err := soak(Replay(&one), 0, 0)
+		require.NoError(t, err)
+		return told.Blind
+	}
+	none := without(0)
+	assert.Less(t, none, time.Second, "a policy trusts after its first ticks")
+	assert.Equal(t, none, without(2))
+	assert.InDelta(t, 0.6, (without(3) - none).Seconds(), 0.15, "the gap of four intervals, and until ticks that came in time are trusted")
+}

@@ -132,23 +132,6 @@ func (t *Tape) Missed() float64 {
 	return max(1-float64(len(t.Ticks))/due, 0)
 }
 
-// Blind is the share of time in which the policy holds still, because ticks were
-// missing: from a gap on until three came in time. A tick or two that are missed
-// are none.
-func (t *Tape) Blind() float64 {
-	var blind int64
-	for i, fresh := 1, 3; i < len(t.Ticks); i++ {
-		elapsed := t.Ticks[i].Taken - t.Ticks[i-1].Taken
-		if fresh++; elapsed > 3*t.Ticks[i].Interval+t.Ticks[i].Interval/2 {
-			fresh = 0
-		}
-		if fresh < 3 {
-			blind += elapsed
-		}
-	}
-	return float64(blind) / float64(max(t.Span(), 1))
-}
-
 // Cgroups is how many there were at most.
 func (t *Tape) Cgroups() (most int) {
 	for i := range t.Ticks {

@@ -79,15 +79,3 @@ func TestTheCloserLookIsThatOfTheRecording(t *testing.T) {
 	assert.ErrorContains(t, i.Inspect(11, policy.AspectMemory, &look), "it was not recorded")
 	assert.ErrorContains(t, i.Inspect(12345, policy.AspectMemory, &look), "it is gone")
 }
-
-func TestATickOrTwoThatAreMissedBlindNobody(t *testing.T) {
-	tape := machine(1, 100)
-	without := func(from, n int) float64 {
-		one := *tape
-		one.Ticks = append(tape.Ticks[:from:from], tape.Ticks[from+n:]...)
-		return one.Blind()
-	}
-	assert.Zero(t, tape.Blind())
-	assert.Zero(t, without(50, 2))
-	assert.InDelta(t, 6.0/99, without(50, 3), 0.002, "the gap of four intervals, and two ticks until the third is trusted")
-}

@@ -68,8 +68,9 @@ const maxLevels = 6
 // Tally is what one stream, or many, came to.
 type Tally struct {
 	Time time.Duration
-	// Ready is the part of Time in which the engine judged.
-	Ready time.Duration
+	// Ready is the part of Time in which the engine judged, Blind that in which the
+	// policy held still because ticks were missing.
+	Ready, Blind time.Duration
 	// Reached counts by level how often it was reached from below, AtSeams those
 	// times within a few seconds after a seam.
 	Reached, AtSeams [maxLevels]int
@@ -127,6 +128,9 @@ func soak(s *Stream, seed uint64, span time.Duration) (*Tally, error) {
 		if w.judgement.Ready {
 			t.Ready += elapsed
 		}
+		if d.Stale {
+			t.Blind += elapsed
+		}
 		for level := range min(d.Level+1, maxLevels) {
 			t.Spent[level] += elapsed
 		}
@@ -167,6 +171,7 @@ func (t *Tally) note(d *policy.Decision, near bool) {
 func (t *Tally) add(u *Tally) {
 	t.Time += u.Time
 	t.Ready += u.Ready
+	t.Blind += u.Blind
 	t.Seams += u.Seams
 	for l := range t.Reached {
 		t.Reached[l] += u.Reached[l]

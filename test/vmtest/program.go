@@ -28,3 +28,13 @@ func BuildProgram(ctx context.Context, pkg string) (program string, err error) {
 	}
 	return program, nil
 }
+
+// Built reports which of the programs of `make build` is missing from a directory.
+func Built(dist string, names ...string) error {
+	for _, name := range names {
+		if _, err := os.Stat(filepath.Join(dist, name)); err != nil {
+			return fmt.Errorf("find %s (run `make build`): %w", name, err)
+		}
+	}
+	return nil
+}

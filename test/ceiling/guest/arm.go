@@ -94,7 +94,7 @@ func (a *arm) prepare(ctx context.Context) (err error) {
 	if a.watch, err = startWatch(a.services); err != nil {
 		return err
 	}
-	if err := pause(ctx, settle); err != nil {
+	if err := stage.Pause(ctx, settle); err != nil {
 		return err
 	}
 	for _, s := range a.services {
@@ -138,7 +138,7 @@ func (a *arm) start(hold, leak string) error {
 func (a *arm) play(ctx context.Context) error {
 	for i, s := range a.services {
 		if i > 0 && (s.Hold != ceiling.Wall || a.services[i-1].Hold != ceiling.Wall) {
-			if err := pause(ctx, a.Stagger); err != nil {
+			if err := stage.Pause(ctx, a.Stagger); err != nil {
 				return err
 			}
 		}
@@ -152,7 +152,7 @@ func (a *arm) play(ctx context.Context) error {
 		}
 	}
 	last := a.services[len(a.services)-1].Onset
-	if err := pause(ctx, time.Duration(last+int64(a.plan.For)-workload.Now())+time.Second); err != nil {
+	if err := stage.Pause(ctx, time.Duration(last+int64(a.plan.For)-workload.Now())+time.Second); err != nil {
 		return err
 	}
 	return nil
@@ -199,7 +199,7 @@ func (a *arm) begin(ctx context.Context, s *service) error {
 				return os.Remove(s.onsetFile)
 			}
 		}
-		if err := pause(ctx, 5*time.Millisecond); err != nil {
+		if err := stage.Pause(ctx, 5*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -82,7 +82,7 @@ func runArm(ctx context.Context, s *Settings, plan *ceiling.Arm, stream *recordi
 		return fmt.Errorf("prepare: %w", err)
 	}
 	a.note("%v of calm", s.Calm)
-	if err := pause(ctx, s.Calm); err != nil {
+	if err := stage.Pause(ctx, s.Calm); err != nil {
 		return err
 	}
 	if err := a.play(ctx); err != nil {
@@ -90,14 +90,4 @@ func runArm(ctx context.Context, s *Settings, plan *ceiling.Arm, stream *recordi
 	}
 	a.finish(ctx)
 	return recording.WriteJSON(s.Out, RecordingFile(plan.Name), &a.rec)
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

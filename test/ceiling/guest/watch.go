@@ -32,8 +32,7 @@ type watch struct {
 	turns  []int64 // when it came to look
 	before [2]uint64
 	began  int64
-	quit   chan struct{}
-	done   chan struct{}
+	end    func()
 }
 
 // seen is what is known of one service.
@@ -46,7 +45,7 @@ type seen struct {
 }
 
 func startWatch(services []*service) (*watch, error) {
-	w := &watch{quit: make(chan struct{}), done: make(chan struct{}), began: workload.Now()}
+	w := &watch{began: workload.Now()}
 	w.before = processors()
 	for _, s := range services {
 		v := seen{name: s.Name}
@@ -62,30 +61,17 @@ func startWatch(services []*service) (*watch, error) {
 		}
 		w.seen = append(w.seen, v)
 	}
-	go w.loop()
-	return w, nil
-}
-
-func (w *watch) loop() {
-	runtime.LockOSThread()
-	defer close(w.done)
-	ticks := time.NewTicker(watchPeriod)
-	defer ticks.Stop()
 	buf := make([]byte, 64)
-	for turn := 0; ; turn++ {
-		select {
-		case <-w.quit:
-			return
-		case <-ticks.C:
-		}
+	w.end = stage.Poll(watchPeriod, func(turn int) {
 		now := workload.Now()
 		w.turns = append(w.turns, now)
 		w.mu.Lock()
+		defer w.mu.Unlock()
 		for i := range w.seen {
 			w.seen[i].look(buf, now, turn%sampleTurns == 0)
 		}
-		w.mu.Unlock()
-	}
+	})
+	return w, nil
 }
 
 // look reads a service's memory.
@@ -125,8 +111,7 @@ func (w *watch) held(name string) (at int64, high uint64) {
 
 // stop ends the watch and puts what it saw into the arm's recording.
 func (w *watch) stop(a *arm) {
-	close(w.quit)
-	<-w.done
+	w.end()
 	for i := range w.seen {
 		v := &w.seen[i]
 		_, _ = unix.Close(v.usage), unix.Close(v.high)

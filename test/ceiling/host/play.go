@@ -4,7 +4,6 @@
 package host
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -45,10 +44,8 @@ const (
 
 // Play plays the arms and returns the report on what Output holds afterwards.
 func Play(ctx context.Context, o Options) (*ceiling.Report, error) {
-	for _, name := range []string{"otelcol-reflex", "reflexguard"} {
-		if _, err := os.Stat(filepath.Join(o.Dist, name)); err != nil {
-			return nil, fmt.Errorf("find %s (run `make build`): %w", name, err)
-		}
+	if err := vmtest.Built(o.Dist, "otelcol-reflex", "reflexguard"); err != nil {
+		return nil, err
 	}
 	kernel, err := vmtest.Fetch(ctx, o.KernelName, o.Progress)
 	if err != nil {
@@ -83,7 +80,7 @@ func Play(ctx context.Context, o Options) (*ceiling.Report, error) {
 			"/ceiling/ceiling-guest", "run", "-collector", "/ceiling/otelcol-reflex", "-guard", "/ceiling/reflexguard",
 			"-arms", strings.Join(arms, ","), "-calm", o.Calm.String(), "-seed", strconv.FormatUint(o.Seed, 10),
 		},
-		Output: heard, Console: console,
+		Output: &vmtest.Lines{Line: heard.line}, Console: console,
 	}
 	exit, err := m.Run(ctx, o.Output)
 	if err == nil && exit != 0 {
@@ -136,28 +133,19 @@ type ear struct {
 	progress      io.Writer
 	begun         time.Time
 	failure, last string
-	partial       []byte
 }
 
-func (e *ear) Write(b []byte) (int, error) {
-	e.partial = append(e.partial, b...)
-	for {
-		advance, line, _ := bufio.ScanLines(e.partial, false)
-		if advance == 0 {
-			return len(b), nil
+func (e *ear) line(line []byte) {
+	switch event, ok := recording.ParseEvent(line); {
+	case ok && event.Kind == recording.EventError:
+		e.failure = event.Text
+	case ok:
+		fmt.Fprintf(e.progress, "%6.0f s  %s: %s\n", time.Since(e.begun).Seconds(), event.Arm, event.Text)
+	case len(line) > 0:
+		e.last = string(line)
+		if strings.HasPrefix(e.last, "vmtest: ") {
+			fmt.Fprintln(e.progress, e.last)
 		}
-		switch event, ok := recording.ParseEvent(line); {
-		case ok && event.Kind == recording.EventError:
-			e.failure = event.Text
-		case ok:
-			fmt.Fprintf(e.progress, "%6.0f s  %s: %s\n", time.Since(e.begun).Seconds(), event.Arm, event.Text)
-		case len(line) > 0:
-			e.last = string(line)
-			if strings.HasPrefix(e.last, "vmtest: ") {
-				fmt.Fprintln(e.progress, e.last)
-			}
-		}
-		e.partial = e.partial[advance:]
 	}
 }
 

@@ -12,27 +12,20 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/otelcol-reflex/reflex/test/cmd/internal/command"
 	"github.com/otelcol-reflex/reflex/test/sensing"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := command(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "benchsensing:", err)
-		os.Exit(2)
-	}
+	command.Main("benchsensing", func(ctx context.Context, args []string) (passed bool, err error) { return true, run(ctx, args) })
 }
 
-// command is the measurement, or one of its loads: "load NAME SPAN".
-func command(ctx context.Context, args []string) error {
+// run is the measurement, or one of its loads: "load NAME SPAN".
+func run(ctx context.Context, args []string) error {
 	if len(args) == 3 && args[0] == "load" {
 		span, err := time.ParseDuration(args[2])
 		if err != nil {

@@ -12,29 +12,17 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/test/ceiling"
 	"github.com/otelcol-reflex/reflex/test/ceiling/host"
+	"github.com/otelcol-reflex/reflex/test/cmd/internal/command"
 	"github.com/otelcol-reflex/reflex/test/demo"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	passed, err := run(ctx, os.Args[1:])
-	stop()
-	switch {
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "ceiling:", err)
-		os.Exit(2)
-	case !passed:
-		os.Exit(1)
-	}
-}
+func main() { command.Main("ceiling", run) }
 
 func run(ctx context.Context, args []string) (passed bool, err error) {
 	o := host.Options{Progress: os.Stdout}

@@ -9,14 +9,13 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
+	"maps"
 	"os"
-	"os/signal"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/otelcol-reflex/reflex/test/cmd/internal/command"
 	"github.com/otelcol-reflex/reflex/test/containment"
 	"github.com/otelcol-reflex/reflex/test/containment/fault"
 	"github.com/otelcol-reflex/reflex/test/containment/guest"
@@ -27,22 +26,11 @@ import (
 func init() { runtime.LockOSThread() }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	roles := map[string]func(context.Context, []string) error{
 		"run": run, "service": workload.ServiceRole, "client": workload.ClientRole,
 	}
-	for name, role := range fault.Roles {
-		roles[name] = role
-	}
-	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: containment-guest <role> [flags]")
-		os.Exit(2)
-	}
-	if err := roles[os.Args[1]](ctx, os.Args[2:]); err != nil {
-		fmt.Fprintf(os.Stderr, "containment-guest %s: %v\n", os.Args[1], err)
-		os.Exit(1)
-	}
+	maps.Copy(roles, fault.Roles)
+	command.Roles("containment-guest", roles)
 }
 
 // run plays scenarios and streams events to standard output.

@@ -12,29 +12,17 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/otelcol-reflex/reflex/test/cmd/internal/command"
 	"github.com/otelcol-reflex/reflex/test/containment"
 	"github.com/otelcol-reflex/reflex/test/containment/host"
 	"github.com/otelcol-reflex/reflex/test/demo"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	passed, err := run(ctx, os.Args[1:])
-	stop()
-	switch {
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "containment:", err)
-		os.Exit(2)
-	case !passed:
-		os.Exit(1)
-	}
-}
+func main() { command.Main("containment", run) }
 
 func run(ctx context.Context, args []string) (passed bool, err error) {
 	o := host.Options{Progress: os.Stdout}
@@ -45,6 +33,8 @@ func run(ctx context.Context, args []string) (passed bool, err error) {
 	flags.StringVar(&o.Revision, "revision", "unknown", "what is tested, for the record")
 	flags.IntVar(&o.Runs, "runs", 1, "how often each scenario is played")
 	flags.BoolVar(&o.Ticks, "ticks", true, "measure tick to knob, too, in the first run")
+	flags.IntVar(&o.Kills, "kills", 40, "how many kills of the crash matrix to play at least, with all scenarios")
+	flags.StringVar(&o.Simulated, "simulated", "../dist/containment/simulated.json", "`file` with the result of its simulated steps")
 	flags.DurationVar(&o.Learn, "learn", time.Minute, "how long Reflex learns the calm")
 	only := flags.String("only", "", "comma-separated `names` of scenarios (default: all)")
 	guards := flags.String("guards", containment.Separate+","+containment.Embedded, "places of the guard")
@@ -58,7 +48,7 @@ func run(ctx context.Context, args []string) (passed bool, err error) {
 		o.Only = strings.Split(*only, ",")
 	}
 	o.Guards = strings.Split(*guards, ",")
-	for _, path := range []*string{&o.Dist, &o.Output} {
+	for _, path := range []*string{&o.Dist, &o.Output, &o.Simulated} {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return false, err
 		}

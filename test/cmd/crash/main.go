@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&v.Kills, "kills", crash.Whole, "how many processes to kill at least")
 	flags.Uint64Var(&v.Seed, "seed", 1, "seed of order and moments")
 	flags.StringVar(&v.Kernel, "kernel", "6.12", "kernel of the virtual machine")
+	revision := flags.String("revision", "unknown", "what is tested, for the record")
 	output := flags.String("output", "../dist/containment", "`directory` for "+crash.File)
 	simulated := flags.String("simulated", "", "`file` with the result of the simulated steps, to be put into the report")
 	if err := flags.Parse(args); err != nil {
@@ -60,6 +61,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	r.Revision = *revision
 	if *simulated != "" {
 		if err := r.AddSimulated(*simulated); err != nil {
 			return err

@@ -9,34 +9,19 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
+	"github.com/otelcol-reflex/reflex/test/cmd/internal/command"
 	"github.com/otelcol-reflex/reflex/test/demo/recording"
 	"github.com/otelcol-reflex/reflex/test/demo/scenario"
 	"github.com/otelcol-reflex/reflex/test/demo/workload"
 )
 
-var roles = map[string]func(context.Context, []string) error{
-	"run":     run,
-	"service": workload.ServiceRole,
-	"client":  workload.ClientRole,
-}
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: demo-guest run|service|client [flags]")
-		os.Exit(2)
-	}
-	if err := roles[os.Args[1]](ctx, os.Args[2:]); err != nil {
-		fmt.Fprintf(os.Stderr, "demo-guest %s: %v\n", os.Args[1], err)
-		os.Exit(1)
-	}
+	command.Roles("demo-guest", map[string]func(context.Context, []string) error{
+		"run": run, "service": workload.ServiceRole, "client": workload.ClientRole,
+	})
 }
 
 // run plays the whole scenario and streams events to standard output.

@@ -11,11 +11,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
+	"github.com/otelcol-reflex/reflex/test/cmd/internal/command"
 	"github.com/otelcol-reflex/reflex/test/demo"
 	"github.com/otelcol-reflex/reflex/test/demo/report"
 	"github.com/otelcol-reflex/reflex/test/demo/scenario"
@@ -25,20 +24,9 @@ import (
 // headroom is the memory natively wanted beside the limit of the payment service.
 const headroom = 1 << 30
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	passed, err := run(ctx)
-	stop()
-	switch {
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(2)
-	case !passed:
-		os.Exit(1)
-	}
-}
+func main() { command.Main("demo", run) }
 
-func run(ctx context.Context) (passed bool, err error) {
+func run(ctx context.Context, _ []string) (passed bool, err error) {
 	o := demo.Options{Settings: scenario.Default(), Notice: os.Stdout}
 	where := flag.String("where", demo.Auto, "where to play: auto, native or vm")
 	again := flag.Bool("again", false, "do not play: report again on what --output holds")

@@ -10,25 +10,18 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/otelcol-reflex/reflex/test/cmd/internal/command"
 	"github.com/otelcol-reflex/reflex/test/healthy"
+	"github.com/otelcol-reflex/reflex/test/vmtest"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "record-healthy:", err)
-		os.Exit(2)
-	}
+	command.Main("record-healthy", func(ctx context.Context, args []string) (passed bool, err error) { return true, run(ctx) })
 }
 
 func run(ctx context.Context) error {
@@ -50,8 +43,8 @@ func run(ctx context.Context) error {
 		*p = absolute
 	}
 	set.Reflexctl = filepath.Join(*dist, "reflexctl")
-	if _, err := os.Stat(set.Reflexctl); err != nil {
-		return fmt.Errorf("find reflexctl (run `make build`): %w", err)
+	if err := vmtest.Built(*dist, "reflexctl"); err != nil {
+		return err
 	}
 	if *machines < 1 || *duration < time.Minute {
 		return errors.New("there must be a machine to record, for a minute at least")

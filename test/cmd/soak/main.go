@@ -12,31 +12,19 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"time"
 
+	"github.com/otelcol-reflex/reflex/test/cmd/internal/command"
 	"github.com/otelcol-reflex/reflex/test/soak"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	passed, err := run(ctx)
-	stop()
-	switch {
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		os.Exit(2)
-	case !passed:
-		os.Exit(1)
-	}
-}
+func main() { command.Main("soak", run) }
 
-func run(ctx context.Context) (passed bool, err error) {
+func run(ctx context.Context, _ []string) (passed bool, err error) {
 	p := soak.Plan{Notice: os.Stderr}
-	recordings := flag.String("recordings", "../dist/soak/recordings", "`directory` of recordings (*.rfx)")
+	recordings := flag.String("recordings", "soak/recordings", "`directory` of recordings (*.rfx)")
 	output := flag.String("output", "../dist/soak", "`directory` for report.json")
 	flag.DurationVar(&p.Recombined, "recombined", 100*time.Hour, "how long to soak recombinations")
 	flag.DurationVar(&p.Length, "length", 5*time.Hour, "how long one recombination is")

@@ -20,9 +20,10 @@ const File = "crash.json"
 
 // Report is what came of it.
 type Report struct {
-	Kernel string  `json:"kernel"`
-	TTL    float64 `json:"ttl_s"`
-	Seed   uint64  `json:"seed"`
+	Kernel   string  `json:"kernel"`
+	Revision string  `json:"revision"`
+	TTL      float64 `json:"ttl_s"`
+	Seed     uint64  `json:"seed"`
 	// Cases were played to their end, Kills signals were sent and took effect, of
 	// both kinds.
 	Cases int            `json:"cases"`

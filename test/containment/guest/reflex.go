@@ -90,5 +90,5 @@ func (p *play) restart(ctx context.Context, meanwhile func() error) error {
 		return err
 	}
 	p.journal = journal{}
-	return pause(ctx, restartedFor)
+	return stage.Pause(ctx, restartedFor)
 }

@@ -67,7 +67,7 @@ func Run(ctx context.Context, s Settings, stream *containment.Stream) (err error
 		return fmt.Errorf("prepare: %w", err)
 	}
 	p.note("learning the calm for %v", s.Learn)
-	if err := pause(ctx, s.Learn); err != nil {
+	if err := stage.Pause(ctx, s.Learn); err != nil {
 		return err
 	}
 	p.say(ctx)
@@ -207,16 +207,6 @@ func (p *play) say(ctx context.Context) {
 		return
 	}
 	p.note("level %d, %s", s.Level, s.Unusual())
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // now is CLOCK_BOOTTIME in ns.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/otelcol-reflex/reflex/test/containment"
+	"github.com/otelcol-reflex/reflex/test/stage"
 )
 
 const (
@@ -104,7 +105,7 @@ func (p *play) tick(ctx context.Context, number int, c condition, t *containment
 				t.Trouble = append(t.Trouble, "the backend was not asked within 30 s: it did not hang anything yet")
 				break
 			}
-			if err := pause(ctx, 100*time.Millisecond); err != nil {
+			if err := stage.Pause(ctx, 100*time.Millisecond); err != nil {
 				return err
 			}
 		}
@@ -133,7 +134,7 @@ func (p *play) tick(ctx context.Context, number int, c condition, t *containment
 		}
 	}
 	from := now()
-	if err := pause(ctx, p.TicksFor); err != nil {
+	if err := stage.Pause(ctx, p.TicksFor); err != nil {
 		return err
 	}
 	to := now()
@@ -172,7 +173,7 @@ func (p *play) move(ctx context.Context, name string, t *containment.Ticks) erro
 		if high, err := u.group.Number("memory.high"); err == nil && high < moverLimit {
 			return nil
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if err := stage.Pause(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -39,7 +39,7 @@ func (p *play) scenario(ctx context.Context, s *containment.Scenario) error {
 		return err
 	}
 	// What came too late was still about the guilty.
-	if err := pause(ctx, lateFor); err != nil {
+	if err := stage.Pause(ctx, lateFor); err != nil {
 		return err
 	}
 	var late containment.Trial
@@ -59,7 +59,7 @@ func (p *play) trial(ctx context.Context, s *containment.Scenario, t *containmen
 		// What is swapped out comes back only when it need not any more.
 		defer func() { err = errors.Join(err, p.endUnits(s), swapOff()) }()
 	}
-	if err := pause(ctx, containment.CalmFor); err != nil {
+	if err := stage.Pause(ctx, containment.CalmFor); err != nil {
 		return nil, err
 	}
 	p.hear(ctx, t, nil, nil) // in the calm everybody is innocent
@@ -108,7 +108,7 @@ func (p *play) watchTrial(ctx context.Context, s *containment.Scenario, t *conta
 	waited := takeWaits(p.whoWaits(s))
 	at := map[string]int64{}
 	for deadline := t.Onset + int64(s.Within); ; {
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := stage.Pause(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 		tight, _ := w.changes()
@@ -133,7 +133,7 @@ func (p *play) watchTrial(ctx context.Context, s *containment.Scenario, t *conta
 	}
 	t.Waited = takeWaits(waited.groups).since(waited)
 	if t.Contained > 0 {
-		if err := pause(ctx, s.After); err != nil {
+		if err := stage.Pause(ctx, s.After); err != nil {
 			return err
 		}
 	}

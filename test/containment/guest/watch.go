@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -51,8 +50,7 @@ type watch struct {
 	touched  []change // of anybody else: every change
 	guilty   []knob
 	innocent []knob
-	quit     chan struct{}
-	done     chan struct{}
+	end      func()
 }
 
 // openKnobs opens the first n of [containment.Knobs] of a cgroup, as far as they
@@ -88,7 +86,7 @@ func (k *knob) read(buf []byte) (text string, ok bool) {
 
 // startWatch watches the guilty and the innocent.
 func startWatch(guilty, innocent []*stage.Cgroup) (*watch, error) {
-	w := &watch{quit: make(chan struct{}), done: make(chan struct{})}
+	w := &watch{}
 	for _, part := range []struct {
 		into   *[]knob
 		groups []*stage.Cgroup
@@ -102,27 +100,14 @@ func startWatch(guilty, innocent []*stage.Cgroup) (*watch, error) {
 			}
 		}
 	}
-	go w.loop()
-	return w, nil
-}
-
-func (w *watch) loop() {
-	runtime.LockOSThread()
-	defer close(w.done)
-	ticks := time.NewTicker(watchPeriod)
-	defer ticks.Stop()
 	buf := make([]byte, 4096)
-	for turn := 0; ; turn++ {
-		select {
-		case <-w.quit:
-			return
-		case <-ticks.C:
-		}
+	w.end = stage.Poll(watchPeriod, func(turn int) {
 		w.look(w.guilty, buf, &w.tight, true)
 		if turn%innocentTurns == 0 {
 			w.look(w.innocent, buf, &w.touched, false)
 		}
-	}
+	})
+	return w, nil
 }
 
 // look compares knobs with what they held. Only tells of what became tighter than
@@ -155,8 +140,7 @@ func (w *watch) changes() (tight, touched []change) {
 }
 
 func (w *watch) stop() {
-	close(w.quit)
-	<-w.done
+	w.end()
 	w.close()
 }
 

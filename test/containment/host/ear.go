@@ -4,7 +4,6 @@
 package host
 
 import (
-	"bufio"
 	"strings"
 
 	"github.com/otelcol-reflex/reflex/test/containment"
@@ -18,19 +17,6 @@ type ear struct {
 	notices []string // by the machine's keeper: that it was booted again
 	failure string
 	last    string // the last line that was no event
-	partial []byte
-}
-
-func (e *ear) Write(b []byte) (int, error) {
-	e.partial = append(e.partial, b...)
-	for {
-		advance, line, _ := bufio.ScanLines(e.partial, false)
-		if advance == 0 {
-			return len(b), nil
-		}
-		e.line(line)
-		e.partial = e.partial[advance:]
-	}
 }
 
 func (e *ear) line(line []byte) {

@@ -8,11 +8,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/otelcol-reflex/reflex/test/vmtest"
 )
 
 func TestWhatAFaultedMachineToldIsVoid(t *testing.T) {
 	var said []string
 	e := &ear{say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
+	out := &vmtest.Lines{Line: e.line}
 	for _, line := range []string{
 		`{"containment":"start"}`,
 		`{"containment":"trial","trial":{"scenario":"leak"}}`,
@@ -21,9 +24,7 @@ func TestWhatAFaultedMachineToldIsVoid(t *testing.T) {
 		`{"containment":"note","text":"learning"}`,
 		`{"containment":"trial","trial":{"scenario":"cpu"}}`,
 	} {
-		// In pieces, as it comes.
-		_, _ = e.Write([]byte(line[:5]))
-		_, _ = e.Write([]byte(line[5:] + "\n"))
+		_, _ = fmt.Fprintln(out, line)
 	}
 	assert.Len(t, e.trials, 1)
 	assert.Equal(t, "cpu", e.trials[0].Scenario)
@@ -33,7 +34,8 @@ func TestWhatAFaultedMachineToldIsVoid(t *testing.T) {
 
 func TestTheReasonOfAnEarlyEndIsKept(t *testing.T) {
 	e := &ear{say: func(string, ...any) {}}
-	_, _ = e.Write([]byte("{\"containment\":\"error\",\"text\":\"no disk\"}\nlast words\n"))
+	e.line([]byte(`{"containment":"error","text":"no disk"}`))
+	e.line([]byte("last words"))
 	assert.Equal(t, "no disk", e.failure)
 	assert.Equal(t, "last words", e.last)
 }

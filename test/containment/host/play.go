@@ -37,6 +37,10 @@ type Options struct {
 	Guards []string
 	Ticks  bool
 	Learn  time.Duration
+	// Kills is how many the crash matrix sends at least where all scenarios are
+	// played, Simulated the file with the result of its simulated steps.
+	Kills     int
+	Simulated string
 	// Progress receives lines for people.
 	Progress io.Writer
 }
@@ -60,10 +64,8 @@ func Play(ctx context.Context, o Options) (*containment.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"otelcol-reflex", "reflexguard"} {
-		if _, err := os.Stat(filepath.Join(o.Dist, name)); err != nil {
-			return nil, fmt.Errorf("find %s (run `make build`): %w", name, err)
-		}
+	if err := vmtest.Built(o.Dist, "otelcol-reflex", "reflexguard"); err != nil {
+		return nil, err
 	}
 	kernel, err := vmtest.Fetch(ctx, o.KernelName, o.Progress)
 	if err != nil {
@@ -91,6 +93,13 @@ func Play(ctx context.Context, o Options) (*containment.Report, error) {
 	r.Kernel, r.Revision, r.Runs = kernel.Release, o.Revision, o.Runs
 	r.Host = fmt.Sprintf("%d CPUs, load average %s before and %s after", runtime.NumCPU(), before, load())
 	r.Trouble = append(r.Trouble, s.notices...)
+	if len(o.Only) == 0 {
+		if c, err := s.crash(ctx); err != nil {
+			s.failures = append(s.failures, err.Error())
+		} else {
+			r.Crashed(c)
+		}
+	}
 	for _, f := range s.failures { // what was not played was not passed
 		r.Broken, r.Passed = append(r.Broken, f), false
 	}
@@ -155,7 +164,7 @@ func (s *suite) boot(ctx context.Context, run int, place string, scenarios []con
 			"-guard", place, "-learn", s.Learn.String(), "-scenarios", strings.Join(names, ","),
 			"-ticks=" + strconv.FormatBool(ticks), "-ticks-for", ticksFor.String(), "-seed", strconv.Itoa(run),
 		},
-		Output: heard, Console: console,
+		Output: &vmtest.Lines{Line: heard.line}, Console: console,
 	}
 	exit, err := m.Run(ctx, out)
 	switch {

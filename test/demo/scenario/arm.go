@@ -124,7 +124,7 @@ func (a *arm) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return pause(ctx, settle)
+	return stage.Pause(ctx, settle)
 }
 
 func (a *arm) startReflex(ctx context.Context) error {
@@ -248,14 +248,4 @@ func (a *arm) trouble(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	a.rec.Trouble = append(a.rec.Trouble, text)
 	a.note(text)
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -34,7 +34,7 @@ func newTicker(a *arm) *ticker {
 func (t *ticker) until(ctx context.Context, end int64) error {
 	begin := workload.Now()
 	for at := begin; at < end; at += int64(tickPeriod) {
-		if err := pause(ctx, time.Duration(min(at+int64(tickPeriod), end)-workload.Now())); err != nil {
+		if err := stage.Pause(ctx, time.Duration(min(at+int64(tickPeriod), end)-workload.Now())); err != nil {
 			return err
 		}
 		t.now.Elapsed = float64(workload.Now()-begin) / 1e9
