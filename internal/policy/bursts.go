@@ -18,9 +18,9 @@ const (
 // back by itself: the jobs of a cron, the collections of a heap. Who does so again is
 // waited for as long, and a quarter longer.
 type bursts struct {
+	perSlot[burst]
 	times  *rates
 	turned int64
-	all    []burst
 }
 
 // burst is the present one of a cgroup, and the longest of this generation and the one
@@ -37,14 +37,6 @@ func newBursts(times *rates) *bursts {
 	return b
 }
 
-func (b *bursts) widen(slots int) {
-	for len(b.all) < slots {
-		b.all = append(b.all, burst{})
-	}
-}
-
-func (b *bursts) clear(slot int32) { b.all[slot] = burst{} }
-
 // observe follows the bursts at instant now: what is more than usual by least CPUs.
 func (b *bursts) observe(now int64, least float64) {
 	turn := now-b.turned >= habitFor
@@ -55,7 +47,7 @@ func (b *bursts) observe(now int64, least float64) {
 		if slot < 0 {
 			continue
 		}
-		one := &b.all[slot]
+		one := &b.of[slot]
 		if turn {
 			one.longest[1], one.longest[0] = one.longest[0], 0
 		}
@@ -78,14 +70,14 @@ func (b *bursts) observe(now int64, least float64) {
 // hold notes that a lease is held on slot, and what it does not all its own.
 func (b *bursts) hold(slot int32) {
 	for depth := 0; slot >= 0 && depth < maxDepth; depth++ {
-		b.all[slot].held = true
+		b.of[slot].held = true
 		slot = b.times.parent(slot)
 	}
 }
 
 // expects says that slot has been in a burst for no longer than before.
 func (b *bursts) expects(slot int32, now int64) bool {
-	one := &b.all[slot]
+	one := &b.of[slot]
 	longest := max(one.longest[0], one.longest[1])
 	return one.since != 0 && longest >= shortestBurst && now-one.since <= longest+longest/4
 }

@@ -45,9 +45,9 @@ const (
 // killer freed, or came back while tasks stalled on memory. What came back under a
 // lease has if the oldest of its processes is the one it was: nobody ended it.
 type habits struct {
+	perSlot[wave]
 	growth *growth
 	turned int64 // when the generations last changed
-	waves  []wave
 	named  map[string]*custom
 	ask    int32 // a slot whose name is worth knowing, -1 for none
 	asked  int64
@@ -99,17 +99,10 @@ func (c *crest) add(d crest) {
 
 func newHabits(g *growth) *habits {
 	h := &habits{growth: g, named: make(map[string]*custom, maxNamed), ask: -1}
+	h.blank.low = arc.Absent
 	g.add(h, 0)
 	return h
 }
-
-func (h *habits) widen(slots int) {
-	for len(h.waves) < slots {
-		h.waves = append(h.waves, wave{low: arc.Absent})
-	}
-}
-
-func (h *habits) clear(slot int32) { h.waves[slot] = wave{low: arc.Absent} }
 
 // observe follows the waves at instant now. Without learn it only keeps up: what
 // comes back meanwhile is no habit.
@@ -119,7 +112,7 @@ func (h *habits) observe(now int64, s *arc.Sample, learn bool) {
 		if slot < 0 {
 			continue
 		}
-		w, usage := &h.waves[slot], taken(s, row)
+		w, usage := &h.of[slot], taken(s, row)
 		switch {
 		case usage == arc.Absent:
 		case !learn || w.low == arc.Absent:
@@ -186,8 +179,8 @@ func (w *wave) rise() uint64 {
 
 // depart ends the waves of cgroups that are gone.
 func (h *habits) depart(now int64, learn bool) {
-	for slot := range h.waves {
-		w := &h.waves[slot]
+	for slot := range h.of {
+		w := &h.of[slot]
 		if w.low == arc.Absent || h.growth.row[slot] >= 0 {
 			continue
 		}
@@ -204,8 +197,8 @@ func (h *habits) turn(now int64) {
 		return
 	}
 	h.turned = now
-	for i := range h.waves {
-		h.waves[i].own.turn()
+	for i := range h.of {
+		h.of[i].own.turn()
 	}
 	for name, c := range h.named {
 		if c.turn(); c.crests == [2]crest{} && now-c.used >= habitFor {
@@ -220,7 +213,7 @@ func (c *custom) turn() { c.crests[1], c.crests[0] = c.crests[0], crest{} }
 // all their own.
 func (h *habits) hold(slot int32) {
 	for depth := 0; slot >= 0 && depth < maxDepth; depth++ {
-		h.waves[slot].held, h.waves[slot].through = true, depth > 0
+		h.of[slot].held, h.of[slot].through = true, depth > 0
 		slot = h.growth.parent(slot)
 	}
 }
@@ -238,11 +231,11 @@ func (h *habits) look(now int64, inspector Inspector) {
 	case h.doubt.id != 0:
 		h.asked = now
 		if there && inspector.Inspect(h.doubt.id, 0, seen) == nil && seen.Age > time.Duration(h.doubt.length) {
-			h.waves[slot].custom().crests[0].add(h.doubt.crest)
+			h.of[slot].custom().crests[0].add(h.doubt.crest)
 		}
 		h.doubt = doubt{}
 	case h.ask >= 0:
-		w := &h.waves[h.ask]
+		w := &h.of[h.ask]
 		if h.asked = now; h.growth.row[h.ask] >= 0 && !w.asked && inspector.Inspect(h.growth.ids[h.ask], 0, seen) == nil && seen.Name != "" {
 			w.shared = h.custom(seen.Name, now)
 			for i, c := range w.own.crests {
@@ -285,7 +278,7 @@ func (w *wave) custom() *custom {
 // crest returns the height that slot has come back from, or has come back from as
 // much above its present low; 0 for none.
 func (h *habits) crest(slot int32) uint64 {
-	w := &h.waves[slot]
+	w := &h.of[slot]
 	c := w.custom()
 	height := max(c.crests[0].height, c.crests[1].height)
 	if rise := max(c.crests[0].rise, c.crests[1].rise, w.rise()); rise > 0 && w.low != arc.Absent {
@@ -297,7 +290,7 @@ func (h *habits) crest(slot int32) uint64 {
 // expects says that the growth of slot, now at usage of memory and swap, leads to where it has been
 // before, or is like it and leads a little beyond, and leaves room in available.
 func (h *habits) expects(slot int32, usage, available uint64) bool {
-	c, top := h.waves[slot].custom(), h.crest(slot)
+	c, top := h.of[slot].custom(), h.crest(slot)
 	rate := h.growth.slow.newest(slot)
 	if usage != arc.Absent && usage >= top && rate <= faster*max(c.crests[0].pace, c.crests[1].pace) {
 		top += min(top>>higher, available>>roomy)

@@ -344,7 +344,7 @@ func TestHabitsAreForgotten(t *testing.T) {
 	w.group(10).gone = true
 	w.run(w.since() + 10*time.Second)
 	assert.NotContains(t, w.policy.table.slots, uint64(10))
-	h.waves[slot].own.crests[0].height = gb
+	h.of[slot].own.crests[0].height = gb
 	h.clear(slot)
 	assert.Zero(t, h.crest(slot), "who comes next has none of it")
 }

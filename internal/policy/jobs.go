@@ -26,9 +26,9 @@ const (
 // workers. What these take at first, all at once, is a beginning as that of a cgroup
 // is, and says little of where it will end.
 type jobs struct {
+	perSlot[job]
 	table *table
 	began int64 // the present
-	all   []job
 }
 
 // job is the fewest tasks of one cgroup, in two parts, and when there were last many
@@ -40,17 +40,10 @@ type job struct {
 
 func newJobs(t *table) *jobs {
 	j := &jobs{table: t}
+	j.blank.fewest = [2]uint64{arc.Absent, arc.Absent}
 	t.add(j, 0)
 	return j
 }
-
-func (j *jobs) widen(slots int) {
-	for len(j.all) < slots {
-		j.all = append(j.all, job{fewest: [2]uint64{arc.Absent, arc.Absent}})
-	}
-}
-
-func (j *jobs) clear(slot int32) { j.all[slot] = job{fewest: [2]uint64{arc.Absent, arc.Absent}} }
 
 // observe follows the tasks at instant now.
 func (j *jobs) observe(now int64, s *arc.Sample) {
@@ -62,7 +55,7 @@ func (j *jobs) observe(now int64, s *arc.Sample) {
 		if slot < 0 {
 			continue
 		}
-		one, tasks := &j.all[slot], s.Cgroups.Value(arc.CgroupPids, row)
+		one, tasks := &j.of[slot], s.Cgroups.Value(arc.CgroupPids, row)
 		if tasks == arc.Absent {
 			continue
 		}
@@ -79,6 +72,6 @@ func (j *jobs) observe(now int64, s *arc.Sample) {
 
 // begun says that slot has just started many tasks.
 func (j *jobs) begun(slot int32, now int64) bool {
-	many := j.all[slot].many
+	many := j.of[slot].many
 	return many != 0 && now-many <= jobLasts
 }

@@ -22,9 +22,9 @@ const (
 // may be none of its node: on a machine that builds all day, memory that grows is
 // nothing new, but it is of a service that has never done so.
 type news struct {
+	perSlot[past]
 	table *table
 	began int64 // the present
-	pasts []past
 }
 
 // past is that of one cgroup, and its present, in two parts.
@@ -40,14 +40,6 @@ func newNews(t *table) *news {
 	return n
 }
 
-func (n *news) widen(slots int) {
-	for len(n.pasts) < slots {
-		n.pasts = append(n.pasts, past{})
-	}
-}
-
-func (n *news) clear(slot int32) { n.pasts[slot] = past{} }
-
 // observe follows usage at instant now. Without learn what is used becomes no past.
 func (n *news) observe(now int64, s *arc.Sample, learn bool) {
 	turn := now-n.began >= presentFor
@@ -58,7 +50,7 @@ func (n *news) observe(now int64, s *arc.Sample, learn bool) {
 		if slot < 0 {
 			continue
 		}
-		p, usage := &n.pasts[slot], taken(s, row)
+		p, usage := &n.of[slot], taken(s, row)
 		if usage == arc.Absent {
 			continue
 		}
@@ -77,6 +69,6 @@ func (n *news) observe(now int64, s *arc.Sample, learn bool) {
 
 // tells says that usage of slot, memory and swap, which has been watched for long, is news.
 func (n *news) tells(slot int32, now int64, usage uint64) bool {
-	p := &n.pasts[slot]
+	p := &n.of[slot]
 	return p.since != 0 && now-p.since >= familiar && usage != arc.Absent && usage > p.most+max(p.most>>sixteenth, notable)
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/otelcol-reflex/reflex/test/stage"
 )
 
 // sizes are how large the loads are, and how many pairs of runs there are.
@@ -144,7 +146,7 @@ const settle = 500 * time.Millisecond
 // once runs the load, beside a collector unless the configuration is "".
 func (l *load) once(ctx context.Context, binary, config string) (w Work, err error) {
 	if config == "" {
-		if err := wait(ctx, settle); err != nil {
+		if err := stage.Pause(ctx, settle); err != nil {
 			return w, err
 		}
 		return l.run(ctx)
@@ -157,7 +159,7 @@ func (l *load) once(ctx context.Context, binary, config string) (w Work, err err
 	if _, err := run.programs(); err != nil {
 		return w, err
 	}
-	if err := wait(ctx, settle); err != nil {
+	if err := stage.Pause(ctx, settle); err != nil {
 		return w, err
 	}
 	return l.run(ctx)
@@ -181,7 +183,7 @@ func (l *load) account(ctx context.Context, binary, config string, row *Overhead
 		return fmt.Errorf("switch the statistics of programs on: %w", err)
 	}
 	defer statistics.Close()
-	if err := wait(ctx, settle); err != nil { // the start is no part of it
+	if err := stage.Pause(ctx, settle); err != nil { // the start is no part of it
 		return err
 	}
 	before, err := counts(ids)

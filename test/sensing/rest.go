@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/otelcol-reflex/reflex/test/stage"
 )
 
 // What is measured at rest.
@@ -96,7 +98,7 @@ func (c *restCase) measure(ctx context.Context, mount, binary string, how restin
 			return 0, m, err
 		}
 	}
-	if err := wait(ctx, how.settle); err != nil {
+	if err := stage.Pause(ctx, how.settle); err != nil {
 		return 0, m, err
 	}
 	share, err = shareOf(ctx, run.pid(), how.period)
@@ -114,7 +116,7 @@ func shareOf(ctx context.Context, pid int, period time.Duration) (float64, error
 	if err != nil {
 		return 0, err
 	}
-	if err := wait(ctx, period); err != nil {
+	if err := stage.Pause(ctx, period); err != nil {
 		return 0, err
 	}
 	after, err := processTime(pid)
@@ -122,14 +124,4 @@ func shareOf(ctx context.Context, pid int, period time.Duration) (float64, error
 		return 0, err
 	}
 	return 100 * float64(after-before) / float64(time.Since(start)), nil
-}
-
-// wait lets time pass, unless there is no more reason to.
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
