@@ -511,5 +511,6 @@ func (b *besieged) flood(t *testing.T) {
 	assert.Equal(t, uint64(answered.Load()), after.Verdicts["refused"]-before.Verdicts["refused"], "each is refused, and counted")
 	assert.Zero(t, granted.Load())
 	assert.Greater(t, rate, 1000., "a flood")
-	assert.Less(t, took[len(took)*99/100], 250*time.Millisecond, "an honest order gets through")
+	assert.Less(t, took[len(took)/2], 250*time.Millisecond, "an honest order gets through")
+	assert.Less(t, took[len(took)-1], time.Second, "and none waits for longer than a lease may outlive its end")
 }
