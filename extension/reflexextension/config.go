@@ -94,6 +94,14 @@ type PolicyConfig struct {
 	IOStallBudget  float64 `mapstructure:"io_stall_budget"`
 	// DropBudget is the packets a second that may be dropped beyond what is usual.
 	DropBudget float64 `mapstructure:"drop_budget"`
+	// SoftIRQBudget is the CPUs that may go into software interrupts beyond what is
+	// usual.
+	SoftIRQBudget float64 `mapstructure:"softirq_budget"`
+	// RetransmitBudget is the TCP segments a second that may be sent again beyond what
+	// is usual, under a surge that nobody answers.
+	RetransmitBudget float64 `mapstructure:"retransmit_budget"`
+	// MinPackets is the packets a second beyond what is usual that are a flood.
+	MinPackets float64 `mapstructure:"min_packets"`
 	// Sustain is how long a rising stall or flood must last.
 	Sustain time.Duration `mapstructure:"sustain"`
 	// StartupGrace is the age below which growth is no harm.
@@ -149,6 +157,9 @@ func createDefaultConfig() component.Config {
 			CPUStallBudget:   d.CPUStallBudget,
 			IOStallBudget:    d.IOStallBudget,
 			DropBudget:       d.DropBudget,
+			SoftIRQBudget:    d.SoftIRQBudget,
+			RetransmitBudget: d.RetransmitBudget,
+			MinPackets:       d.MinPackets,
 			Sustain:          d.Sustain,
 			NoProgress:       d.NoProgress,
 			MaxShare:         d.MaxShare,
@@ -268,6 +279,15 @@ func (c *PolicyConfig) validate(refuse func(key, format string, args ...any)) {
 	if !(c.DropBudget >= 1 && c.DropBudget <= 1e9) {
 		refuse("policy::drop_budget", "must be 1 to 1e9 packets a second, is %g", c.DropBudget)
 	}
+	if !(c.SoftIRQBudget >= 0.01 && c.SoftIRQBudget <= 1000) {
+		refuse("policy::softirq_budget", "must be 0.01 to 1000 CPUs, is %g", c.SoftIRQBudget)
+	}
+	if !(c.MinPackets >= 100 && c.MinPackets <= 1e9) {
+		refuse("policy::min_packets", "must be 100 to 1e9 packets a second, is %g", c.MinPackets)
+	}
+	if !(c.RetransmitBudget >= 1 && c.RetransmitBudget <= 1e9) {
+		refuse("policy::retransmit_budget", "must be 1 to 1e9 segments a second, is %g", c.RetransmitBudget)
+	}
 	if !(c.MaxShare >= 0 && c.MaxShare <= 1) {
 		refuse("policy::max_share", "must be a share of cgroups from 0 to 1, is %g", c.MaxShare)
 	}
@@ -299,6 +319,7 @@ func (c *Config) rules() policy.Config {
 	r.Ending, _ = policy.ParseEnding(c.Policy.Ending)
 	r.MaxLevel, r.Sustain, r.NoProgress = c.Policy.MaxLevel, c.Policy.Sustain, c.Policy.NoProgress
 	r.CPUStallBudget, r.IOStallBudget, r.DropBudget = c.Policy.CPUStallBudget, c.Policy.IOStallBudget, c.Policy.DropBudget
+	r.SoftIRQBudget, r.RetransmitBudget, r.MinPackets = c.Policy.SoftIRQBudget, c.Policy.RetransmitBudget, c.Policy.MinPackets
 	r.MaxShare, r.ActionsPerMinute = c.Policy.MaxShare, c.Policy.ActionsPerMinute
 	r.Resources, r.Enforced = resources(c.Policy.Resources), resources(c.Policy.Enforce)
 	r.TTL, r.Renew = c.Lease.TTL, c.Lease.Renew

@@ -5,6 +5,7 @@ package reflexextension
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -60,6 +61,9 @@ func TestConfigLoads(t *testing.T) {
 			assert.InDelta(t, 0.3, r.CPUStallBudget, 0)
 			assert.InDelta(t, 0.4, r.IOStallBudget, 0)
 			assert.InDelta(t, 500, r.DropBudget, 0)
+			assert.InDelta(t, 30, r.RetransmitBudget, 0)
+			assert.InDelta(t, 0.25, r.SoftIRQBudget, 0)
+			assert.InDelta(t, 2000, r.MinPackets, 0)
 			assert.Equal(t, 2*time.Second, r.Sustain)
 			assert.Equal(t, 20*time.Second, r.NoProgress)
 			assert.InDelta(t, 0.2, r.MaxShare, 0)
@@ -129,6 +133,10 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		{"policy::cpu_stall_budget:", func(c *Config) { c.Policy.CPUStallBudget = 0 }},
 		{"policy::io_stall_budget:", func(c *Config) { c.Policy.IOStallBudget = 2 }},
 		{"policy::drop_budget:", func(c *Config) { c.Policy.DropBudget = 0 }},
+		{"policy::retransmit_budget:", func(c *Config) { c.Policy.RetransmitBudget = 0 }},
+		{"policy::softirq_budget:", func(c *Config) { c.Policy.SoftIRQBudget = 0 }},
+		{"policy::min_packets:", func(c *Config) { c.Policy.MinPackets = 0 }},
+		{"policy::retransmit_budget:", func(c *Config) { c.Policy.RetransmitBudget = math.NaN() }},
 		{"policy::sustain:", func(c *Config) { c.Policy.Sustain = 0 }},
 		{"policy::no_progress:", func(c *Config) { c.Policy.NoProgress = 0 }},
 		{"policy::max_share:", func(c *Config) { c.Policy.MaxShare = -1 }},

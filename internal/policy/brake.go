@@ -9,8 +9,8 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
-// brake is a cap on a rate (cpu.max, io.max) within its lease. It begins at half of
-// what the culprit had, is halved while others go on waiting, no faster than that
+// brake is a cap on a rate (cpu.max, io.max, a throttle) within its lease. It begins
+// at half of what the culprit had, a throttle at what is no surge, is halved while others go on waiting, no faster than that
 // can show, and eased while they do not, up to where it began: a batch job is not
 // held at the floor for nothing.
 type brake struct {

@@ -75,6 +75,10 @@ type Config struct {
 	// DropBudget is the packets a second that interfaces may drop, one way, beyond
 	// what is usual, before that is harm.
 	DropBudget float64
+	// RetransmitBudget is the TCP segments a second that may be sent again beyond
+	// what is usual, while a cgroup sends a surge that nobody answers, before that is
+	// as bad.
+	RetransmitBudget float64
 	// SoftIRQBudget is the CPU time in software interrupts, in CPUs, beyond what is
 	// usual that is as bad.
 	SoftIRQBudget float64
@@ -163,6 +167,7 @@ func DefaultConfig() Config {
 		CPUStallBudget:   0.20,
 		IOStallBudget:    0.20,
 		DropBudget:       1000,
+		RetransmitBudget: 20,
 		SoftIRQBudget:    0.5,
 		Sustain:          time.Second,
 		StartupGrace:     120 * time.Second,

@@ -93,15 +93,24 @@ func (c *cpuRules) judge(p *Policy, s *arc.Sample, inspector Inspector) verdict 
 		return v
 	}
 	v.pressed, v.cause = true, CauseNone
-	if !c.pressure.worsens(s.Taken, c.cfg.Sustain) {
+	// What a flood from outside makes its victim do, software interrupts that are
+	// charged to it included, is none of its doing. While a shield is on its way it is
+	// the network's harm, and what is left when that has had its effect is judged then.
+	besieged := p.network.besieges(p, lead.slot, s.Taken)
+	if !besieged && !c.pressure.worsens(s.Taken, c.cfg.Sustain) {
 		return v
 	}
-	if share < starved && c.bursts.expects(lead.slot, s.Taken) {
+	if !besieged && share < starved && c.bursts.expects(lead.slot, s.Taken) {
 		v.cause = CauseExpected
 		return v
 	}
 	g := c.looks.look(lead.id, 0, s.Taken, inspector)
-	if lead.look, lead.blind = g.look, g.failed; !p.aimable(&v) {
+	if lead.look, lead.blind = g.look, g.failed; besieged {
+		c.restart()
+		v.cause = CauseFlooded
+		return v
+	}
+	if !p.aimable(&v) {
 		return v
 	}
 	p.admit(c, &v, p.young(CPU, lead, s.Taken) && share < starved, s)
@@ -183,6 +192,8 @@ func (c *cpuRules) say(v *verdict) string {
 		return fmt.Sprintf("%s %s, but the runner-up %.2f: no single culprit", where, uses, v.second)
 	case CauseExpected:
 		return fmt.Sprintf("%s %s, for no longer than it has before", where, uses)
+	case CauseFlooded:
+		return fmt.Sprintf("%s %s to work off a flood from outside: a shield comes first", where, uses)
 	}
 	return v.sayCommon(where + " " + uses)
 }

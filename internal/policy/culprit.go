@@ -121,7 +121,8 @@ func (p *Policy) admit(r resource, v *verdict, graced bool, s *arc.Sample) {
 }
 
 // next returns the mildest thing that is not done about c yet, or, once all of it
-// is, the first cap that can be tightened. Without an action it is too early, or,
+// is, the first cap that can be tightened; who is to be cut off is held as tight as
+// can be before. Without an action it is too early, or,
 // with a cause, the level cap is reached.
 func (p *Policy) next(r resource, c *candidate, m *memory, now int64) (rung, Cause) {
 	ladder, tightened := r.ladder(c), rung{}
@@ -139,6 +140,8 @@ func (p *Policy) next(r resource, c *candidate, m *memory, now int64) (rung, Cau
 			continue
 		}
 		switch {
+		case tightened.action != arc.ActionNone && g.level == LevelQuarantine:
+			return tightened, CauseNone
 		case g.level > p.cfg.MaxLevel:
 			return rung{}, CauseCapped
 		case now < m.retryAt[g.action]:

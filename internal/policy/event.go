@@ -83,6 +83,9 @@ const (
 	CauseExpected
 	// CauseAlone: its tasks stall on memory, and nobody else's.
 	CauseAlone
+	// CauseFlooded: it works off a flood from outside, against which a shield comes
+	// first.
+	CauseFlooded
 
 	numCauses
 )
@@ -90,7 +93,7 @@ const (
 var causeNames = [numCauses]string{
 	"none", "no_harm", "no_culprit", "uninspectable", "protected", "page_cache",
 	"startup_grace", "margin", "already_limited", "given_up", "lease_budget", "share_budget",
-	"action_budget", "level_cap", "stale_input", "operator", "expected", "alone",
+	"action_budget", "level_cap", "stale_input", "operator", "expected", "alone", "flooded",
 }
 
 // String returns the cause's name.

@@ -14,11 +14,12 @@ import (
 // gets, and what holds it.
 type plant struct {
 	// cpu is the CPUs wanted, forks the tasks a second, reads and writes the bytes
-	// a second, sends the packets a second.
-	cpu, forks, reads, writes, sends func(t time.Duration) float64
-	tasks                            float64
-	mostTasks                        uint64  // its own pids.max
-	quota                            float64 // its own cpu.max, in CPUs; 0 is none
+	// a second, sends and receives the packets a second, loops those that it sends
+	// within the node.
+	cpu, forks, reads, writes, sends, receives, loops func(t time.Duration) float64
+	tasks                                             float64
+	mostTasks                                         uint64  // its own pids.max
+	quota                                             float64 // its own cpu.max, in CPUs; 0 is none
 	// greedy is its weight where no knob reaches it, above it in the tree: it has the
 	// machine to itself until its cap is used up, and others wait for so long.
 	greedy float64
@@ -29,7 +30,7 @@ type plant struct {
 
 	ran, waited, throttled, waitedIO, stuck, stalled float64 // seconds
 	readBytes, writtenBytes                          float64
-	packets, bytesSent                               float64
+	packets, bytesSent, arrived                      float64
 	refused                                          float64 // forks
 
 	gets  float64 // CPUs at this step
@@ -74,6 +75,12 @@ type machine struct {
 	shield   uint64
 	lacks    map[arc.Action]bool // what the guard does not have
 	linkless bool
+	// link is the packets a second that leave the node, the others being dropped where
+	// no interface counts them; 0 is as many as are sent. Of everybody's segments, 200
+	// a second, as large a share has to be sent again.
+	link float64
+	// resends is the segments a second that are sent again anyhow.
+	resends func(t time.Duration) float64
 	// queueless says that block requests do not wait for one another.
 	queueless bool
 	deaf      arc.Action // granted without effect
@@ -82,7 +89,7 @@ type machine struct {
 	quietStalls bool
 
 	cpuSome, ioSome, softIRQ, forked float64
-	received, sent, dropsIn          float64
+	received, sent, dropsIn, resent  float64
 	operations, busy                 float64
 }
 
@@ -255,6 +262,7 @@ func (w *world) move(s float64, t time.Duration, disk float64) {
 // network moves packets of 100 bytes. What arrives unasked comes from one source.
 func (w *world) network(s float64, t time.Duration) {
 	arrives := 2000 + value(w.flood, t)
+	w.received += arrives * s // before a shield
 	if w.shield != 0 && w.shield < arc.Unlimited {
 		arrives = min(arrives, 2000+float64(w.shield))
 	}
@@ -262,7 +270,6 @@ func (w *world) network(s float64, t time.Duration) {
 	if capacity == 0 {
 		capacity = 50_000
 	}
-	w.received += arrives * s
 	w.dropsIn += max(arrives-capacity, 0) * s
 	sent := 0.0
 	for _, g := range w.groups {
@@ -270,13 +277,20 @@ func (w *world) network(s float64, t time.Duration) {
 		if g.gone {
 			n = 0
 		}
+		// What a throttle drops was counted before.
+		all := n + value(g.loops, t)
+		g.packets += all * s
+		g.bytesSent += 100 * all * s
 		n = min(n, float64(g.knob(arc.ActionNetworkThrottle))/100)
 		if g.knob(arc.ActionQuarantine) < arc.Unlimited {
 			n = 0
 		}
-		g.packets += n * s
-		g.bytesSent += 100 * n * s
 		sent += n
+		g.arrived += value(g.receives, t) * s
+	}
+	if w.resent += value(w.resends, t) * s; w.link > 0 && sent > w.link {
+		w.resent += 200 * (1 - w.link/sent) * s
+		sent = w.link
 	}
 	w.sent += sent * s
 	w.softIRQ += (arrives + sent) * 5e-6 * s
@@ -302,6 +316,7 @@ func (w *world) show(g *group, i int) {
 	w.sample.Cgroups.Set(arc.CgroupPidsMax, i, min(g.mostTasks, g.knob(arc.ActionPidsMax)))
 	set(arc.CgroupPacketsSent, g.packets)
 	set(arc.CgroupBytesSent, g.bytesSent)
+	set(arc.CgroupPacketsReceived, g.arrived)
 	if g.stalls != nil {
 		set(arc.CgroupPressureMemorySome, g.stalled*1e9)
 	}
@@ -321,6 +336,7 @@ func (w *world) showNode() {
 	n[arc.NodeBlockOperations], n[arc.NodeBlockTime] = w.operations, w.busy
 	n[arc.NodePacketsReceived], n[arc.NodePacketsSent] = w.received, w.sent
 	n[arc.NodeDropsReceived], n[arc.NodeDropsSent], n[arc.NodeTCPOpens] = w.dropsIn, 0, 0
+	n[arc.NodeTCPRetransmits] = w.resent
 }
 
 // service is somebody who needs a little of everything, all the time.

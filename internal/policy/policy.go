@@ -50,6 +50,7 @@ type Policy struct {
 	resources [numResources]resource
 	memory    *memoryRules
 	cpu       *cpuRules
+	network   *networkRules
 	evaluated int64
 	verdicts  [numResources]verdict // of the last evaluation
 	populace  int                   // cgroups in the last sweep
@@ -120,10 +121,10 @@ func New(cfg Config, safelist *Safelist) *Policy {
 		harm:     Harm{Exhaustion: Never},
 		decision: Decision{Orders: make([]arc.Order, 0, 8), Events: make([]Event, 0, 16)},
 	}
-	p.memory, p.cpu = newMemoryRules(p.table, &p.cfg), newCPURules(p.table, &p.cfg)
+	p.memory, p.cpu, p.network = newMemoryRules(p.table, &p.cfg), newCPURules(p.table, &p.cfg), newNetworkRules(p.table, &p.cfg)
 	p.resources = [numResources]resource{
 		Memory: p.memory, Tasks: newTaskRules(p.table, &p.cfg), CPU: p.cpu,
-		IO: newIORules(p.table, &p.cfg), Network: newNetworkRules(p.table, &p.cfg),
+		IO: newIORules(p.table, &p.cfg), Network: p.network,
 	}
 	return p
 }

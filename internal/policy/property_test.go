@@ -136,6 +136,11 @@ var leastLevel = map[arc.Action]int{
 	arc.ActionNetworkThrottle: 4, arc.ActionShield: 4, arc.ActionQuarantine: 5,
 }
 
+// brakes are the actions that are tightened within their leases.
+var brakes = map[arc.Action]bool{
+	arc.ActionCPUMax: true, arc.ActionIOMaxRead: true, arc.ActionIOMaxWrite: true, arc.ActionNetworkThrottle: true,
+}
+
 func TestWhateverHappensTheRulesHold(t *testing.T) {
 	protected := []uint64{1, 2, 3, 4, 5, 6}
 	ordered := map[arc.Action]int{}
@@ -189,7 +194,11 @@ func TestWhateverHappensTheRulesHold(t *testing.T) {
 				require.False(t, slices.Contains(protected, o.Cgroup), "ordered %d", o.Cgroup)
 				require.Equal(t, cfg.Observe, o.Observe)
 				require.LessOrEqual(t, len(o.Reason), 256)
-				require.GreaterOrEqual(t, o.Parameter, highest[o.Generation], "a ceiling only rises, and the rest stays")
+				if brakes[o.Action] {
+					require.GreaterOrEqual(t, o.Parameter, highest[o.Generation]/2, "a cap is halved at most")
+				} else {
+					require.GreaterOrEqual(t, o.Parameter, highest[o.Generation], "a ceiling only rises, and the rest stays")
+				}
 				highest[o.Generation] = o.Parameter
 			}
 			require.LessOrEqual(t, d.Level, cfg.MaxLevel)
@@ -239,7 +248,7 @@ func TestAnyLoneLeakIsContainedInTime(t *testing.T) {
 
 // counted are the columns that policy follows beside the gauges.
 var counted = []arc.CgroupField{
-	arc.CgroupCPUTime, arc.CgroupPressureCPUSome, arc.CgroupPressureIOSome, arc.CgroupPacketsSent, arc.CgroupBytesSent,
+	arc.CgroupCPUTime, arc.CgroupPressureCPUSome, arc.CgroupPressureIOSome, arc.CgroupPacketsSent, arc.CgroupBytesSent, arc.CgroupPacketsReceived,
 }
 
 func thousand() (*Policy, *arc.Sample, *arc.Judgement) {
