@@ -7,7 +7,8 @@
 //
 // It promises that a scenario is judged from outside: contained is a limit file of
 // the guilty cgroup that became tighter or, where there is no such file, an action
-// that the journal says was granted; untouched is every limit file of every other
+// that the journal says was granted; of a flood, only where the neighbour is better
+// off for it; untouched is every limit file of every other
 // cgroup as it was, before, during and after. It knows no clock and no machine:
 // package guest plays the scenarios in a virtual machine, package host boots it.
 package containment

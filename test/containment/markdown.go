@@ -13,7 +13,7 @@ func (r *Report) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Containment\n\nLinux %s under software emulation, revision %s, %d run(s) of each scenario. Host: %s.\n", r.Kernel, r.Revision, r.Runs, r.Host)
 	b.WriteString("\nOnset to contained is the time between the first act of the fault and a tighter limit, seen from outside; p95 over 20 runs or more, below that the maximum.\n")
-	b.WriteString("The neighbour is an innocent service that answers requests: the p99 of its latency, and the share answered within a second, before the onset → after it, median over the runs.\n\n")
+	fmt.Fprintf(&b, "The neighbour is an innocent service that answers requests: the p99 of its latency, and the share answered within a second, before the onset → after it, and, where something was contained, of the latter from %v after that on; median over the runs.\n\n", shownAfter)
 	b.WriteString("| scenario | guard | contained | p50 | p95 or max | by | innocents touched | neighbour p99 | answered |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for i := range r.Scenarios {
@@ -54,6 +54,10 @@ func (o *Outcome) row() string {
 	if n := o.Neighbour; n != nil {
 		latency = fmt.Sprintf("%.0f → %.0f ms", n.CalmP99, n.FaultP99)
 		answered = fmt.Sprintf("%.1f → %.1f %%", n.CalmAnswered*100, n.FaultAnswered*100)
+		if n.Held != nil {
+			latency += fmt.Sprintf(", held %.0f ms", n.Held.P99)
+			answered += fmt.Sprintf(", held %.1f %%", n.Held.Answered*100)
+		}
 	}
 	by := strings.Join(o.By, ", ")
 	if by == "" {

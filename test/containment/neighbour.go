@@ -13,6 +13,9 @@ import (
 // CalmFor is how long the neighbour is listened to before a fault.
 const CalmFor = 5 * time.Second
 
+// shownAfter is how long after containment its effect is looked for.
+const shownAfter = 2 * time.Second
+
 // Hear fills in how the neighbour fared in each trial, from all of its answers.
 // A trial without a request before and after the onset is left as it is.
 func Hear(trials []Trial, answers []recording.Answer) {
@@ -22,6 +25,14 @@ func Hear(trials []Trial, answers []recording.Answer) {
 		faultP99, fault, then := fared(answers, t.Onset, t.End)
 		if asked && then {
 			t.Neighbour = &Neighbour{CalmP99: calmP99, FaultP99: faultP99, CalmAnswered: calm, FaultAnswered: fault}
+		}
+		if t.Neighbour == nil || t.Contained == 0 {
+			continue
+		}
+		looseP99, loose, asked := fared(answers, t.Onset, t.Contained)
+		heldP99, held, then := fared(answers, t.Contained+int64(shownAfter), t.End)
+		if asked && then {
+			t.Neighbour.Loose, t.Neighbour.Held = &Fare{looseP99, loose}, &Fare{heldP99, held}
 		}
 	}
 }

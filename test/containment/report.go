@@ -156,7 +156,11 @@ func (r *Report) outcome(s *Scenario, guard string, trials []Trial) {
 	}
 	var times []float64
 	for _, t := range trials {
-		if t.Contained > 0 && !s.Innocent() {
+		switch {
+		case t.Contained == 0 || s.Innocent():
+		case s.Relieves && !t.relieved():
+			r.Trouble = append(r.Trouble, s.Name+": contained, and the neighbour is no better off for it")
+		default:
 			o.Contained++
 			times = append(times, float64(t.Contained-t.Onset)/1e9)
 		}
@@ -245,12 +249,18 @@ func medians(trials []Trial) *Neighbour {
 		}
 		return report.Percentile(values, 0.5)
 	}
-	return &Neighbour{
+	m := &Neighbour{
 		CalmP99:       middle(func(n *Neighbour) float64 { return n.CalmP99 }),
 		FaultP99:      middle(func(n *Neighbour) float64 { return n.FaultP99 }),
 		CalmAnswered:  middle(func(n *Neighbour) float64 { return n.CalmAnswered }),
 		FaultAnswered: middle(func(n *Neighbour) float64 { return n.FaultAnswered }),
 	}
+	known = slices.DeleteFunc(known, func(n Neighbour) bool { return n.Held == nil })
+	if len(known) > 0 {
+		m.Loose = &Fare{middle(func(n *Neighbour) float64 { return n.Loose.P99 }), middle(func(n *Neighbour) float64 { return n.Loose.Answered })}
+		m.Held = &Fare{middle(func(n *Neighbour) float64 { return n.Held.P99 }), middle(func(n *Neighbour) float64 { return n.Held.Answered })}
+	}
+	return m
 }
 
 // distinct adds what is new.

@@ -5,9 +5,11 @@ package containment
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -155,6 +157,46 @@ func TestTheNeighbourIsHeardBeforeAndAfterTheOnset(t *testing.T) {
 	})
 	assert.Equal(t, &Neighbour{CalmP99: 20, FaultP99: 1000, CalmAnswered: 1, FaultAnswered: 0.5}, trials[0].Neighbour)
 	assert.Nil(t, trials[1].Neighbour)
+}
+
+func TestTheNeighbourIsHeardOnceContainmentHasShown(t *testing.T) {
+	const s = int64(time.Second)
+	answer := func(at float64, latency int64, ok bool) recording.Answer {
+		return recording.Answer{Service: recording.Neighbour, Intended: int64(at * 1e9), Latency: latency * 1e6, OK: ok}
+	}
+	trials := []Trial{{Calm: s, Onset: 10 * s, Contained: 14 * s, End: 20 * s}, {Calm: s, Onset: 10 * s, End: 20 * s}}
+	Hear(trials, []recording.Answer{
+		answer(2, 10, true), answer(11, 1000, false), answer(13.9, 50, true),
+		answer(15, 900, true), // too soon
+		answer(16, 20, true), answer(19.9, 30, true),
+	})
+	assert.Equal(t, &Fare{P99: 1000, Answered: 0.5}, trials[0].Neighbour.Loose)
+	assert.Equal(t, &Fare{P99: 30, Answered: 1}, trials[0].Neighbour.Held)
+	assert.Nil(t, trials[1].Neighbour.Held, "nothing was contained")
+}
+
+func TestAFloodCountsAsContainedWhereTheNeighbourIsBetterOff(t *testing.T) {
+	flood := []Scenario{{Name: "ingress", About: "a flood", Knobs: []string{"network.shield"}, Required: true, Relieves: true}}
+	for name, c := range map[string]struct {
+		held      *Fare
+		contained int
+	}{
+		"as before":           {&Fare{P99: 20, Answered: 1}, 1},
+		"slower, but answers": {&Fare{P99: 39, Answered: 0.96}, 1},
+		"no slower than while nothing was contained": {&Fare{P99: 90, Answered: 1}, 1},
+		"slower than ever":                           {&Fare{P99: 101, Answered: 1}, 0},
+		"not answered":                               {&Fare{P99: 20, Answered: 0.9}, 0},
+		"nobody knows":                               {nil, 0},
+	} {
+		trial := after("ingress", 3)
+		trial.Neighbour = &Neighbour{CalmP99: 20, CalmAnswered: 1, FaultP99: 100, FaultAnswered: 0.5, Loose: &Fare{P99: 100, Answered: 0.5}, Held: c.held}
+		r := Analyse(flood, []Trial{trial}, nil)
+		assert.Equal(t, c.contained, r.Scenarios[0].Contained, name)
+		assert.Equal(t, c.contained == 1, r.Passed, name)
+		if c.held != nil {
+			assert.Contains(t, r.Markdown(), fmt.Sprintf("20 → 100 ms, held %.0f ms", c.held.P99), name)
+		}
+	}
 }
 
 func TestEventsAreReadAmongOtherLines(t *testing.T) {

@@ -30,6 +30,8 @@ type Trial struct {
 	// Waited says who waited for what after the onset, and how much: what the fault
 	// did to whom, in the kernel's words (PSI some).
 	Waited []string `json:"waited,omitempty"`
+	// Network says what the node's network did from the onset on, and once contained.
+	Network []string `json:"network,omitempty"`
 	// Killed are units that the kernel killed for memory.
 	Killed []string `json:"killed,omitempty"`
 	// Trouble lists what makes the trial worth less.
@@ -49,6 +51,24 @@ type Neighbour struct {
 	FaultP99      float64 `json:"fault_p99_ms"`
 	CalmAnswered  float64 `json:"calm_answered"`
 	FaultAnswered float64 `json:"fault_answered"`
+	// Loose and Held are of the time from the onset to containment, and after it;
+	// nil where nothing was contained.
+	Loose *Fare `json:"loose,omitempty"`
+	Held  *Fare `json:"held,omitempty"`
+}
+
+// Fare is how a service fared for a while.
+type Fare struct {
+	P99      float64 `json:"p99_ms"`
+	Answered float64 `json:"answered"`
+}
+
+// relieved says that the neighbour was better off for containment: it was answered
+// as before the fault, all but a twentieth, and no more slowly than twice that, or
+// than while nothing was contained.
+func (t *Trial) relieved() bool {
+	n := t.Neighbour
+	return n != nil && n.Held != nil && n.Held.Answered >= 0.95*n.CalmAnswered && n.Held.P99 <= max(2*n.CalmP99, n.Loose.P99)
 }
 
 // Ticks is how fast the arc was under one condition.

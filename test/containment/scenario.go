@@ -34,8 +34,14 @@ type Scenario struct {
 	// Respawn has the guilty contained once, killed, and started again at once under
 	// the same name: the second life is measured.
 	Respawn bool
-	// Swap and Network are prepared for the scenario.
-	Swap, Network bool
+	// Relieves has containment count only where the neighbour, who answers a client
+	// elsewhere, is better off for it.
+	Relieves bool
+	// Swap is prepared for the scenario.
+	Swap bool
+	// Narrow is the bytes a second that reach whoever is far during the scenario, 0
+	// for as many as are sent.
+	Narrow int
 	// Embedded has the scenario played with `guard: embedded`, too.
 	Embedded bool
 }
@@ -53,6 +59,9 @@ type Unit struct {
 	Fresh bool
 	// Serves has the role begin when it starts: it is there to be flooded.
 	Serves bool
+	// Elsewhere has it run in another network namespace and in no cgroup but the root:
+	// it stands for another machine. Nobody here is guilty of what it does.
+	Elsewhere bool
 }
 
 // Innocent says that nobody may be touched.
@@ -68,15 +77,23 @@ func (s *Scenario) Guilty() (names []string) {
 	return names
 }
 
+// FromElsewhere says that who does it is on no cgroup: an interface is what can be
+// contained.
+func (s *Scenario) FromElsewhere() bool {
+	return slices.ContainsFunc(s.Units, func(u Unit) bool { return u.Elsewhere })
+}
+
 // Check says what is wrong with the scenario, if anything.
 func (s *Scenario) Check() error {
-	switch guilty := len(s.Guilty()); {
+	switch guilty, elsewhere := len(s.Guilty()), s.FromElsewhere(); {
 	case s.Name == "" || s.About == "" || len(s.Units) == 0 || s.Within <= 0:
 		return fmt.Errorf("scenario %q: name, about, units and within must be given", s.Name)
-	case s.Innocent() && (guilty > 0 || s.Required || s.Respawn):
+	case s.Innocent() && (guilty > 0 || elsewhere || s.Required || s.Respawn || s.Relieves):
 		return fmt.Errorf("scenario %q: nobody can be contained without knobs", s.Name)
-	case !s.Innocent() && (guilty == 0 || s.FalsePositives):
+	case !s.Innocent() && (guilty == 0 && !elsewhere || s.FalsePositives):
 		return fmt.Errorf("scenario %q: knobs want somebody guilty", s.Name)
+	case guilty > 0 && elsewhere:
+		return fmt.Errorf("scenario %q: it is done here or elsewhere", s.Name)
 	case s.Respawn && guilty != 1:
 		return fmt.Errorf("scenario %q: one unit respawns", s.Name)
 	}

@@ -10,12 +10,19 @@ import (
 
 const (
 	mib = 1 << 20
-	// OutsideAddress and InsideAddress are the two ends of the veth pair that
-	// scenarios with a network have, in a /24.
+	// OutsideAddress and InsideAddress are the two ends of the veth pair that leads
+	// elsewhere, in a /24; InsideHardware is the latter's address on the link.
 	OutsideAddress = "10.99.0.2"
 	InsideAddress  = "10.99.0.1"
-	// OutsideNamespace is where the network namespace of the outside end is mounted.
+	InsideHardware = "02:00:0a:63:00:01"
+	// OutsideNamespace is where the network namespace of the outside end is mounted,
+	// and OutsideLink the end's name there.
 	OutsideNamespace = "/run/reflex-outside"
+	OutsideLink      = "reflex1"
+	// FarNamespace is that of somebody behind the outside end, at FarAddress, who asks
+	// the neighbour.
+	FarNamespace = "/run/reflex-far"
+	FarAddress   = "10.98.0.2"
 	// StormDevice is the disk for load, SwapDevice the one for swap.
 	StormDevice = "/dev/vda"
 	SwapDevice  = "/dev/vdb"
@@ -94,22 +101,33 @@ var Scenarios = []Scenario{
 		Knobs: ioKnobs, Within: 10 * time.Second, After: 3 * time.Second,
 		Required: true,
 	},
+	// On a wide link a flood costs CPU time, in software interrupts, on a narrow one it
+	// costs others their packets.
 	{
-		Name: "egress", About: "a cgroup floods the network",
-		Units: []Unit{{Name: "egress.service", Role: []string{"flood", "-to", OutsideAddress + ":9", "-count", "2000000", "-for", "15s"}, Guilty: true}},
-		Knobs: egressKnobs, Within: 10 * time.Second, After: 3 * time.Second, Network: true,
-		Required: false, // an emulated veth drops nothing, and others wait a fifth of the time at most: no harm yet
+		Name: "egress", About: "a service floods somebody elsewhere with datagrams",
+		Units: []Unit{{Name: "egress.service", Role: flooding, Guilty: true}},
+		Knobs: egressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true,
 	},
 	{
-		Name: "ingress", About: "a source elsewhere floods an interface",
+		Name: "egress-narrow", About: "the same, and a link on the way takes 3 Mbit/s",
+		Units: []Unit{{Name: "narrow.service", Role: flooding, Guilty: true}},
+		Knobs: egressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true, Narrow: 375_000,
+	},
+	{
+		Name: "ingress", About: "one source elsewhere floods a port",
 		Units: []Unit{
 			{Name: "sink.service", Role: []string{"sink", "-listen", InsideAddress + ":9000"}, Serves: true},
-			// Elsewhere is another network namespace of the same kernel: there is no
-			// second machine. That its cgroup is acted on instead counts as well.
-			{Name: "outside.service", Role: []string{"flood", "-namespace", OutsideNamespace, "-to", InsideAddress + ":9000", "-count", "2000000", "-for", "15s"}, Guilty: true},
+			deluge("one-source.service", "10.99.0.3/32", InsideAddress+":9000"),
 		},
-		Knobs: append(ingressKnobs, egressKnobs...), Within: 10 * time.Second, After: 3 * time.Second, Network: true,
-		Required: false, // an emulated veth drops nothing, and others wait a fifth of the time at most: no harm yet
+		Knobs: ingressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true,
+	},
+	{
+		Name: "ingress-spoofed", About: "four million made-up sources flood a port",
+		Units: []Unit{
+			{Name: "spoofed-sink.service", Role: []string{"sink", "-listen", InsideAddress + ":9001"}, Serves: true},
+			deluge("made-up.service", "100.64.0.0/10", InsideAddress+":9001"),
+		},
+		Knobs: ingressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true,
 	},
 	{
 		Name: "cache", About: "a page-cache storm: a disk is read round and round",
@@ -154,6 +172,17 @@ func leaking(name string, resident, rate, limit int, more ...[2]string) Unit {
 		Name: name, Role: []string{"leak", "-resident", bytes(resident), "-rate", bytes(rate)},
 		Limits: append([][2]string{{"memory.max", bytes(limit)}, {"memory.oom.group", "1"}}, more...), Guilty: true,
 	}
+}
+
+// flooding is for longer than a scenario lasts.
+var flooding = []string{"flood", "-to", FarAddress + ":9", "-size", "1400", "-for", "30s"}
+
+// deluge floods a port here from any of the sources elsewhere, faster than an
+// emulated machine can take it.
+func deluge(name, from, to string) Unit {
+	return Unit{Name: name, Elsewhere: true, Role: []string{
+		"deluge", "-link", OutsideLink, "-hardware", InsideHardware, "-from", from, "-to", to, "-rate", "20000", "-for", "30s",
+	}}
 }
 
 func bytes(n int) string { return strconv.Itoa(n) }

@@ -67,12 +67,18 @@ func contains(all []string, one string) bool {
 func TestAScenarioThatMakesNoSenseIsRefused(t *testing.T) {
 	whole := Scenario{Name: "a", About: "b", Units: []Unit{{Name: "c.service", Guilty: true}}, Knobs: []string{"memory.high"}, Within: 1}
 	require.NoError(t, whole.Check())
+	outside := whole
+	outside.Units = []Unit{{Name: "d.service", Elsewhere: true}}
+	require.NoError(t, outside.Check(), "what comes from elsewhere has no guilty unit")
 	for name, change := range map[string]func(*Scenario){
 		"nobody guilty":                func(s *Scenario) { s.Units = []Unit{{Name: "c.service"}} },
 		"guilty, but no knob":          func(s *Scenario) { s.Knobs = nil },
 		"no time":                      func(s *Scenario) { s.Within = 0 },
 		"no unit":                      func(s *Scenario) { s.Units = nil },
 		"two that respawn":             func(s *Scenario) { s.Respawn, s.Units = true, append(s.Units, s.Units[0]) },
+		"guilty here and elsewhere":    func(s *Scenario) { s.Units = append(s.Units, Unit{Name: "d.service", Elsewhere: true}) },
+		"elsewhere, but no knob":       func(s *Scenario) { s.Units, s.Knobs = []Unit{{Name: "d.service", Elsewhere: true}}, nil },
+		"relief of nobody":             func(s *Scenario) { s.Units, s.Knobs, s.Relieves = []Unit{{Name: "c.service"}}, nil, true },
 		"false positives of a culprit": func(s *Scenario) { s.FalsePositives = true },
 	} {
 		s := whole

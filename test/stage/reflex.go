@@ -28,6 +28,8 @@ type ReflexSettings struct {
 	// Collector and Guard are otelcol-reflex and reflexguard; no Guard leaves the
 	// guard to the collector.
 	Collector, Guard string
+	// GuardFlags are for the guard beside those that it cannot do without.
+	GuardFlags []string
 	// Socket is where the guard listens.
 	Socket string
 	// Config is the collector's configuration, Env its environment beside ours.
@@ -41,8 +43,11 @@ func StartReflex(ctx context.Context, s ReflexSettings, guards, collectors *Cgro
 	r := &Reflex{settings: s, collectors: collectors}
 	var err error
 	if s.Guard != "" {
-		r.Guard, err = Start("reflexguard", guards, s.Logs, nil, s.Guard, "supervise",
-			"--socket", s.Socket, "--cgroup-root", s.Base, "--kill-switch", filepath.Join(filepath.Dir(s.Socket), "off"))
+		argv := append([]string{
+			s.Guard, "supervise",
+			"--socket", s.Socket, "--cgroup-root", s.Base, "--kill-switch", filepath.Join(filepath.Dir(s.Socket), "off"),
+		}, s.GuardFlags...)
+		r.Guard, err = Start("reflexguard", guards, s.Logs, nil, argv...)
 		if err != nil {
 			return nil, err
 		}

@@ -9,32 +9,24 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"runtime"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// flood sends small datagrams as fast as it can, up to a number. With
-// -namespace it sends from another network.
+// flood sends datagrams as fast as one thread can.
 func flood(ctx context.Context, args []string) error {
 	var to string
-	var most int
+	var size int
 	var span time.Duration
-	var namespace string
 	err := parse("flood", args, func(f *flag.FlagSet) {
 		f.StringVar(&to, "to", "", "`address` and port")
-		f.IntVar(&most, "count", 0, "datagrams at most")
+		f.IntVar(&size, "size", 64, "bytes of a datagram")
 		f.DurationVar(&span, "for", 0, "how long")
-		f.StringVar(&namespace, "namespace", "", "network namespace to send from, a `path`")
 	})
 	if err != nil {
 		return err
-	}
-	if namespace != "" {
-		if err := enter(namespace); err != nil {
-			return err
-		}
 	}
 	if err := await(); err != nil {
 		return err
@@ -47,27 +39,32 @@ func flood(ctx context.Context, args []string) error {
 	began()
 	bound, cancel := bounded(ctx, span)
 	defer cancel()
-	payload := make([]byte, 64)
-	for sent := 0; sent < most && bound.Err() == nil; sent++ {
+	for payload := make([]byte, size); bound.Err() == nil; {
 		// Nobody listening, or a queue that is full, is no reason for a flood to end.
 		_, _ = conn.Write(payload)
 	}
 	return stay(ctx)
 }
 
-// enter moves this thread, which makes the role's sockets, into the network
-// namespace at path.
-func enter(path string) error {
-	runtime.LockOSThread()
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// elsewhere becomes another role, in the network namespace at a path. All threads of
+// a program are in that of the thread that executed it.
+func elsewhere(_ context.Context, args []string) error {
+	if len(args) < 2 {
+		return errors.New("elsewhere: want the path of a network namespace and a role")
+	}
+	fd, err := unix.Open(args[0], unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		err = unix.Setns(fd, unix.CLONE_NEWNET)
 		_ = unix.Close(fd)
 	}
 	if err != nil {
-		return fmt.Errorf("enter the network namespace %s: %w", path, err)
+		return fmt.Errorf("enter the network namespace %s: %w", args[0], err)
 	}
-	return nil
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return unix.Exec(self, append([]string{self}, args[1:]...), os.Environ())
 }
 
 // sink receives datagrams, as a service that is flooded does.

@@ -20,7 +20,7 @@ var Roles = map[string]func(ctx context.Context, args []string) error{
 	"leak": leak, "grow": grow, "thrash": thrash,
 	"spin": spin, "fork": fork, "build": build, "compile": compile,
 	"storm": storm, "cache": cache, "read": read,
-	"flood": flood, "sink": sink,
+	"flood": flood, "sink": sink, "deluge": deluge, "elsewhere": elsewhere,
 	"timer": timer,
 }
 

@@ -44,7 +44,7 @@ func hasFile(a arc.Action) bool {
 // hear reads the journal into a trial: granted actions that have no file, on the
 // guilty or on somebody else; and the causes for which nothing was done. at holds
 // when each of the guilty was contained, by the cgroup's name.
-func (p *play) hear(ctx context.Context, t *containment.Trial, guilty map[uint64]string, at map[string]int64) {
+func (p *play) hear(ctx context.Context, t *containment.Trial, guilty culprits, at map[string]int64) {
 	records, err := p.journal.next(ctx)
 	if err != nil {
 		t.Trouble = append(t.Trouble, "the journal cannot be read: "+err.Error())
@@ -55,22 +55,23 @@ func (p *play) hear(ctx context.Context, t *containment.Trial, guilty map[uint64
 		if r.Kind != episode.Action || r.Order == nil || r.Outcome == nil {
 			continue
 		}
-		name, isGuilty := guilty[r.Order.Cgroup]
 		action := r.Order.Action
+		name, isGuilty := guilty.names[r.Order.Cgroup]
+		if guilty.elsewhere && action == arc.ActionShield && p.network.has(r.Order.Interface) {
+			name, isGuilty = theInterface, true
+		}
 		switch {
 		case r.Outcome.Verdict == arc.VerdictRefused || r.Outcome.Verdict == arc.VerdictFailed || r.Outcome.Verdict == arc.VerdictLost:
 			// What the policy declines for want of a culprit has no cgroup.
 			add(&t.Declined, fmt.Sprintf("%s %s: %s", action, cmp.Or(r.Cgroup.Path, "nobody"), r.Outcome.Cause))
 		case r.Outcome.Verdict != arc.VerdictGranted:
-		case isGuilty || action == arc.ActionShield && p.network.has(r.Order.Interface):
+		case isGuilty:
 			if hasFile(action) {
 				continue // seen from outside, or it does not count
 			}
-			add(&t.By, cmp.Or(name, "the interface")+" "+action.String())
-			for _, g := range guilty {
-				if (name == g || action == arc.ActionShield) && at[g] == 0 {
-					at[g] = cmp.Or(r.Written, now())
-				}
+			add(&t.By, name+" "+action.String())
+			if at[name] == 0 {
+				at[name] = cmp.Or(r.Written, now())
 			}
 		default:
 			add(&t.Touched, fmt.Sprintf("%s %s, by the journal", r.Cgroup.Path, action))

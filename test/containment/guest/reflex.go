@@ -48,6 +48,9 @@ func (p *play) startReflex(ctx context.Context) error {
 		}
 		p.groups = append(p.groups, guards)
 		s.Guard = p.Reflexguard
+		// The default of 20,000 packets a second is more than an emulated machine can take
+		// at all.
+		s.GuardFlags = []string{"--shield-aggregate", "2000"}
 		s.Env = append(s.Env, "SUITE_GUARD="+s.Socket)
 	} else {
 		s.Env = append(s.Env, "SUITE_GUARD=embedded")

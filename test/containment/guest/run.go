@@ -91,6 +91,9 @@ func (p *play) prepare(ctx context.Context) error {
 		return err
 	}
 	var err error
+	if p.network, err = startNetwork(); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
 	if p.work, err = stage.NewCgroup(p.Base, workSlice, [2]string{"pids.max", strconv.Itoa(mostTasks)}); err != nil {
 		return err
 	}
@@ -121,12 +124,7 @@ func (p *play) prepare(ctx context.Context) error {
 }
 
 // ready starts what a scenario needs long before it begins.
-func (p *play) ready(s *containment.Scenario) (err error) {
-	if s.Network && p.network == nil {
-		if p.network, err = startNetwork(); err != nil {
-			return fmt.Errorf("network: %w", err)
-		}
-	}
+func (p *play) ready(s *containment.Scenario) error {
 	for _, u := range s.Units {
 		if u.Fresh {
 			continue
@@ -152,7 +150,7 @@ func (p *play) startNeighbour() (address string, err error) {
 	if p.neighbour, err = stage.NewCgroup(p.work.Dir, neighbourName); err != nil {
 		return "", err
 	}
-	service, err := stage.Start("neighbour", p.neighbour, p.logs(), nil, p.Self, "service",
+	service, err := stage.Start("neighbour", p.neighbour, p.logs(), nil, p.Self, "service", "-listen", containment.InsideAddress+":0",
 		"-resident", strconv.Itoa(neighbourResident), "-work", strconv.Itoa(neighbourWork), "-wait", neighbourWait.String())
 	if err != nil {
 		return "", err
@@ -167,8 +165,8 @@ func (p *play) startClient(address string) (err error) {
 	if _, err := p.timer.Await("ready", time.Minute); err != nil {
 		return err
 	}
-	p.client, err = p.beside("client.service", p.Self, "client", "-neighbour", address, "-rate", strconv.Itoa(neighbourRate),
-		"-seed", strconv.FormatUint(p.Seed, 10), "-answers", filepath.Join(p.Out, AnswersFile))
+	p.client, err = p.beside("client.service", p.elsewhere(containment.FarNamespace, "client", "-neighbour", address, "-rate", strconv.Itoa(neighbourRate),
+		"-seed", strconv.FormatUint(p.Seed, 10), "-answers", filepath.Join(p.Out, AnswersFile))...)
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/test/containment"
@@ -24,9 +25,9 @@ func (p *play) scenario(ctx context.Context, s *containment.Scenario) error {
 	t := &containment.Trial{Scenario: s.Name, Guard: p.Guard, Calm: now()}
 	p.note("%s: %s", s.Name, s.About)
 	err := p.unready[s.Name]
-	var ids map[uint64]string
+	var guilty culprits
 	if err == nil {
-		ids, err = p.trial(ctx, s, t)
+		guilty, err = p.trial(ctx, s, t)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -43,55 +44,62 @@ func (p *play) scenario(ctx context.Context, s *containment.Scenario) error {
 		return err
 	}
 	var late containment.Trial
-	p.hear(ctx, &late, ids, map[string]int64{})
+	p.hear(ctx, &late, guilty, map[string]int64{})
 	t.Touched, t.Declined = append(t.Touched, late.Touched...), append(t.Declined, late.Declined...)
 	p.stream.Send(containment.Event{Kind: containment.EventTrial, Trial: t})
 	return p.afresh(ctx)
 }
 
 // trial is a scenario from the calm before it to the end of its fault. It returns
-// the names of the guilty by the ids of their cgroups.
-func (p *play) trial(ctx context.Context, s *containment.Scenario, t *containment.Trial) (ids map[uint64]string, err error) {
+// who is guilty.
+func (p *play) trial(ctx context.Context, s *containment.Scenario, t *containment.Trial) (guilty culprits, err error) {
+	if s.Narrow > 0 {
+		var widen func() error
+		if widen, err = p.network.narrow(s.Narrow); err != nil {
+			return guilty, err
+		}
+		defer func() { err = errors.Join(err, widen()) }()
+	}
 	if s.Swap {
 		if err := swapOn(); err != nil {
-			return nil, err
+			return guilty, err
 		}
 		// What is swapped out comes back only when it need not any more.
 		defer func() { err = errors.Join(err, p.endUnits(s), swapOff()) }()
 	}
 	if err := stage.Pause(ctx, containment.CalmFor); err != nil {
-		return nil, err
+		return guilty, err
 	}
-	p.hear(ctx, t, nil, nil) // in the calm everybody is innocent
+	p.hear(ctx, t, guilty, nil) // in the calm everybody is innocent
 	if s.Respawn {
 		if err := p.firstLife(ctx, s, t); err != nil {
-			return nil, err
+			return guilty, err
 		}
 	}
 	for _, u := range s.Units {
 		if u.Fresh && p.units[u.Name] == nil {
 			if err := p.startUnit(u); err != nil {
-				return nil, err
+				return guilty, err
 			}
 		}
 	}
-	_, ids = p.guilty(s)
+	_, guilty = p.guilty(s)
 	if err := p.watchTrial(ctx, s, t); err != nil {
-		return ids, err
+		return guilty, err
 	}
 	if dead := p.reflex.Ended(); dead != nil {
-		return ids, fmt.Errorf("%s ended; see log/%s.log", dead.Name, dead.Name)
+		return guilty, fmt.Errorf("%s ended; see log/%s.log", dead.Name, dead.Name)
 	}
-	return ids, nil
+	return guilty, nil
 }
 
 // watchTrial has the units begin and watches until the guilty are contained, or
 // the time is up.
 func (p *play) watchTrial(ctx context.Context, s *containment.Scenario, t *containment.Trial) error {
-	guilty, ids := p.guilty(s)
+	groups, guilty := p.guilty(s)
 	innocent := p.everybodyElse(s)
 	before := takeSnapshot(innocent)
-	w, err := startWatch(guilty, innocent)
+	w, err := startWatch(groups, innocent)
 	if err != nil {
 		return err
 	}
@@ -105,7 +113,7 @@ func (p *play) watchTrial(ctx context.Context, s *containment.Scenario, t *conta
 			t.Onset = onset
 		}
 	}
-	waited := takeWaits(p.whoWaits(s))
+	waited, carried := takeWaits(p.whoWaits(s)), takeTraffic()
 	at := map[string]int64{}
 	for deadline := t.Onset + int64(s.Within); ; {
 		if err := stage.Pause(ctx, 100*time.Millisecond); err != nil {
@@ -119,9 +127,9 @@ func (p *play) watchTrial(ctx context.Context, s *containment.Scenario, t *conta
 			add(&t.By, c.cgroup+" "+c.knob)
 		}
 		if !s.Innocent() {
-			p.hear(ctx, t, ids, at)
+			p.hear(ctx, t, guilty, at)
 		}
-		if all(ids, at) {
+		if guilty.all(at) {
 			for _, instant := range at {
 				t.Contained = max(t.Contained, instant)
 			}
@@ -132,10 +140,13 @@ func (p *play) watchTrial(ctx context.Context, s *containment.Scenario, t *conta
 		}
 	}
 	t.Waited = takeWaits(waited.groups).since(waited)
+	held := takeTraffic()
+	t.Network = []string{held.since(carried)}
 	if t.Contained > 0 {
 		if err := stage.Pause(ctx, s.After); err != nil {
 			return err
 		}
+		t.Network = append(t.Network, takeTraffic().since(held))
 	}
 	t.End = now()
 	_, touched := w.changes()
@@ -145,28 +156,48 @@ func (p *play) watchTrial(ctx context.Context, s *containment.Scenario, t *conta
 	for _, text := range before.differences(takeSnapshot(innocent)) {
 		add(&t.Touched, text)
 	}
-	p.hear(ctx, t, ids, at)
+	p.hear(ctx, t, guilty, at)
 	p.killed(s, t)
 	p.tell(t)
 	return nil
 }
 
-// guilty returns the guilty cgroups, and their names by id.
-func (p *play) guilty(s *containment.Scenario) (groups []*stage.Cgroup, ids map[uint64]string) {
-	ids = map[uint64]string{}
+// culprits are who must be contained.
+type culprits struct {
+	names map[uint64]string // of guilty cgroups, by id
+	// elsewhere says that it is the interface through which it comes.
+	elsewhere bool
+}
+
+// theInterface stands where others have the name of a cgroup.
+const theInterface = "the interface"
+
+// all reports whether each of them was contained.
+func (c culprits) all(at map[string]int64) bool {
+	for _, name := range c.names {
+		if at[name] == 0 {
+			return false
+		}
+	}
+	return len(c.names) > 0 || c.elsewhere && at[theInterface] != 0
+}
+
+// guilty returns the guilty cgroups, and who must be contained.
+func (p *play) guilty(s *containment.Scenario) (groups []*stage.Cgroup, who culprits) {
+	who = culprits{names: map[uint64]string{}, elsewhere: s.FromElsewhere()}
 	for _, name := range s.Guilty() {
 		u := p.units[name]
 		groups = append(groups, u.group)
-		ids[u.id] = name
+		who.names[u.id] = name
 	}
-	return groups, ids
+	return groups, who
 }
 
 // everybodyElse returns all cgroups but the guilty ones and Reflex's own.
 func (p *play) everybodyElse(s *containment.Scenario) []*stage.Cgroup {
 	others := []*stage.Cgroup{p.work, p.neighbour}
 	for _, name := range sorted(p.units) {
-		if !slices.Contains(s.Guilty(), name) {
+		if !slices.Contains(s.Guilty(), name) && !p.units[name].Elsewhere {
 			others = append(others, p.units[name].group)
 		}
 	}
@@ -176,16 +207,6 @@ func (p *play) everybodyElse(s *containment.Scenario) []*stage.Cgroup {
 		}
 	}
 	return others
-}
-
-// all reports whether each of the guilty was contained.
-func all(ids map[uint64]string, at map[string]int64) bool {
-	for _, name := range ids {
-		if at[name] == 0 {
-			return false
-		}
-	}
-	return len(ids) > 0
 }
 
 // killed notes whom the kernel killed for memory.
@@ -232,6 +253,9 @@ func (p *play) tell(t *containment.Trial) {
 	}
 	if len(t.Waited) > 0 {
 		text += fmt.Sprintf("; waited: %v", t.Waited)
+	}
+	if s := strings.Join(t.Network, "; then "); s != "" {
+		text += "; network: " + s
 	}
 	if len(t.Killed) > 0 {
 		text += fmt.Sprintf("; killed for memory: %v", t.Killed)

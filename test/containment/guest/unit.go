@@ -26,15 +26,22 @@ type unit struct {
 
 // startUnit makes the unit's cgroup and starts its process, which then waits.
 func (p *play) startUnit(u containment.Unit) error {
+	if u.Elsewhere {
+		return p.runUnit(u, &stage.Cgroup{Dir: p.Base}, p.elsewhere(containment.OutsideNamespace, u.Role...))
+	}
 	group, err := stage.NewCgroup(p.work.Dir, u.Name, u.Limits...)
 	if err != nil {
 		return err
 	}
+	return p.runUnit(u, group, append([]string{p.Self}, u.Role...))
+}
+
+func (p *play) runUnit(u containment.Unit, group *stage.Cgroup, argv []string) error {
 	id, err := cgroupID(group.Dir)
 	if err != nil {
 		return err
 	}
-	process, err := stage.Start(strings.TrimSuffix(u.Name, ".service"), group, p.logs(), nil, append([]string{p.Self}, u.Role...)...)
+	process, err := stage.Start(strings.TrimSuffix(u.Name, ".service"), group, p.logs(), nil, argv...)
 	if err != nil {
 		return err
 	}
@@ -65,6 +72,10 @@ func (p *play) endUnit(name string) error {
 		return nil
 	}
 	delete(p.units, name)
+	if u.Elsewhere { // its cgroup is everybody's
+		u.process.Stop(5 * time.Second)
+		return nil
+	}
 	err := u.group.Remove()
 	if err == nil {
 		<-u.process.Ended

@@ -67,6 +67,9 @@ func (w *waits) since(before *waits) (lines []string) {
 func (p *play) whoWaits(s *containment.Scenario) []*stage.Cgroup {
 	groups := []*stage.Cgroup{p.neighbour}
 	for _, u := range s.Units {
+		if u.Elsewhere {
+			continue
+		}
 		groups = append(groups, p.units[u.Name].group)
 	}
 	return groups

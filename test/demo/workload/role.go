@@ -21,6 +21,7 @@ import (
 func ServiceRole(ctx context.Context, args []string) error {
 	var s Service
 	flags := flag.NewFlagSet("service", flag.ContinueOnError)
+	flags.StringVar(&s.Listen, "listen", "", "`address` and port, a port of loopback by default")
 	flags.IntVar(&s.Resident, "resident", 0, "working set in bytes")
 	flags.IntVar(&s.Work, "work", 0, "bytes of the working set that a request reads")
 	flags.DurationVar(&s.Wait, "wait", 0, "how long a request then waits")

@@ -5,6 +5,7 @@ package workload
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -26,8 +27,10 @@ import (
 // the digest of what was read.
 const FrameSize = 64
 
-// Service answers requests on a loopback port.
+// Service answers requests.
 type Service struct {
+	// Listen is the address and port to listen on; "" is any port of loopback.
+	Listen string
 	// Resident is the size of the working set in bytes, touched before the
 	// service is ready.
 	Resident int
@@ -69,7 +72,7 @@ func (s *Service) Run(ctx context.Context, orders io.Reader, ready io.Writer) er
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", cmp.Or(s.Listen, "127.0.0.1:0"))
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
