@@ -106,12 +106,12 @@ var Scenarios = []Scenario{
 	{
 		Name: "egress", About: "a service floods somebody elsewhere with datagrams",
 		Units: []Unit{{Name: "egress.service", Role: flooding, Guilty: true}},
-		Knobs: egressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true,
+		Knobs: egressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true, Required: true,
 	},
 	{
 		Name: "egress-narrow", About: "the same, and a link on the way takes 3 Mbit/s",
 		Units: []Unit{{Name: "narrow.service", Role: flooding, Guilty: true}},
-		Knobs: egressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true, Narrow: 375_000,
+		Knobs: egressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true, Narrow: 375_000, Required: true,
 	},
 	{
 		Name: "ingress", About: "one source elsewhere floods a port",

@@ -152,7 +152,7 @@ func (s *suite) boot(ctx context.Context, run int, place string, scenarios []con
 	s.say("run %d of %d, guard %s: %d scenarios", run, s.Runs, place, len(names))
 	heard := &ear{say: s.say}
 	m := vmtest.Machine{
-		Kernel: s.kernel, Modules: []string{"veth", "sch_tbf"}, MemoryMiB: memoryMiB, CPUs: 2, Timeout: timeout,
+		Kernel: s.kernel, Modules: []string{"veth", "sch_tbf", "tcp_diag"}, MemoryMiB: memoryMiB, CPUs: 2, Timeout: timeout,
 		Disks: []vmtest.Disk{{MiB: 512, BytesPerSecond: stormRate}, {MiB: 1024, BytesPerSecond: swapRate}},
 		Files: []vmtest.File{
 			{Guest: "/suite/containment-guest", Host: s.program, Mode: 0o755},
