@@ -119,7 +119,7 @@ var Scenarios = []Scenario{
 			{Name: "sink.service", Role: []string{"sink", "-listen", InsideAddress + ":9000"}, Serves: true},
 			deluge("one-source.service", "10.99.0.3/32", InsideAddress+":9000"),
 		},
-		Knobs: ingressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true,
+		Knobs: ingressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true, Required: true,
 	},
 	{
 		Name: "ingress-spoofed", About: "four million made-up sources flood a port",
@@ -127,7 +127,7 @@ var Scenarios = []Scenario{
 			{Name: "spoofed-sink.service", Role: []string{"sink", "-listen", InsideAddress + ":9001"}, Serves: true},
 			deluge("made-up.service", "100.64.0.0/10", InsideAddress+":9001"),
 		},
-		Knobs: ingressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true,
+		Knobs: ingressKnobs, Within: 12 * time.Second, After: 10 * time.Second, Relieves: true, Required: true,
 	},
 	{
 		Name: "cache", About: "a page-cache storm: a disk is read round and round",
