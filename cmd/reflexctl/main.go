@@ -52,7 +52,7 @@ func command() *cobra.Command {
 What is held and why: status, leases, explain, journal, levels. To stop it: release
 one workload or everything, or the kill-switch. quarantine cuts a workload, or the
 node, off the network. These ask the reflex extension of a running collector and the guard; what
-they order is in the journal. Everything else only reads: probe looks at this machine
+they order is in the journal. mirror tells systemd what is held. Everything else only reads: probe looks at this machine
 and at the privileges that reflexctl itself was started with; record keeps what the
 arc sees of this machine in a file, replay runs the engine over a recording, and dump
 writes one as CSV.
@@ -63,7 +63,7 @@ confirmed.`,
 	}
 	root.AddCommand(
 		probeCommand(), statusCommand(), levelsCommand(), leasesCommand(), explainCommand(), journalCommand(),
-		releaseCommand(), killSwitchCommand(), quarantineCommand(),
+		releaseCommand(), killSwitchCommand(), quarantineCommand(), mirrorCommand(),
 		recordCommand(), replayCommand(), dumpCommand(), versionCommand(),
 	)
 	return root

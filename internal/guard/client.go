@@ -60,6 +60,13 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
+// Leases asks the guard what it holds: a small part of its status.
+func (c *Client) Leases(ctx context.Context) ([]Lease, error) {
+	var held []Lease
+	err := c.call(ctx, methodLeases, struct{}{}, &held)
+	return held, err
+}
+
 // Close closes the connection; the client cannot be used afterwards.
 func (c *Client) Close() error {
 	c.mu.Lock()

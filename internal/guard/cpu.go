@@ -24,6 +24,8 @@ const (
 	// health check, and with the usual period of 100 ms a task that is throttled
 	// while it holds a kernel lock keeps the others for less than a period.
 	cpuFloor = 50_000
+	// cpuStep is 1 % of a CPU: systemd, which may be told of a lease, keeps no less.
+	cpuStep = 10_000
 	// quotaFloor is the kernel's own, in µs a period.
 	quotaFloor = 1000
 	// quotaMost, in µs a period, is beyond every machine.
@@ -125,7 +127,9 @@ func (k cpuMax) grant(t target, _, want, _ uint64) (uint64, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, err
 	}
-	quota := min(max(quotaFor(min(max(want, cpuFloor), quotaMost), period), quotaFloor, burst), quotaMost)
+	want = min(max(want, cpuFloor), quotaMost)
+	want += (cpuStep - want%cpuStep) % cpuStep
+	quota := min(max(quotaFor(want, period), quotaFloor, burst), quotaMost)
 	return rate(quota, period), nil
 }
 

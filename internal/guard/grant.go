@@ -248,6 +248,8 @@ func (g *Guard) renew(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 	case l.lost || !l.ours(current):
 		g.giveBack(l, out)
 		return true
+	case l.exact && current != l.value: // its owner wrote what it was told of
+		l.value = l.knob.back(l.target(), l.value, current)
 	default:
 		l.value, l.exact = current, true
 	}
@@ -262,7 +264,7 @@ func (g *Guard) renew(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 		}
 		l.rechecked = now
 	}
-	g.move(l, o, now, out)
+	g.move(l, o, current, now, out)
 	return true
 }
 
@@ -276,8 +278,9 @@ func (g *Guard) recheck(l *lease) error {
 	return g.safe.check(l.dir, path)
 }
 
-// move extends the lease and moves its value: see the knobs for which way.
-func (g *Guard) move(l *lease, o *arc.Order, now int64, out *arc.Outcome) {
+// move extends the lease and moves its value, from what is current: see the knobs for
+// which way.
+func (g *Guard) move(l *lease, o *arc.Order, current uint64, now int64, out *arc.Outcome) {
 	original := uint64(l.record.Original)
 	next, err := l.knob.move(l.target(), l.value, o.Parameter)
 	if err != nil {
@@ -318,17 +321,10 @@ func (g *Guard) move(l *lease, o *arc.Order, now int64, out *arc.Outcome) {
 			return
 		}
 	}
-	l.record = r
-	if next != l.value && !l.observed {
-		err := g.turnFrom(l, l.value, next)
-		var other rewritten
-		if errors.As(err, &other) {
-			g.lose(l, uint64(other), out)
-			return
-		}
-		if err != nil {
-			refuse(out, err)
-			out.Deadline = l.deadline.Load()
+	l.declare(&r)
+	if next != current && !l.observed {
+		if err := g.turnFrom(l, current, next); err != nil {
+			g.stuck(l, err, out)
 			return
 		}
 		out.Written = l.written
@@ -349,4 +345,15 @@ func firstLine(text []byte) string {
 		}
 	}
 	return string(text)
+}
+
+// stuck is what becomes of a lease whose knob could not be turned.
+func (g *Guard) stuck(l *lease, err error, out *arc.Outcome) {
+	var other rewritten
+	if errors.As(err, &other) {
+		g.lose(l, uint64(other), out)
+		return
+	}
+	refuse(out, err)
+	out.Deadline = l.deadline.Load()
 }

@@ -34,6 +34,9 @@ type knob interface {
 	// move returns the next value of a lease that holds value and asks for want.
 	// The guard stops it at the original.
 	move(t target, value, want uint64) (uint64, error)
+	// back returns the value that a lease of value goes on from where the owner wrote
+	// current, which is looser.
+	back(t target, value, current uint64) uint64
 	// tightens reports whether a cgroup with the value v has less than with w.
 	tightens(v, w uint64) bool
 	// canonical returns v as the kernel keeps it.
@@ -85,14 +88,15 @@ func (s setting) file() string { return s.name }
 // domain: the other controllers also work on threads.
 func (s setting) domain() bool { return s.controller == "memory" || s.controller == "io" }
 
-func (setting) device() bool                     { return false }
-func (setting) tightens(v, w uint64) bool        { return v < w }
-func (setting) canonical(v uint64) uint64        { return v }
-func (setting) span(uint64) uint64               { return 0 }
-func (setting) coupled() string                  { return "" }
-func (setting) disturbed(uint64, uint64) bool    { return false }
-func (setting) coveredBy() arc.Action            { return arc.ActionNone }
-func (s setting) write(t target, v uint64) error { return t.dir.WriteUint(s.name, v) }
+func (setting) device() bool                      { return false }
+func (setting) back(_ target, v, _ uint64) uint64 { return v }
+func (setting) tightens(v, w uint64) bool         { return v < w }
+func (setting) canonical(v uint64) uint64         { return v }
+func (setting) span(uint64) uint64                { return 0 }
+func (setting) coupled() string                   { return "" }
+func (setting) disturbed(uint64, uint64) bool     { return false }
+func (setting) coveredBy() arc.Action             { return arc.ActionNone }
+func (s setting) write(t target, v uint64) error  { return t.dir.WriteUint(s.name, v) }
 func (s setting) text(t target, buf []byte) ([]byte, error) {
 	text, err := t.dir.ReadFile(s.name, buf)
 	return text, s.absent(t, err)

@@ -91,7 +91,7 @@ func TestTheFloorsAndCapsOfAGrant(t *testing.T) {
 		"cpu.idle: an old kernel":              {action: arc.ActionCPUIdle, ask: 1, files: map[string]string{"cpu.idle": "-"}, refused: "older than 5.15"},
 		"cpu.idle: no controller":              {action: arc.ActionCPUIdle, ask: 1, files: map[string]string{"cpu.idle": "-", "cpu.weight": "-"}, refused: "the cpu controller is not enabled"},
 		"cpu.max: 5 % of a CPU":                {action: arc.ActionCPUMax, ask: 0, files: map[string]string{"cpu.max.burst": "0"}, file: "cpu.max", want: "5000 100000"},
-		"cpu.max: in its owner's period":       {action: arc.ActionCPUMax, ask: 333_333, files: map[string]string{"cpu.max": "max 30000", "cpu.max.burst": "0"}, file: "cpu.max", want: "10000 30000"},
+		"cpu.max: in its owner's period":       {action: arc.ActionCPUMax, ask: 333_333, files: map[string]string{"cpu.max": "max 30000", "cpu.max.burst": "0"}, file: "cpu.max", want: "10200 30000"},
 		"cpu.max: no quota below 1 ms":         {action: arc.ActionCPUMax, ask: 0, files: map[string]string{"cpu.max": "max 1000", "cpu.max.burst": "0"}, file: "cpu.max", want: "1000 1000"},
 		"cpu.max: no quota below the burst":    {action: arc.ActionCPUMax, ask: 0, file: "cpu.max", want: "20000 100000"},
 		"cpu.max: without a burst":             {action: arc.ActionCPUMax, ask: 0, files: map[string]string{"cpu.max.burst": "-"}, file: "cpu.max", want: "5000 100000"},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -120,19 +121,39 @@ type lease struct {
 	ended     bool
 	lost      bool // only the record is left to remove
 	record    record
-	value     uint64 // last written, or what would be
-	exact     bool   // value is known, not only the interval
-	written   int64  // when value was written
-	rechecked int64  // when the safelist was last asked
+	former    [4]limit // the ends of the intervals before, the latest first; 0 for none
+	value     uint64   // last written, or what would be
+	exact     bool     // value is known, not only the interval
+	written   int64    // when value was written
+	rechecked int64    // when the safelist was last asked
 	reason    string
 }
 
-// ours reports whether the knob still has a value that this guard gave it.
+// ours reports whether the knob still has a value that this guard gave it, or that
+// the owner gave it on our word.
 func (l *lease) ours(current uint64) bool {
 	if l.exact {
-		return current == l.value
+		return current == l.value || l.declared(current)
 	}
 	return l.record.ours(l.knob.canonical(current))
+}
+
+// declared reports whether v is the end of the interval that a record declares, or
+// declared before: what an owner is told that writes its knobs again now and then
+// (internal/mirror). It is no tighter than what is held, so that the write reclaims
+// nothing. The original is nobody's word but the owner's.
+func (l *lease) declared(v uint64) bool {
+	c := limit(l.knob.canonical(v))
+	return c != 0 && c != l.record.Original && (c == l.record.High || slices.Contains(l.former[:], c))
+}
+
+// declare has a record take the place of the lease's.
+func (l *lease) declare(r *record) {
+	if r.High != l.record.High {
+		copy(l.former[1:], l.former[:])
+		l.former[0] = l.record.High
+	}
+	l.record = *r
 }
 
 func (l *lease) target() target { return target{l.dir, l.device} }

@@ -55,6 +55,15 @@ func (k memoryHigh) move(_ target, value, want uint64) (uint64, error) {
 	return max(value, k.canonical(want)), nil
 }
 
+// back comes down no further than the usage, so that nothing is reclaimed.
+func (memoryHigh) back(t target, value, current uint64) uint64 {
+	usage, err := t.dir.ReadUint("memory.current")
+	if err != nil {
+		return current
+	}
+	return min(max(value, cgroupfs.PageUp(usage)), current)
+}
+
 func (memoryHigh) canonical(v uint64) uint64 { return cgroupfs.PageDown(v) }
 
 func (memoryHigh) span(uint64) uint64 { return 64 << 20 }

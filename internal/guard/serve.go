@@ -122,16 +122,24 @@ func service(g *Guard) *ttrpc.ServiceDesc {
 			}
 			return pack(outcomeToWire(&out))
 		}),
-		methodStatus: limited(func(_ context.Context, unmarshal func(any) error) (any, error) {
-			var message wrapperspb.BytesValue
-			if err := unmarshal(&message); err != nil {
-				return nil, err
-			}
+		methodStatus: limited(telling(func() (*wrapperspb.BytesValue, error) {
 			reporting.Lock()
 			defer reporting.Unlock()
 			return pack(g.Status())
-		}),
+		})),
+		methodLeases: limited(telling(func() (*wrapperspb.BytesValue, error) { return pack(g.Leases()) })),
 	}}
+}
+
+// telling is a method that asks for nothing in particular.
+func telling(answer func() (*wrapperspb.BytesValue, error)) ttrpc.Method {
+	return func(_ context.Context, unmarshal func(any) error) (any, error) {
+		var message wrapperspb.BytesValue
+		if err := unmarshal(&message); err != nil {
+			return nil, err
+		}
+		return answer()
+	}
 }
 
 // admission lets in the configured user and root, a few at a time.

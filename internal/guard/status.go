@@ -49,18 +49,23 @@ type KillSwitch struct {
 // Lease is a lease held now. Original and Value are in the knob's own unit,
 // [arc.Unlimited] and above is "max"; Deadline is CLOCK_BOOTTIME in ns.
 type Lease struct {
-	Cgroup     uint64 `json:"cgroup"`
-	Interface  uint32 `json:"interface,omitempty"` // of a shield, which has no cgroup
-	Path       string `json:"path"`
-	Knob       string `json:"knob"`
-	Device     string `json:"device,omitempty"` // major:minor, of a knob that is one of a device's
-	Observed   bool   `json:"observed,omitempty"`
-	Busy       bool   `json:"busy,omitempty"` // being written to: all but cgroup, knob and deadline unknown
-	Original   uint64 `json:"original"`
-	Value      uint64 `json:"value"`
-	Generation uint64 `json:"generation"`
-	Deadline   int64  `json:"deadline_ns"`
-	Reason     string `json:"reason"`
+	Cgroup    uint64 `json:"cgroup"`
+	Interface uint32 `json:"interface,omitempty"` // of a shield, which has no cgroup
+	Path      string `json:"path"`
+	Knob      string `json:"knob"`
+	Device    string `json:"device,omitempty"` // major:minor, of a knob that is one of a device's
+	Observed  bool   `json:"observed,omitempty"`
+	Busy      bool   `json:"busy,omitempty"` // being written to: all but cgroup, knob and deadline unknown
+	Original  uint64 `json:"original"`
+	Value     uint64 `json:"value"`
+	// Declared is what the owner of the cgroup may be told that is held: no tighter
+	// than Value, and for longer.
+	Declared uint64 `json:"declared,omitempty"`
+	// Coupled are the originals of files that turning the knob changes.
+	Coupled    map[string]uint64 `json:"coupled,omitempty"`
+	Generation uint64            `json:"generation"`
+	Deadline   int64             `json:"deadline_ns"`
+	Reason     string            `json:"reason"`
 }
 
 // NetworkCount is how many packets network actions dropped or let pass, and why.
@@ -108,35 +113,8 @@ func (g *Guard) Status() Status {
 	s.KillSwitch.Path = g.config.KillSwitch
 	s.KillSwitch.On, s.KillSwitch.Cause = g.killed()
 	s.Listed = Listed{Management: g.config.Network.Management, Peers: g.config.Network.Peers, Allowed: g.config.Network.Allowed}
-	s.Leases = []Lease{}
-	for _, observe := range []bool{false, true} {
-		for _, l := range g.leases(observe) {
-			if !l.mu.TryLock() { // what it changes is not known before it is done
-				s.Leases = append(s.Leases, Lease{
-					Cgroup: l.key.cgroup, Knob: l.name(), Observed: l.observed, Busy: true, Deadline: l.deadline.Load(),
-				})
-				continue
-			}
-			if !l.ended {
-				held := Lease{
-					Cgroup: l.key.cgroup, Path: l.path, Knob: l.name(), Observed: l.observed, Original: uint64(l.record.Original),
-					Value: l.value, Generation: l.record.Generation, Deadline: l.deadline.Load(), Reason: l.reason,
-				}
-				if l.knob.device() {
-					held.Device = l.device.String()
-				}
-				s.Leases = append(s.Leases, held)
-			}
-			l.mu.Unlock()
-		}
-		for _, l := range g.network.leases(observe) {
-			if lease, held := l.status(); held {
-				s.Leases = append(s.Leases, lease)
-			}
-		}
-	}
+	s.Leases = g.Leases()
 	s.Network = g.network.totals()
-	slices.SortFunc(s.Leases, func(a, b Lease) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
 	g.mu.Lock()
 	s.Damaged, s.Unread, s.Losses = []Damage{}, []Damage{}, []Loss{}
 	for _, u := range g.unread {
@@ -154,6 +132,46 @@ func (g *Guard) Status() Status {
 	slices.SortFunc(s.Losses, func(a, b Loss) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
 	s.Verdicts, s.Audit = g.log.snapshot()
 	return s
+}
+
+// Leases returns what is held, by cgroup.
+func (g *Guard) Leases() []Lease {
+	all := []Lease{}
+	for _, observe := range []bool{false, true} {
+		for _, l := range g.leases(observe) {
+			if lease, held := l.status(); held {
+				all = append(all, lease)
+			}
+		}
+		for _, l := range g.network.leases(observe) {
+			if lease, held := l.status(); held {
+				all = append(all, lease)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Lease) int { return cmp.Compare(a.Cgroup, b.Cgroup) })
+	return all
+}
+
+func (l *lease) status() (s Lease, held bool) {
+	if !l.mu.TryLock() { // what it changes is not known before it is done
+		return Lease{Cgroup: l.key.cgroup, Knob: l.name(), Observed: l.observed, Busy: true, Deadline: l.deadline.Load()}, true
+	}
+	defer l.mu.Unlock()
+	s = Lease{
+		Cgroup: l.key.cgroup, Path: l.path, Knob: l.name(), Observed: l.observed, Original: uint64(l.record.Original),
+		Value: l.value, Declared: uint64(l.record.High), Generation: l.record.Generation, Deadline: l.deadline.Load(), Reason: l.reason,
+	}
+	for file, v := range l.record.Coupled {
+		if s.Coupled == nil {
+			s.Coupled = map[string]uint64{}
+		}
+		s.Coupled[file] = uint64(v)
+	}
+	if l.knob.device() {
+		s.Device = l.device.String()
+	}
+	return s, !l.ended
 }
 
 // actions names what this guard can do, in the order of the arc's.

@@ -21,6 +21,7 @@ const (
 	serviceName  = "reflex.guard.v1.Guard"
 	methodAct    = "Act"
 	methodStatus = "Status"
+	methodLeases = "Leases"
 )
 
 type wireOrder struct {

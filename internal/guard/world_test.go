@@ -95,6 +95,13 @@ func TestWhateverHappensTheOwnersValueIsSafe(t *testing.T) {
 				_, action := draw(rt)
 				s.ownerWrites(rt, action, rapid.SampledFrom(played[action].owner).Draw(rt, "text"))
 			},
+			"systemd writes what it was told": func(*rapid.T) {
+				for _, l := range s.g.Leases() {
+					if l.Knob == "memory.high" && !l.Observed && l.Declared != l.Original {
+						m.owner(t, "a", "memory.high", bytesOf(l.Declared))
+					}
+				}
+			},
 			"the guard dies": func(*rapid.T) { abandon(s.g); s.start() },
 			"another boot": func(*rapid.T) {
 				boot = strconv.FormatInt(m.now(), 10)

@@ -161,7 +161,7 @@ func (g *Guard) giveBack(l *lease, out *arc.Outcome) {
 	}
 	// At its original without having been put there by us: whoever did so after
 	// we wrote another value owns it now.
-	if err == nil && l.exact && l.value != current {
+	if err == nil && l.exact && l.value != current && !l.declared(current) {
 		g.lose(l, current, out)
 		return
 	}

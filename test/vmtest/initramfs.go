@@ -11,8 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/u-root/u-root/pkg/cpio"
@@ -38,12 +41,15 @@ var etc = map[string]string{
 
 // initramfs writes the guest's root file system to out, a cpio archive in the
 // format the kernel unpacks.
-func initramfs(out io.Writer, init string, modules []module, files []File, config wire.Config) error {
+func initramfs(out io.Writer, init string, modules []module, trees []string, files []File, config wire.Config) error {
 	buffered := bufio.NewWriterSize(out, 1<<20)
 	w := &rootfs{w: cpio.Newc.Writer(buffered), made: map[string]bool{".": true}}
 	w.put(cpio.Directory("dev", 0o755))
 	w.made["dev"] = true
 	w.put(cpio.CharDev("dev/console", 0o600, 5, 1))
+	for _, tree := range trees {
+		w.tree(tree)
+	}
 	for name, text := range etc {
 		w.data(name, []byte(text), 0o644)
 	}
@@ -148,7 +154,7 @@ func (r *rootfs) file(f File) {
 	if f.Mode == 0 {
 		f.Mode = info.Mode()
 	}
-	if needsLoader(host) {
+	if needsLoader(host) && !r.made["usr/lib"] {
 		r.err = fmt.Errorf("%s is dynamically linked, and the guest has no libraries (build it with CGO_ENABLED=0)", f.Host)
 		return
 	}
@@ -156,4 +162,66 @@ func (r *rootfs) file(f File) {
 	r.put(cpio.Record{ReaderAt: host, Info: cpio.Info{
 		Name: name, Mode: cpio.S_IFREG | uint64(f.Mode.Perm()), FileSize: uint64(info.Size()),
 	}})
+}
+
+// machineID keeps systemd from asking who is there, as at a first boot.
+const machineID = "0123456789abcdef0123456789abcdef\n"
+
+// merged are the directories that have been links to those below usr for long, and in
+// which older packages still ship files.
+var merged = []string{"bin", "sbin", "lib", "lib64"}
+
+// beside is what a package has that no machine here needs.
+var beside = []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/i18n", "usr/share/bash-completion", "usr/share/zsh", "usr/lib/x86_64-linux-gnu/gconv", "usr/share/perl5"}
+
+// tree adds what is in a directory of the host: files, links and directories.
+func (r *rootfs) tree(dir string) {
+	for _, name := range merged {
+		if !r.made[name] {
+			r.made[name] = true
+			r.parents("usr/" + name + "/x")
+			r.put(cpio.Symlink(name, "usr/"+name))
+		}
+	}
+	r.data("etc/machine-id", []byte(machineID), 0o444)
+	err := filepath.WalkDir(dir, func(host string, d fs.DirEntry, err error) error {
+		if err != nil || host == dir {
+			return err
+		}
+		name, err := filepath.Rel(dir, host)
+		if err != nil {
+			return err
+		}
+		if first, _, _ := strings.Cut(name, "/"); slices.Contains(merged, first) {
+			name = "usr/" + name
+		}
+		switch {
+		case d.Type() == fs.ModeSymlink && slices.Contains(merged, strings.TrimPrefix(name, "usr/")): // made above
+		case d.IsDir() && slices.Contains(beside, name):
+			return fs.SkipDir
+		case d.IsDir():
+			r.parents(name + "/x")
+		case d.Type() == fs.ModeSymlink:
+			to, err := os.Readlink(host)
+			if err != nil {
+				return err
+			}
+			r.parents(name)
+			r.put(cpio.Symlink(name, to))
+		case d.Type().IsRegular():
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			data, err := os.ReadFile(host)
+			if err != nil {
+				return err
+			}
+			r.data(name, data, info.Mode())
+		}
+		return r.err
+	})
+	if r.err == nil {
+		r.err = err
+	}
 }

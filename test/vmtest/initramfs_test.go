@@ -24,7 +24,7 @@ func write(t *testing.T, files ...File) ([]string, error) {
 	init := filepath.Join(t.TempDir(), "init")
 	require.NoError(t, os.WriteFile(init, []byte("init"), 0o600))
 	var out bytes.Buffer
-	if err := initramfs(&out, init, []module{{name: "veth", image: []byte("elf")}}, files, wire.Config{Command: []string{"/bin/a"}}); err != nil {
+	if err := initramfs(&out, init, []module{{name: "veth", image: []byte("elf")}}, nil, files, wire.Config{Command: []string{"/bin/a"}}); err != nil {
 		return nil, err
 	}
 	var names []string

@@ -28,6 +28,10 @@ type Machine struct {
 	Modules []string
 	// Boot are kernel parameters in addition to the machine's own.
 	Boot []string
+	// Systemd boots the machine with systemd as process 1, of which the command is a
+	// service: a directory that FetchSystemd returned. The controllers are enabled by
+	// it, and where its services want them.
+	Systemd string
 	// Disks are empty at the start of each boot and gone after it: /dev/vda, /dev/vdb.
 	Disks []Disk
 	// MemoryMiB (default 2048) and CPUs (default 2) size the machine.
@@ -116,7 +120,11 @@ func (m *Machine) build(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = errors.Join(initramfs(f, init, modules, m.Files, wire.Config{Command: m.Command, Env: m.Env}), f.Close())
+	config, trees := wire.Config{Command: m.Command, Env: m.Env}, []string(nil)
+	if m.Systemd != "" {
+		config.Manager, trees = systemdInit, []string{m.Systemd}
+	}
+	err = errors.Join(initramfs(f, init, modules, trees, m.Files, config), f.Close())
 	if err != nil {
 		_ = os.Remove(f.Name())
 		return "", err

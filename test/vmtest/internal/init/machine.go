@@ -32,8 +32,12 @@ var mounts = []struct {
 	{"tracefs", "/sys/kernel/tracing", "", true},
 }
 
-func mountAll() error {
+// mountAll leaves control groups to a service manager.
+func mountAll(managed bool) error {
 	for _, m := range mounts {
+		if managed && m.fs == "cgroup2" {
+			continue
+		}
 		// Directories below sysfs exist or cannot be made.
 		if !strings.HasPrefix(m.dir, "/sys/") {
 			if err := os.MkdirAll(m.dir, 0o755); err != nil {

@@ -7,6 +7,9 @@
 // the machine usable, runs one command, sends its output, the content of /out
 // and the exit code to the host, and powers off. It retries nothing.
 //
+// Where there is a service manager, init makes way for it as process 1, and it runs
+// init again, as a service, for the rest.
+//
 // It uses nothing but the standard library: package vmtest builds it from
 // embedded source, wherever a Go toolchain is.
 package main
@@ -27,11 +30,12 @@ import (
 )
 
 func main() {
-	if os.Getpid() != 1 {
+	asService := len(os.Args) == 2 && os.Args[1] == serviceArgument
+	if os.Getpid() != 1 && !asService {
 		fmt.Fprintln(os.Stderr, "this is the init of a test machine and runs as process 1 only")
 		os.Exit(2)
 	}
-	if err := live(); err != nil {
+	if err := live(asService); err != nil {
 		fmt.Println("vmtest: init:", err) // the console
 	}
 	syscall.Sync()
@@ -39,16 +43,21 @@ func main() {
 	select {} // a process 1 that exits panics the kernel
 }
 
-func live() error {
+func live(asService bool) error {
 	config, err := readConfig()
 	if err != nil {
 		return err
 	}
-	if err := mountAll(); err != nil {
-		return err
-	}
-	if err := loadModules(config.Modules); err != nil {
-		return err
+	if !asService {
+		if err := mountAll(config.Manager != ""); err != nil {
+			return err
+		}
+		if err := loadModules(config.Modules); err != nil {
+			return err
+		}
+		if config.Manager != "" {
+			return makeWay(config.Manager)
+		}
 	}
 	port, err := openPort(wire.Port, 10*time.Second)
 	if err != nil {
@@ -56,8 +65,10 @@ func live() error {
 	}
 	w := wire.NewWriter(port)
 	host := listen(port)
-	if err := settle(); err != nil {
-		return end(w, host, wire.Failed, err.Error())
+	if !asService {
+		if err := settle(); err != nil {
+			return end(w, host, wire.Failed, err.Error())
+		}
 	}
 	code, err := run(config, w.Stream(wire.Output), host.stop)
 	if err != nil {
@@ -67,6 +78,36 @@ func live() error {
 		return end(w, host, wire.Failed, err.Error())
 	}
 	return end(w, host, wire.Exit, strconv.Itoa(code))
+}
+
+// serviceArgument tells init that a service manager runs it.
+const serviceArgument = "service"
+
+// service is the unit by which it does.
+const service = `[Unit]
+Description=what this test machine is for
+Requires=basic.target
+After=basic.target
+[Service]
+ExecStart=/init ` + serviceArgument + `
+Delegate=no
+OOMScoreAdjust=-1000
+`
+
+// makeWay has a service manager become process 1. It does not return but for an error.
+func makeWay(manager string) error {
+	const units = "/run/systemd/system"
+	if err := os.MkdirAll(units, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(units+"/vmtest.service", []byte(service), 0o644); err != nil {
+		return err
+	}
+	if err := raiseLoopback(); err != nil {
+		return fmt.Errorf("bring lo up: %w", err)
+	}
+	err := syscall.Exec(manager, []string{manager, "--unit=vmtest.service", "--show-status=no", "--log-target=console"}, []string{"PATH=/usr/sbin:/usr/bin"})
+	return fmt.Errorf("run %s: %w", manager, err)
 }
 
 func readConfig() (c wire.Config, err error) {

@@ -28,6 +28,8 @@ const (
 
 // Config tells the guest's init what to do.
 type Config struct {
+	// Manager is the service manager that becomes process 1; "" for none.
+	Manager string
 	Modules []string // paths in the guest, in the order to load them
 	Command []string
 	Env     []string
