@@ -381,6 +381,9 @@ func (m *Mirror) tell(ctx context.Context, u *unit, wanted map[string]uint64, he
 	if len(values) == 0 {
 		return false, m.endIfOver(u, wanted)
 	}
+	if m.begins(u, held) {
+		return false, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	properties, err := m.config.Manager.Properties(ctx, u.Name)
@@ -398,6 +401,19 @@ func (m *Mirror) tell(ctx context.Context, u *unit, wanted map[string]uint64, he
 		return limited, err
 	}
 	return limited, m.endIfOver(u, wanted)
+}
+
+// begins says whether something is held on a unit that systemd has not been told of yet,
+// but will be: told of anything else before, it would take that back.
+func (m *Mirror) begins(u *unit, held []guard.Lease) bool {
+	for i := range held {
+		l := &held[i]
+		name, known := mirrored[l.Knob]
+		if known && l.Cgroup == u.ID && !l.Observed && u.Properties[name] == nil && !m.apart[leaseOf(l)].over() {
+			return true
+		}
+	}
+	return false
 }
 
 // yield leaves properties that somebody else has set meanwhile to them, and the files

@@ -394,3 +394,41 @@ func TestSystemdIsToldOfWhatIsSeenTwice(t *testing.T) {
 	require.Len(t, w.calls, 1)
 	assert.Len(t, w.calls[0], 2, "what came a moment later as well")
 }
+
+// Told of one lease, systemd would take back one that it is not told of yet.
+func TestSystemdIsToldOfAUnitsLeasesTogether(t *testing.T) {
+	for name, begins := range map[string]func(w *world) (settle func()){
+		"one was not there at the last look": func(w *world) func() {
+			l := w.hold("pids.max", arc.Unlimited, 80)
+			delete(w.mirror.seen, leaseOf(l))
+			return func() {}
+		},
+		"one is being written": func(w *world) func() {
+			w.hold("pids.max", arc.Unlimited, 80).Busy = true
+			return func() { w.hold("pids.max", arc.Unlimited, 80) }
+		},
+		"what is in the way of one may pass": func(w *world) func() {
+			w.hold("pids.max", 500, 80)
+			return func() { w.hold("pids.max", arc.Unlimited, 80) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, told := range []bool{false, true} {
+				w := newWorld(t, t.TempDir())
+				w.hold("memory.high", arc.Unlimited, 300*mib)
+				if told {
+					w.round()
+					w.calls = nil
+					w.hold("memory.high", arc.Unlimited, 364*mib)
+				}
+				settle := begins(w)
+				w.round()
+				assert.Empty(t, w.calls)
+				settle()
+				w.round()
+				require.Len(t, w.calls, 1)
+				assert.Len(t, w.calls[0], 2)
+			}
+		})
+	}
+}
