@@ -12,6 +12,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,11 +34,10 @@ func Listen(socket string, uid int) (net.Listener, error) {
 		if info.Mode()&os.ModeSocket == 0 {
 			return nil, fmt.Errorf("%s exists and is no socket", socket)
 		}
-		if c, err := net.DialTimeout("unix", socket, time.Second); err == nil {
-			_ = c.Close()
-			return nil, fmt.Errorf("%s: %w", socket, ErrBusy)
-		} else if !errors.Is(err, unix.ECONNREFUSED) {
+		if busy, err := answered(socket, info); err != nil {
 			return nil, fmt.Errorf("%s: who answers cannot be known: %w", socket, err)
+		} else if busy {
+			return nil, fmt.Errorf("%s: %w", socket, ErrBusy)
 		}
 		if err := os.Remove(socket); err != nil {
 			return nil, fmt.Errorf("remove the stale socket: %w", err)
@@ -52,6 +53,47 @@ func Listen(socket string, uid int) (net.Listener, error) {
 		}
 	}
 	return l, nil
+}
+
+// answered says whether somebody answers on a socket. It is asked, and where it is another
+// user's, as a guard's that died is to the next one, which may give files away and
+// not write others', the kernel is asked who listens.
+func answered(socket string, info os.FileInfo) (bool, error) {
+	c, err := net.DialTimeout("unix", socket, time.Second)
+	switch {
+	case err == nil:
+		return true, c.Close()
+	case errors.Is(err, unix.ECONNREFUSED):
+		return false, nil
+	case !errors.Is(err, unix.EACCES):
+		return false, err
+	}
+	sockets, unreadable := os.ReadFile("/proc/net/unix")
+	if unreadable != nil {
+		return false, errors.Join(err, unreadable)
+	}
+	return listened(sockets, info), nil
+}
+
+// listened says whether a file is one of the sockets that are listened on in
+// /proc/net/unix (proc_net(5): Num RefCount Protocol Flags Type St Inode Path).
+func listened(sockets []byte, info os.FileInfo) bool {
+	const listening = 1 << 16 // __SO_ACCEPTCON
+	for line := range strings.Lines(string(sockets)) {
+		var fields [7]string // the inode is padded; a name may have spaces
+		name := strings.TrimSuffix(line, "\n")
+		for i := range fields {
+			fields[i], name, _ = strings.Cut(strings.TrimLeft(name, " "), " ")
+		}
+		flags, err := strconv.ParseUint(fields[3], 16, 32)
+		if err != nil || flags&listening == 0 || name == "" {
+			continue
+		}
+		if other, err := os.Lstat(name); err == nil && os.SameFile(info, other) {
+			return true
+		}
+	}
+	return false
 }
 
 var umask sync.Mutex // of the process; held for one bind

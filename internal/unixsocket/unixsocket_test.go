@@ -4,13 +4,17 @@
 package unixsocket
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // socketPath is in a directory that does not exist yet.
@@ -67,4 +71,47 @@ func TestOnlyADeadSocketIsReplaced(t *testing.T) {
 	text, err := os.ReadFile(socket)
 	require.NoError(t, err)
 	assert.Equal(t, "precious", string(text))
+}
+
+// A guard may not connect to a socket that the guard before it gave to its collector.
+func TestASocketOfSomebodyElseIsReplacedIfNobodyListens(t *testing.T) {
+	type answer struct {
+		l   net.Listener
+		err error
+	}
+	listen := func(socket string) (net.Listener, error) {
+		answers := make(chan answer)
+		go func() {
+			runtime.LockOSThread() // it ends with its thread, which may do less from here on
+			head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+			var data [2]unix.CapUserData
+			if err := unix.Capset(&head, &data[0]); err != nil {
+				answers <- answer{err: err}
+				return
+			}
+			_, err := net.Dial("unix", socket)
+			if !errors.Is(err, unix.EACCES) {
+				answers <- answer{err: fmt.Errorf("it may be connected to: %w", err)}
+				return
+			}
+			l, err := Listen(socket, -1)
+			answers <- answer{l, err}
+		}()
+		a := <-answers
+		return a.l, a.err
+	}
+	for _, name := range []string{"a.sock", "with /spaces  in it.sock"} {
+		socket := filepath.Join(filepath.Dir(socketPath(t)), name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(socket), 0o755))
+		other, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+		require.NoError(t, err)
+		require.NoError(t, os.Chmod(socket, 0))
+		_, err = listen(socket)
+		require.ErrorIs(t, err, ErrBusy)
+		other.SetUnlinkOnClose(false)
+		require.NoError(t, other.Close())
+		l, err := listen(socket)
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+	}
 }

@@ -4,6 +4,7 @@
 package guest
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,6 +186,7 @@ func TestAKilledGuardLeavesNothingWithSystemd(t *testing.T) {
 	require.Empty(t, h.held())
 	systemctl(t, "kill", "--signal=KILL", "reflexguard") // supervisor and guard
 	untold(t, w, before)
+	eventually(t, "the next guard answers, whatever its capabilities", func() bool { _, err := g.Leases(t.Context()); return err == nil })
 }
 
 // systemd executes itself again, as when it is upgraded.
@@ -207,10 +209,10 @@ func TestTheShippedUnitsStart(t *testing.T) {
 	systemctl(t, "start", "reflexguard", "reflex-mirror", "otelcol-reflex")
 	t.Cleanup(func() { systemctl(t, "stop", "otelcol-reflex", "reflexguard", "reflex-mirror") })
 	var out []byte
-	eventually(t, "the collector answers", func() bool {
+	eventually(t, "the collector answers, and has reached the guard", func() bool {
 		var err error
 		out, err = exec.Command("reflexctl", "status").CombinedOutput()
-		return err == nil
+		return err == nil && !bytes.Contains(out, []byte("not reachable"))
 	})
 	t.Logf("%s", out)
 	assert.Contains(t, string(out), "observe")
