@@ -61,7 +61,7 @@ Exit status: 0 interrupted, and everything taken back.`,
 			return err
 		}
 		client := guard.Dial(socket)
-		defer client.Close()
+		defer func() { _ = client.Close() }()
 		m, err := mirror.New(mirror.Config{
 			Leases: client.Leases, Manager: mirror.Systemd{}, Root: root, Notes: notes,
 			Run: "/run/systemd", Etc: "/etc/systemd", Logger: slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)),

@@ -22,7 +22,7 @@ func TestWhateverHappensUnitsAreAsTheyWereInTheEnd(t *testing.T) {
 	originals := map[string]uint64{"memory.high": arc.Unlimited, "cpu.weight": 100, "cpu.max": arc.Unlimited, "pids.max": arc.Unlimited, "io.weight": 100}
 	files := []string{"memory.high", "memory.max", "cpu.weight", "cpu.max", "pids.max", "io.weight"}
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp("", "mirror-")
+		dir, err := os.MkdirTemp("", "mirror-") //nolint:usetesting // one for every check
 		require.NoError(t, err)
 		defer os.RemoveAll(dir)
 		w := newWorld(t, dir)

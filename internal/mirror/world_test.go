@@ -6,7 +6,6 @@ package mirror
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -14,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,7 +91,7 @@ func (w *world) write(cgroup, file string, v uint64) {
 	switch file {
 	case "cpu.max":
 		if v < arc.Unlimited {
-			text = fmt.Sprint(v / 10)
+			text = strconv.FormatUint(v/10, 10)
 		}
 		text += " 100000"
 	case "io.weight":
@@ -136,7 +136,7 @@ func (w *world) Set(_ context.Context, unit string, values map[string]uint64) er
 		s := settingOf(name)
 		file := dropIns(filepath.Join(w.dir, "run"), unit, &s)[0]
 		require.NoError(w.tb, os.MkdirAll(filepath.Dir(file), 0o755))
-		require.NoError(w.tb, os.WriteFile(file, []byte(fmt.Sprint(v)), 0o600))
+		require.NoError(w.tb, os.WriteFile(file, strconv.AppendUint(nil, v, 10), 0o600))
 	}
 	w.reload(unit)
 	if w.mute {
