@@ -39,6 +39,19 @@ func TestSpinThatKeepsOthersWaitingGetsLessWeight(t *testing.T) {
 	assert.Equal(t, LevelContainment, w.policy.level, "effective containment holds the level")
 }
 
+// A collector that is started on a node that has changed since its baseline was learned
+// sees something unusual at once, and goes on seeing it.
+func TestWhoIsStartedWhileTheNodeIsUnusualKnowsWhatOthersWaitFor(t *testing.T) {
+	busy := &group{id: 12, path: "/database.service", plant: plant{cpu: from(0, 1.5), tasks: 4}}
+	w := newWorld(t, DefaultConfig(), spinner(hours), service(), busy)
+	w.anomalous = after(0)
+	w.run(19 * time.Second)
+	require.Equal(t, []int{1}, w.levels)
+	at := w.runUntil(30*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	assert.Less(t, at, 26*time.Second, w.story())
+	assert.Equal(t, uint64(10), w.orders[0].Cgroup)
+}
+
 func TestWhatIsNotEnforcedIsOnlyObserved(t *testing.T) {
 	for _, enforced := range []Resources{0, Resources(0).With(Memory), Resources(0).With(CPU), AllResources} {
 		cfg := DefaultConfig()

@@ -17,6 +17,7 @@ type rates struct {
 	usually []float64 // by slot, a second
 	seenFor []int32   // by slot: seconds learned from
 	learned int64
+	began   int64 // of the first sweep
 }
 
 const (
@@ -27,6 +28,11 @@ const (
 	// established is for how many seconds a cgroup must have been seen before it
 	// has something usual to lose.
 	established = 5
+	// acquaintance is for how many ns at first what is usual is learned whatever the
+	// level: a node that is unusual when Reflex is started may stay so for long, and
+	// where nothing is known to be usual, nobody is seen to be harmed, and everything
+	// that anybody does is more than usual.
+	acquaintance = 8 * int64(1e9)
 )
 
 func newRates(t *table, scale float64, columns ...arc.CgroupField) *rates {
@@ -48,7 +54,7 @@ func (r *rates) clear(slot int32) {
 }
 
 // follow takes one sweep made at instant now, which the table has seen. learn
-// says that it is usual.
+// says that it is usual; the first ones are taken for it.
 func (r *rates) follow(now int64, sweep *arc.Sweep, learn bool) {
 	if w := &r.window; w.n > 0 && now >= w.times[w.head] && now-w.times[w.head] < w.step {
 		return // a counter loses nothing in between
@@ -67,8 +73,11 @@ func (r *rates) follow(now int64, sweep *arc.Sweep, learn bool) {
 	if len(column) == 0 {
 		return // the source does not know it
 	}
+	if r.began == 0 {
+		r.began = now
+	}
 	r.window.observe(now, column, r.last)
-	if learn && now-r.learned >= 1e9 {
+	if (learn || now-r.began < acquaintance) && now-r.learned >= 1e9 {
 		r.learned = now
 		r.learn()
 	}
@@ -158,11 +167,15 @@ type flow struct {
 	usual   float64
 	n       int
 	learned int64
+	began   int64
 }
 
 func (f *flow) observe(at int64, total float64, learn bool) {
+	if f.began == 0 {
+		f.began = at
+	}
 	f.now = f.counter.rate(at, total)
-	if learn && f.counter.n > 5 && at-f.learned >= 1e9 {
+	if (learn || at-f.began < acquaintance) && f.counter.n > 5 && at-f.learned >= 1e9 {
 		f.learned = at
 		f.n = min(f.n+1, usualOver)
 		f.usual += (f.now - f.usual) / float64(f.n)
