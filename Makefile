@@ -95,9 +95,10 @@ simulated: # the half of the crash matrix that needs no machine
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./bpf/... ./receiver/... ./processor/... ./extension/...
 
-bench-verdict: ## what a packet pays for a verdict, as root: a table of medians in dist/bench/verdict.md
+bench-verdict: ## what a packet pays for a verdict, as root, beside xdp-filter: a table of medians in dist/bench/verdict.md
+	./tools/require.sh xdp-filter:xdp-tools
 	@mkdir -p $(DIST)/bench
-	REFLEX_VERDICT_TABLE=$(DIST)/bench/verdict.md $(GO) test -run '^$$' -bench BenchmarkVerdict -benchtime 200x ./bpf
+	REFLEX_XDP_FILTER=xdp-filter REFLEX_VERDICT_TABLE=$(DIST)/bench/verdict.md $(GO) test -run '^$$' -bench BenchmarkVerdict -benchtime 200x ./bpf
 	@cat $(DIST)/bench/verdict.md
 
 bench-sensing: build ## what seeing the node costs, as root: dist/bench/sensing.json and docs/benchmarks.md (BENCHFLAGS=--quick for a short look)

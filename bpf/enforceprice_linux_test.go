@@ -133,7 +133,15 @@ func pricedWays(b *testing.B) []*priced {
 	way := func(e *Enforcement, program string) *ebpf.Program { return e.loaded.Programs[program] }
 	drops, passes := []uint32{xdpDrop}, []uint32{xdpPass}
 	mostly := []uint32{xdpDrop, xdpPass} // a packet passes now and then
-	return []*priced{
+	var others []*priced
+	if command := os.Getenv("REFLEX_XDP_FILTER"); command != "" {
+		filter := xdpFilter(b, command, "203.0.113.5")
+		others = []*priced{
+			{name: "xdp-filter: source on its list, UDP, dropped", program: filter, frame: datagram, answers: drops},
+			{name: "xdp-filter: source on no list, UDP, passed", program: filter, frame: packet("203.0.113.6", here, protocolUDP, udp(40000, 8080, 22)), answers: passes},
+		}
+	}
+	return append(others, []*priced{
 		{name: "XDP: drop at once", program: xdp(), frame: datagram, answers: drops},
 		{name: "XDP: read `bpf_ktime_get_boot_ns`, drop", program: xdp(asm.FnKtimeGetBootNs.Call()), frame: datagram, answers: drops},
 		{name: "XDP: read `bpf_ktime_get_coarse_ns`, drop", program: xdp(asm.FnKtimeGetCoarseNs.Call()), frame: datagram, answers: drops},
@@ -157,5 +165,5 @@ func pricedWays(b *testing.B) []*priced {
 		{name: "throttle: within its rate, passed", program: way(quick, "throttle_sent"), frame: segment, answers: []uint32{skbPass, skbPassCongested}, ours: true},
 		{name: "throttle: over its rate, UDP, dropped", program: way(slow, "throttle_received"), frame: datagram, answers: []uint32{skbDrop, skbPass}, ours: true},
 		{name: "throttle: over its rate, TCP, dropped", program: way(slow, "throttle_sent"), frame: packet("203.0.113.5", here, protocolTCP, tcp(40000, 8080, flagACK, 200)), answers: []uint32{skbDropCongested, skbPassCongested}, ours: true},
-	}
+	}...)
 }

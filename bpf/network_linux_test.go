@@ -25,8 +25,8 @@ import (
 
 // inOwnNetwork calls do in a network namespace that has a loopback interface and
 // ends with it.
-func inOwnNetwork(t *testing.T, do func() error) {
-	t.Helper()
+func inOwnNetwork(tb testing.TB, do func() error) {
+	tb.Helper()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the namespace ends with the thread
@@ -41,9 +41,9 @@ func inOwnNetwork(t *testing.T, do func() error) {
 	}()
 	err := <-done
 	if errors.Is(err, unix.EPERM) {
-		t.Skip(err)
+		tb.Skip(err)
 	}
-	require.NoError(t, err)
+	require.NoError(tb, err)
 }
 
 // listener takes TCP connections to every local address of both families.

@@ -60,7 +60,7 @@ func TestProbeMeasuresThisMachine(t *testing.T) {
 	var r report
 	require.NoError(t, json.Unmarshal([]byte(text), &r))
 	require.NotNil(t, r.Measured)
-	assert.GreaterOrEqual(t, r.Measured.Seconds, 0.35)
+	assert.GreaterOrEqual(t, r.Measured.Seconds, 0.349, "on another clock than the one that was waited by")
 	named := map[string]measuredUsage{}
 	for _, p := range r.Measured.Programs {
 		named[p.Name] = p

@@ -27,14 +27,15 @@ var nodeAction = arc.ActionNodeQuarantine.String()
 func stillPasses(l *guard.Listed) []string {
 	var lines []string
 	for _, list := range []struct {
-		what     string
-		prefixes []netip.Prefix
+		what      string
+		prefixes  []netip.Prefix
+		essential bool
 	}{
-		{"SSH to this node still passes from", l.Management},
-		{"what the node must not be without still passes with", l.Peers},
-		{"everything still passes with", l.Allowed},
+		{"SSH to this node still passes from", l.Management, true},
+		{"what the node must not be without still passes with", l.Peers, true},
+		{"everything still passes with", l.Allowed, false},
 	} {
-		if len(list.prefixes) > 0 {
+		if len(list.prefixes) > 0 && (!list.essential || l.Environment.Essentials()) {
 			text := make([]string, len(list.prefixes))
 			for i, p := range list.prefixes {
 				text[i] = p.String()
@@ -114,8 +115,10 @@ func (t *target) keepsASession(l *guard.Listed) error {
 		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(from) })
 	}
 	switch {
-	case in(l.Allowed), port == portSSH && in(l.Management):
+	case in(l.Allowed), l.Environment.Essentials() && port == portSSH && in(l.Management):
 		return nil
+	case !l.Environment.Essentials():
+		return fmt.Errorf("this session comes from %s and would be cut off: in the environment %s only what is listed under --allow of reflexguard passes; or say --without-a-way-in", from, l.Environment)
 	case in(l.Management):
 		return fmt.Errorf("this session comes in by port %d, and only SSH's own, 22, is spared: list %s under --allow of reflexguard, or say --without-a-way-in", port, from)
 	}
@@ -123,7 +126,7 @@ func (t *target) keepsASession(l *guard.Listed) error {
 }
 
 // releaseNode ends a quarantine of the node, whoever renews it.
-func (o *operator) releaseNode(c *cobra.Command) error {
+func (o *operator) releaseNode(c *cobra.Command, output format) error {
 	n, err := ask(c.Context(), o.guard, func(ctx context.Context, g *guard.Client) (int, error) {
 		s, err := g.Status(ctx)
 		if err != nil {
@@ -146,11 +149,16 @@ func (o *operator) releaseNode(c *cobra.Command) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("release the node at the guard: %w%s", err, asRoot(err))
-	case n == 0:
-		fmt.Fprintln(c.OutOrStdout(), "the node is not in quarantine, says the guard")
-		return nil
+	case n > 0:
+		o.tell(c, "quarantine of the node released")
 	}
-	fmt.Fprintln(c.OutOrStdout(), "the node has its network back, says the guard")
-	o.tell(c, "quarantine of the node released")
+	if output == asJSON {
+		return writeJSON(c, &released{Target: "the node", Confirmed: true, By: "guard", Leases: &n})
+	}
+	line := "the node has its network back, says the guard"
+	if n == 0 {
+		line = "the node is not in quarantine, says the guard"
+	}
+	fmt.Fprintln(c.OutOrStdout(), line)
 	return nil
 }

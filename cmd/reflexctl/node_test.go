@@ -140,6 +140,11 @@ func TestASessionThatWouldBeCutOffIsRefusedFirst(t *testing.T) {
 			require.NoError(t, (&target{cgroup: 7}).keepsASession(l))
 		})
 	}
+	l.Environment = guard.Edge
+	cameFrom(t, "192.0.2.9", 22)
+	require.ErrorContains(t, (&target{node: true}).keepsASession(l), "in the environment edge only what is listed under --allow")
+	cameFrom(t, "198.51.100.7", 22)
+	require.NoError(t, (&target{node: true}).keepsASession(l))
 	cameFrom(t, "203.0.113.5", 22)
 	n := newNode(t).guard().collector()
 	_, err := n.run("quarantine", "--node", "--for", "1m")
@@ -174,6 +179,8 @@ func TestASessionIsFoundInParents(t *testing.T) {
 
 func TestWhatStillPassesIsSaid(t *testing.T) {
 	assert.Empty(t, stillPasses(&guard.Listed{}))
+	assert.Equal(t, []string{"everything still passes with 198.51.100.1/32"},
+		stillPasses(&guard.Listed{Environment: guard.AirGapped, Peers: prefixesOf("10.0.0.0/8"), Allowed: prefixesOf("198.51.100.1/32")}))
 	assert.Equal(t, []string{
 		"SSH to this node still passes from 192.0.2.0/24, 2001:db8::/32",
 		"what the node must not be without still passes with 10.0.0.0/8",
@@ -184,7 +191,7 @@ func TestWhatStillPassesIsSaid(t *testing.T) {
 	n.guard()
 	s, err := guardStatus(context.Background(), n.at("guard.sock"))
 	require.NoError(t, err)
-	assert.Equal(t, guard.Listed{Management: prefixesOf("192.0.2.0/24")}, s.Listed, "as the guard says over its socket")
+	assert.Equal(t, guard.Listed{Environment: guard.Cloud, Management: prefixesOf("192.0.2.0/24")}, s.Listed, "as the guard says over its socket")
 }
 
 // An observed one needs no kernel: it is released as a real one is.

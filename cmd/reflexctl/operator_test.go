@@ -273,7 +273,8 @@ func TestReleaseTellsTheCollectorAndTheGuardConfirms(t *testing.T) {
 		var out arc.Outcome
 		_ = n.g.Act(context.Background(), arc.Order{Cgroup: o.Cgroup, Action: arc.ActionMemoryHigh, Verb: arc.Release, Generation: n.now()}, &out)
 	}
-	text, err := n.run("release", "payment.service", "--for", "1h", "--reason", "maintenance")
+	n.cgroup("payment.service")
+	text, err := n.run("release", "/system.slice/payment.service", "--for", "1h", "--reason", "maintenance")
 	require.NoError(t, err)
 	assert.Contains(t, text, "/system.slice/payment.service: nothing is held any more, says the guard; hands off for 1h0m0s (journal record 7)")
 	assert.Equal(t, []reflexextension.OperatorOrder{{
@@ -281,10 +282,13 @@ func TestReleaseTellsTheCollectorAndTheGuardConfirms(t *testing.T) {
 	}}, n.got())
 	assert.Equal(t, "max", n.high("system.slice/payment.service"))
 
+	text, err = n.run("release", "payment.service", "--cgroup-root", n.root, "--for", "1h", "--output", "json")
+	require.NoError(t, err)
+	assert.JSONEq(t, fmt.Sprintf(`{"target": "/payment.service", "cgroup": %d, "confirmed": true, "by": "guard", "hands_off_s": 3600, "journal_record": 7}`, n.cgroup("payment.service")), text)
 	text, err = n.run("release", "--all")
 	require.NoError(t, err)
 	assert.Contains(t, text, "everything: nothing is held any more, says the guard; hands off until this episode is over")
-	assert.True(t, n.got()[1].All)
+	assert.True(t, n.got()[2].All)
 }
 
 func TestReleaseThatDoesNotShowIsNotConfirmed(t *testing.T) {
@@ -294,8 +298,9 @@ func TestReleaseThatDoesNotShowIsNotConfirmed(t *testing.T) {
 	o := &operator{socket: n.at("operator.sock"), guard: n.at("guard.sock"), patience: 50 * time.Millisecond}
 	c := &cobra.Command{}
 	c.SetContext(t.Context())
-	err := o.release(c, &target{cgroup: id, path: "/payment.service"}, time.Hour)
+	r, err := o.release(c, &target{cgroup: id, path: "/payment.service"}, time.Hour)
 	require.ErrorIs(t, err, errUnconfirmed)
+	assert.Equal(t, &released{Target: "/payment.service", Cgroup: id, By: "guard", HandsOff: 3600, Record: 7}, r)
 	require.ErrorContains(t, err, "kill-switch on")
 	assert.Equal(t, exitUnconfirmed, exitCode(err))
 }

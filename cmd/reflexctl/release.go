@@ -40,6 +40,37 @@ type target struct {
 	lockedOut bool
 }
 
+// released is what became of a release.
+type released struct {
+	Target string `json:"target"`
+	Cgroup uint64 `json:"cgroup,omitempty"`
+	// Confirmed says that nothing is held any more, and By who says so: guard or
+	// collector.
+	Confirmed bool   `json:"confirmed"`
+	By        string `json:"by,omitempty"`
+	// Leases is how many the guard gave back, where it was told and not the collector.
+	Leases *int `json:"leases,omitempty"`
+	// HandsOff is for how long hands are kept off, in seconds; 0 is until the episode
+	// is over.
+	HandsOff float64 `json:"hands_off_s"`
+	// Record is the order's in the collector's journal; 0 where it is in none.
+	Record uint64 `json:"journal_record,omitempty"`
+}
+
+func (r *released) line() string {
+	off := "until this episode is over"
+	if r.HandsOff > 0 {
+		off = "for " + time.Duration(r.HandsOff*float64(time.Second)).String()
+	}
+	switch {
+	case r.Leases != nil:
+		return fmt.Sprintf("%d leases given back by the guard, which refuses older orders about them %s; not in the journal", *r.Leases, off)
+	case r.Confirmed:
+		return fmt.Sprintf("%s: nothing is held any more, says the %s; hands off %s (journal record %d)", r.Target, r.By, off, r.Record)
+	}
+	return ""
+}
+
 func (t *target) covers(cgroup uint64) bool { return t.all || t.cgroup == cgroup }
 
 func (t *target) String() string {
@@ -88,7 +119,7 @@ Exit status: 0 the originals are back, 1 failure, 4 ordered but not confirmed.`,
 		handsOff time.Duration
 		root     string
 	)
-	o := operatorFlags(c)
+	output, o := outputFlag(c), operatorFlags(c)
 	c.Flags().BoolVar(&all, "all", false, "everything that is held, and every cgroup from then on")
 	c.Flags().BoolVar(&node, "node", false, "end a quarantine of the whole node")
 	c.Flags().DurationVar(&handsOff, "for", 0, "for how long to keep hands off (default: until the episode is over)")
@@ -103,7 +134,7 @@ Exit status: 0 the originals are back, 1 failure, 4 ordered but not confirmed.`,
 			return fmt.Errorf(`invalid argument %q for "--for" flag: must be at least 1s`, handsOff)
 		}
 		if node && len(args) == 0 {
-			return o.releaseNode(c)
+			return o.releaseNode(c, *output)
 		}
 		if all == (len(args) == 1) || node {
 			return errors.New("name one cgroup to release, or --all; reflexctl leases lists what is held")
@@ -115,7 +146,16 @@ Exit status: 0 the originals are back, 1 failure, 4 ordered but not confirmed.`,
 				return err
 			}
 		}
-		return o.release(c, &t, handsOff)
+		r, err := o.release(c, &t, handsOff)
+		switch {
+		case r == nil:
+			return err
+		case *output == asJSON:
+			return errors.Join(writeJSON(c, r), err)
+		case err == nil:
+			fmt.Fprintln(c.OutOrStdout(), printable(r.line()))
+		}
+		return err
 	}
 	return c
 }
@@ -171,8 +211,9 @@ func lookUp(at, root string) (target, error) {
 	return target{cgroup: st.Ino, path: at}, nil
 }
 
-// release tells the collector, or the guard where no collector takes it.
-func (o *operator) release(c *cobra.Command, t *target, handsOff time.Duration) error {
+// release tells the collector, or the guard where no collector takes it. What became of
+// it is nil where nobody took the order.
+func (o *operator) release(c *cobra.Command, t *target, handsOff time.Duration) (*released, error) {
 	order := reflexextension.OperatorOrder{
 		Action: "release", Cgroup: t.cgroup, Path: t.path, All: t.all, For: handsOff.Seconds(), Reason: o.reason,
 	}
@@ -183,7 +224,7 @@ func (o *operator) release(c *cobra.Command, t *target, handsOff time.Duration) 
 	case err == nil:
 		return o.confirm(c, t, handsOff, answer.Record)
 	case errors.As(err, &no) && no.code != http.StatusServiceUnavailable:
-		return fmt.Errorf("the collector refused: %w", err)
+		return nil, fmt.Errorf("the collector refused: %w", err)
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "the collector does not take the order (%s); telling the guard\n", printable(err.Error()))
 	if handsOff == 0 {
@@ -193,10 +234,9 @@ func (o *operator) release(c *cobra.Command, t *target, handsOff time.Duration) 
 		return o.releaseAtGuard(ctx, g, t, handsOff)
 	})
 	if err != nil {
-		return fmt.Errorf("release %s at the guard: %w%s", t, err, asRoot(err))
+		return nil, fmt.Errorf("release %s at the guard: %w%s", t, err, asRoot(err))
 	}
-	fmt.Fprintf(c.OutOrStdout(), "%d leases given back by the guard, which refuses older orders about them for %s; not in the journal\n", n, handsOff)
-	return nil
+	return &released{Target: t.String(), Cgroup: t.cgroup, Confirmed: true, By: "guard", Leases: &n, HandsOff: handsOff.Seconds()}, nil
 }
 
 // asRoot says what to do about an error of permission.
@@ -208,28 +248,23 @@ func asRoot(err error) string {
 }
 
 // confirm waits until nothing is held any more, as far as can be asked.
-func (o *operator) confirm(c *cobra.Command, t *target, handsOff time.Duration, record uint64) error {
-	who := ""
+func (o *operator) confirm(c *cobra.Command, t *target, handsOff time.Duration, record uint64) (*released, error) {
+	r := &released{Target: t.String(), Cgroup: t.cgroup, HandsOff: handsOff.Seconds(), Record: record}
 	gone, err := poll(c.Context(), o.patience, func() (bool, error) {
 		h, err := leasesOf(c.Context(), o.guard, o.collector())
 		if err != nil {
 			return false, err
 		}
-		who = h.Source
+		r.By = h.Source
 		return !slices.ContainsFunc(h.Leases, func(l held) bool { return l.Action != nodeAction && t.covers(l.Cgroup) }), nil
 	})
-	off := "until this episode is over"
-	if handsOff > 0 {
-		off = "for " + handsOff.String()
-	}
-	if err == nil && gone {
-		fmt.Fprintf(c.OutOrStdout(), "%s: nothing is held any more, says the %s; hands off %s (journal record %d)\n", printable(t.String()), who, off, record)
-		return nil
+	if r.Confirmed = err == nil && gone; r.Confirmed {
+		return r, nil
 	}
 	if err == nil {
-		err = fmt.Errorf("something is still held after %s, says the %s: look at reflexctl leases and journal, or use reflexctl kill-switch on", o.patience, who)
+		err = fmt.Errorf("something is still held after %s, says the %s: look at reflexctl leases and journal, or use reflexctl kill-switch on", o.patience, r.By)
 	}
-	return fmt.Errorf("ordered (journal record %d), but %w: %w", record, errUnconfirmed, err)
+	return r, fmt.Errorf("ordered (journal record %d), but %w: %w", record, errUnconfirmed, err)
 }
 
 // releaseAtGuard gives back what the guard holds on t and returns how many

@@ -114,7 +114,7 @@ type cut struct {
 	decided uint64
 }
 
-func newCut(t *testing.T) *cut {
+func newCut(t *testing.T, change ...func(*networkOptions)) *cut {
 	t.Helper()
 	c := &cut{wired: newWired(t), far: make(chan func())}
 	namespace := make(chan int)
@@ -170,6 +170,9 @@ func newCut(t *testing.T) *cut {
 	c.o.uid = hostileUID
 	c.o.network = networkOptions{
 		quarantine: true, management: prefixes{netip.MustParsePrefix(nodeAdmin + "/32")}, peers: prefixes{netip.MustParsePrefix(nodePeer + "/32")},
+	}
+	for _, change := range change {
+		change(&c.o.network)
 	}
 	require.NoError(t, os.Chmod(filepath.Dir(c.o.socket), 0o755))
 	c.guard = c.serve()
@@ -305,6 +308,24 @@ func TestANodeIsCutOffAndComesBack(t *testing.T) {
 	t.Logf("killed to detached: %v", took)
 	assert.Less(t, took, time.Second)
 	c.open("after a SIGKILL")
+}
+
+// Where somebody can go to a node, or has a BMC, it works with nobody but whom everything is
+// allowed with.
+func TestTheEnvironmentChoosesWhatStaysOpen(t *testing.T) {
+	c := newCut(t, func(o *networkOptions) {
+		require.NoError(t, o.place.Set("edge"))
+		o.allowed = prefixes{netip.MustParsePrefix(nodeStranger + "/32")}
+	})
+	require.Equal(t, fine, c.do("listen :22"))
+	require.Equal(t, fine, c.do("dial "+nodePeer+nodeAPI))
+	out := c.order(arc.Hold, 15*time.Second)
+	require.Equal(t, arc.VerdictGranted, out.Verdict, out.Cause)
+	assert.Equal(t, fine, c.do("dial "+nodeStranger+nodeAPI), "who is allowed")
+	assert.NotEqual(t, fine, c.do("say "+nodePeer+nodeAPI), "a peer")
+	require.Error(t, c.visit(nodeAdmin), "SSH of an operator")
+	require.Equal(t, arc.VerdictReleased, c.order(arc.Release, 0).Verdict)
+	require.NoError(t, c.visit(nodeAdmin))
 }
 
 // as gives an order as a user: a thread gives up what it is, and ends.

@@ -48,6 +48,8 @@ type Network struct {
 	// Quarantine permits ActionQuarantine and, to operators, ActionNodeQuarantine.
 	// Without it such orders are refused.
 	Quarantine bool
+	// Environment chooses what an ActionNodeQuarantine leaves open; "" is [Cloud].
+	Environment Environment
 	// GenericXDP lets a shield run on interfaces whose driver has no XDP, at the
 	// price of the packet's memory. It is refused there otherwise.
 	GenericXDP bool

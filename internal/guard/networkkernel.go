@@ -31,6 +31,10 @@ func (g *Guard) attachPrograms(l *networkLease) (enforcement, error) {
 	case arc.ActionQuarantine:
 		open = bpf.OpenQuarantine
 	case arc.ActionNodeQuarantine:
+		if !g.config.Network.Environment.Essentials() {
+			open = bpf.OpenQuarantine
+			break
+		}
 		open, o.Management, o.Peers = bpf.OpenNodeQuarantine, g.config.Network.Management, g.peers()
 	}
 	e, err := open(o)

@@ -26,10 +26,7 @@ const (
 	hierarchyRoot = 1
 )
 
-const (
-	errOver    = refusal("the quarantine of the node is over: it has lasted as long as was asked for")
-	errNoWayIn = refusal("nobody could get in any more: start the guard with --management (SSH from there), --peer (kubelet and API server) or --allow; or say --without-a-way-in")
-)
+const errOver = refusal("the quarantine of the node is over: it has lasted as long as was asked for")
 
 // validNode reports why an order cannot be about the node.
 func validNode(o *arc.Order) error {
@@ -52,8 +49,13 @@ func validNode(o *arc.Order) error {
 // wayIn reports that nobody could get in, unless that is what is asked for.
 func (g *Guard) wayIn(o *arc.Order) error {
 	n := &g.config.Network
-	if !o.NoWayIn && len(n.Management)+len(n.Peers)+len(n.Allowed) == 0 {
-		return errNoWayIn
+	place := n.Environment.row()
+	if o.NoWayIn || place.needs == nil {
+		return nil
+	}
+	if listed, flags := place.needs(n); !listed {
+		return refusal(fmt.Sprintf("nobody could get in any more, in the environment %s (%s): start the guard with %s, or with another --environment; or say --without-a-way-in",
+			place.name, place.about, flags))
 	}
 	return nil
 }

@@ -32,11 +32,12 @@ type Status struct {
 	Audit        []Entry           `json:"audit"` // oldest first
 }
 
-// Listed is whom the operator named to the guard, see [Network].
+// Listed is whom the operator named to the guard, see [Network], and where the node is.
 type Listed struct {
-	Management []netip.Prefix `json:"management"`
-	Peers      []netip.Prefix `json:"peers"`
-	Allowed    []netip.Prefix `json:"allowed"`
+	Environment Environment    `json:"environment"`
+	Management  []netip.Prefix `json:"management"`
+	Peers       []netip.Prefix `json:"peers"`
+	Allowed     []netip.Prefix `json:"allowed"`
 }
 
 // KillSwitch is the state of the file that switches all action off.
@@ -112,7 +113,7 @@ func (g *Guard) Status() Status {
 	s := Status{PID: os.Getpid(), Root: g.root.Name(), BootTime: g.config.Clock(), Actions: g.actions(), Requirements: g.Requirements()}
 	s.KillSwitch.Path = g.config.KillSwitch
 	s.KillSwitch.On, s.KillSwitch.Cause = g.killed()
-	s.Listed = Listed{Management: g.config.Network.Management, Peers: g.config.Network.Peers, Allowed: g.config.Network.Allowed}
+	s.Listed = Listed{Environment: g.config.Network.Environment.row().name, Management: g.config.Network.Management, Peers: g.config.Network.Peers, Allowed: g.config.Network.Allowed}
 	s.Leases = g.Leases()
 	s.Network = g.network.totals()
 	g.mu.Lock()
