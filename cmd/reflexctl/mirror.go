@@ -33,7 +33,7 @@ unit's settings again, and the lease is lost.
 When a lease is over, the property gets back what it was, and the drop-in file that
 systemd made for it is removed, so that systemctl may call for a daemon-reload: none is
 needed. Interrupted, it takes everything back at once, which ends the leases concerned.
-Killed, it goes on from its notes when it is started again.
+Killed, it goes on from its notes when it is started again. There is one at a time.
 
 A unit is left alone, which is logged, where its cgroup does not have what its properties
 say, and where a property was set for good (systemctl set-property).
@@ -60,6 +60,14 @@ Exit status: 0 interrupted, and everything taken back.`,
 		if err != nil {
 			return err
 		}
+		unlock, err := guard.Lock(notes) // a file of its own, beside them
+		if errors.Is(err, guard.ErrLocked) {
+			return errors.New("another mirror is at work, which takes everything back when it is stopped: systemctl stop reflex-mirror")
+		}
+		if err != nil {
+			return err
+		}
+		defer unlock()
 		client := guard.Dial(socket)
 		defer func() { _ = client.Close() }()
 		m, err := mirror.New(mirror.Config{

@@ -48,7 +48,7 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 		debug.SetGCPercent(collectAt)
 	}
 	spareFromOOM(log)
-	unlock, err := patiently(ctx, func() (func(), error) { return guard.Lock(o.socket) })
+	unlock, unserved, err := lock(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,10 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 	config.OnPatrol = heartbeat()
 	g, err := patiently(ctx, func() (*guard.Guard, error) { return guard.New(config) }) // it restores, and nothing comes before that
 	if err != nil {
-		return err
+		return errors.Join(unserved, err)
+	}
+	if unserved != nil {
+		return errors.Join(unserved, g.Close())
 	}
 	config.OnPatrol(restored)
 	faultpoint.Pass("restored")
@@ -81,6 +84,17 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 	stop()
 	running.Wait()
 	return errors.Join(err, g.Close())
+}
+
+// lock makes this process the one guard of its socket. Where no file can be made for
+// that, as where the socket's directory was removed, unserved says why: no orders can be
+// taken, but what was left has to go back all the same.
+func lock(ctx context.Context, o *options) (unlock func(), unserved, err error) {
+	unlock, err = patiently(ctx, func() (func(), error) { return guard.Lock(o.socket) })
+	if err == nil || errors.Is(err, guard.ErrLocked) {
+		return unlock, nil, err
+	}
+	return func() {}, err, nil
 }
 
 // patiently waits a little for a lock: a guard that was killed holds it until

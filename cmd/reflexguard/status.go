@@ -113,11 +113,14 @@ func restoreCommand(o *options, log *slog.Logger) *cobra.Command {
 		Short: "Give every original back now; for when no guard is at work",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			unlock, err := patiently(c.Context(), func() (func(), error) { return guard.Lock(o.socket) })
+			unlock, unlocked, err := lock(c.Context(), o)
 			if err != nil {
 				return busy(err, o)
 			}
 			defer unlock()
+			if unlocked != nil {
+				log.Warn("another guard would not be noticed", "cause", unlocked)
+			}
 			g, err := patiently(c.Context(), func() (*guard.Guard, error) { return guard.New(o.config(log)) })
 			if err != nil {
 				return busy(err, o)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -147,4 +148,23 @@ func TestAGuardThatReleasesSlowlyIsNotTakenForHung(t *testing.T) {
 	require.NoError(t, err)
 	cancel()
 	require.NoError(t, <-done)
+}
+
+// Where the socket's directory cannot be had, no orders are taken, but what is left goes
+// back all the same.
+func TestWhatIsLeftGoesBackWhereNoSocketCanBe(t *testing.T) {
+	for _, name := range []string{"serve", "restore"} {
+		f := newFixture(t)
+		f.left(t)
+		in := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(in, nil, 0o600))
+		f.o.socket = filepath.Join(in, "guard.sock") // below no directory, nor can there be one
+		err := f.command(t, name)
+		if name == "serve" {
+			require.ErrorContains(t, err, "guard.sock.lock")
+		} else {
+			require.NoError(t, err)
+		}
+		require.Equal(t, "max", f.high(t), name)
+	}
 }

@@ -129,6 +129,16 @@ func (i *inspector) Inspect(id uint64, what policy.Aspect, into *policy.Inspecti
 			return err
 		}
 	}
+	if what&policy.AspectCPU != 0 {
+		text, err := o.dir.ReadFile("cpu.stat", i.buf[:0])
+		if err != nil {
+			i.forget(o)
+			return fmt.Errorf("read cpu.stat of cgroup %d: %w", id, err)
+		}
+		all, _ := cgroupfs.Keyed(text, "usage_usec")
+		user, _ := cgroupfs.Keyed(text, "user_usec")
+		into.CPUTime, into.UserTime = all*1000, user*1000
+	}
 	text, err := o.dir.ReadFile("cgroup.events", i.buf[:0])
 	if err != nil {
 		i.forget(o)

@@ -53,6 +53,11 @@ func TestInspect(t *testing.T) {
 			assert.Equal(t, tt.want, got)
 		})
 	}
+	b.write("payment.service", "cpu.stat", "usage_usec 2500\nuser_usec 900\nsystem_usec 1600\n")
+	var work policy.Inspection
+	require.NoError(t, insp.Inspect(b.leaker, policy.AspectCPU, &work))
+	assert.Equal(t, uint64(2_500_000), work.CPUTime)
+	assert.Equal(t, uint64(900_000), work.UserTime)
 	assert.Equal(t, b.leaker, insp.id("/payment.service"))
 	assert.Zero(t, insp.id("/nobody.service"))
 	assert.Zero(t, insp.id(""), "not the root: that is everybody's")

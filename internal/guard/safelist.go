@@ -117,7 +117,10 @@ func (s *safelist) byProcess(at string, pids []int) error {
 	}
 	slices.Sort(pids) // daemons are old
 	for _, pid := range pids[:min(len(pids), maxCommands)] {
-		name, root := s.command(pid)
+		name, root, known := s.command(pid)
+		if !known {
+			return refusal(fmt.Sprintf("%s holds process %d, and who that is cannot be known: is /proc mounted with hidepid?", at, pid))
+		}
 		if root && matchAny(protectedCommands, name) {
 			return refusal(fmt.Sprintf("%s holds process %d (%s), which is protected by its name", at, pid, name))
 		}
@@ -149,11 +152,15 @@ func (s *safelist) byPath(at string) (pattern string, hit bool) {
 	return "", false
 }
 
-// command returns the name of a process and whether it runs as root.
-func (s *safelist) command(pid int) (name string, root bool) {
+// exists says whether there is a process, whoever may look at it; replaced in tests.
+var exists = func(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
+
+// command returns the name of a process and whether it runs as root. known is false for
+// one that is there and hidden; one that is gone is nobody.
+func (s *safelist) command(pid int) (name string, root, known bool) {
 	text, err := os.ReadFile(s.procs + "/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		return "", false // it is gone
+		return "", false, !exists(pid)
 	}
 	for line := range bytes.Lines(text) {
 		key, value, _ := bytes.Cut(line, []byte{':'})
@@ -163,10 +170,10 @@ func (s *safelist) command(pid int) (name string, root bool) {
 		case "Uid": // real, effective, saved, file system
 			ids := bytes.Fields(value)
 			root = len(ids) > 1 && (string(ids[0]) == "0" || string(ids[1]) == "0")
-			return name, root
+			return name, root, true
 		}
 	}
-	return name, root
+	return name, root, true
 }
 
 func matchAny(patterns []string, name string) bool {

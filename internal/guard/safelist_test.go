@@ -139,6 +139,22 @@ func TestTheGuardItsPeersAndAllTheirAncestorsAreNeverTouched(t *testing.T) {
 	assert.Contains(t, out.Cause, "pid namespace")
 }
 
+// With hidepid a process that there is has no file.
+func TestWhoIsHiddenIsNotJudged(t *testing.T) {
+	m := newMachine(t)
+	id := m.cgroup(t, "a")
+	g := m.guard(t)
+	m.set(t, "a", "cgroup.procs", "4194303")
+	was := exists
+	t.Cleanup(func() { exists = was })
+	exists = func(int) bool { return true }
+	out := act(t, g, hold(id, 130*mib))
+	assert.Equal(t, arc.VerdictRefused, out.Verdict)
+	assert.Contains(t, out.Cause, "hidepid")
+	exists = was
+	assert.Equal(t, arc.VerdictGranted, act(t, g, hold(id, 130*mib)).Verdict, "one that is gone is nobody")
+}
+
 func TestAHeldCgroupThatBecomesProtectedIsGivenBack(t *testing.T) {
 	m := newMachine(t)
 	id := m.cgroup(t, "a")

@@ -4,7 +4,6 @@
 package mirror
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"time"
+
+	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/otelcol-reflex/reflex/internal/guard"
 )
@@ -30,6 +32,11 @@ const (
 	unheard = 4
 	// within bounds every call to systemd.
 	within = 5 * time.Second
+	// undoWithin is for how long everything is tried to be taken back at the end.
+	undoWithin = 20 * time.Second
+	// waits is how many looks a limit that is over waits for one that begins, which
+	// would be taken back with it.
+	waits = 2
 )
 
 // Config says what to mirror to whom. Everything is required.
@@ -64,6 +71,9 @@ type apart struct {
 	times int   // in a row that it was tried
 }
 
+// loaded is the LoadState of a unit that systemd takes settings for.
+const loaded = "loaded"
+
 // tries is how often a lease is tried: what is in the way may pass, as a sibling that is
 // being taken back.
 const tries = 5
@@ -79,18 +89,25 @@ func (f final) Error() string { return string(f) }
 
 func finally(format string, args ...any) error { return final(fmt.Sprintf(format, args...)) }
 
-// lease tells one lease from others.
+// lease tells one lease from others. A new one that takes a former one's place within a
+// look is taken for it: of one that is being written, nothing else is known.
 type lease struct {
-	cgroup     uint64
-	knob       string
-	generation uint64
+	cgroup uint64
+	knob   string
 }
 
-func leaseOf(l *guard.Lease) lease { return lease{l.Cgroup, l.Knob, l.Generation} }
+func leaseOf(l *guard.Lease) lease { return lease{l.Cgroup, l.Knob} }
 
-// New returns a mirror that knows what a former one has told.
+// New returns a mirror that knows what a former one has told. Notes that cannot be
+// understood are set aside.
 func New(config Config) (*Mirror, error) {
 	units, err := readNotes(config.Notes)
+	if errors.As(err, new(damaged)) {
+		aside := config.Notes + ".damaged"
+		config.Logger.Error("what a former mirror told systemd is not known: look for 50-*.conf in "+filepath.Join(config.Run, "system.control"),
+			"cause", err, "kept", aside)
+		units, err = map[string]*unit{}, os.Rename(config.Notes, aside)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("what a former mirror told systemd: %w", err)
 	}
@@ -101,13 +118,18 @@ func New(config Config) (*Mirror, error) {
 func (m *Mirror) Run(ctx context.Context) error {
 	next := time.NewTicker(Every)
 	defer next.Stop()
+	said := "" // the last error
 	for {
-		if err := m.Round(ctx); err != nil && ctx.Err() == nil {
+		err := m.Round(ctx)
+		if text := fmt.Sprint(err); err != nil && text != said && ctx.Err() == nil {
 			m.config.Logger.Warn("mirror", "error", err)
+			said = text
+		} else if err == nil {
+			said = ""
 		}
 		select {
 		case <-ctx.Done():
-			return m.Undo(context.WithoutCancel(ctx))
+			return m.undo(context.WithoutCancel(ctx))
 		case <-next.C:
 		}
 	}
@@ -134,6 +156,17 @@ func (m *Mirror) Round(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// undo takes everything back at the end: nobody tries again after it.
+func (m *Mirror) undo(ctx context.Context) error {
+	next := time.NewTicker(Every)
+	defer next.Stop()
+	for until := time.Now().Add(undoWithin); ; <-next.C {
+		if err := m.Undo(ctx); err == nil || time.Now().After(until) {
+			return err
+		}
+	}
 }
 
 // Undo takes back everything that systemd was told.
@@ -262,6 +295,9 @@ func (m *Mirror) begin(ctx context.Context, l *guard.Lease, name string, held []
 	if of, _ := properties["ControlGroup"].(string); of != l.Path {
 		return finally("it is not the cgroup of %s, which has %q", unitName, of)
 	}
+	if state := properties["LoadState"]; state != loaded {
+		return finally("%s is not loaded but %v: systemd takes no settings for it", unitName, state)
+	}
 	before, ok := properties[name].(uint64)
 	if !ok {
 		return finally("this systemd has no property %s", name)
@@ -270,7 +306,7 @@ func (m *Mirror) begin(ctx context.Context, l *guard.Lease, name string, held []
 	if original, known := originalOf(l); !known || s.shown(before) != original {
 		return fmt.Errorf("%s of %s is %d, and the cgroup had %d: somebody else wrote it", name, unitName, before, original)
 	}
-	if err := m.agrees(l, properties, held); err != nil {
+	if err := m.agrees(l.Cgroup, l.Path, properties, held); err != nil {
 		return err
 	}
 	if err := whole(filepath.Join(m.config.Root, l.Path), l); err != nil {
@@ -316,20 +352,23 @@ func (m *Mirror) prevails(unit string, s *setting, properties map[string]any) er
 			continue
 		}
 		text, err := os.ReadFile(file)
-		if err != nil || bytes.Contains(append([]byte{'\n'}, text...), []byte("\n"+s.name+"=")) {
+		if errors.Is(err, os.ErrNotExist) {
+			continue // systemd goes on listing what was removed, until it is reloaded
+		}
+		if err != nil || regexp.MustCompile(`(?m)^[ \t]*`+s.name+`[ \t]*=`).Match(text) {
 			return finally("%s is read after what is told at runtime", file)
 		}
 	}
 	return nil
 }
 
-// agrees says whether the cgroup has what the unit's properties say, but for what is
+// agrees says whether a cgroup has what its unit's properties say, but for what is
 // held: told of one, systemd writes all of them, and takes back what it was not told of.
-func (m *Mirror) agrees(l *guard.Lease, properties map[string]any, held []guard.Lease) error {
+func (m *Mirror) agrees(id uint64, cgroup string, properties map[string]any, held []guard.Lease) error {
 	ours := map[string]bool{}
 	for i := range held {
 		other := &held[i]
-		if other.Cgroup != l.Cgroup || other.Observed || mirrored[other.Knob] == "" {
+		if other.Cgroup != id || other.Observed || mirrored[other.Knob] == "" {
 			continue
 		}
 		ours[mirrored[other.Knob]] = true
@@ -337,10 +376,17 @@ func (m *Mirror) agrees(l *guard.Lease, properties map[string]any, held []guard.
 			return fmt.Errorf("systemd would take %s back: %w", other.Knob, a.cause)
 		}
 	}
-	if u := m.unitOf(l); u != nil { // held a moment ago
-		for name := range u.Properties {
+	for _, u := range m.units {
+		if u.ID != id {
+			continue
+		}
+		for name := range u.Properties { // held a moment ago
 			ours[name] = true
 		}
+	}
+	dir := filepath.Join(m.config.Root, cgroup)
+	if err := besides(dir, properties); err != nil {
+		return err
 	}
 	for i := range settings {
 		s := &settings[i]
@@ -348,7 +394,7 @@ func (m *Mirror) agrees(l *guard.Lease, properties map[string]any, held []guard.
 		if !has || ours[s.property] {
 			continue
 		}
-		current, known, err := s.inForce(filepath.Join(m.config.Root, l.Path))
+		current, known, err := s.inForce(dir)
 		if err != nil {
 			return err
 		}
@@ -381,26 +427,60 @@ func (m *Mirror) tell(ctx context.Context, u *unit, wanted map[string]uint64, he
 	if len(values) == 0 {
 		return false, m.endIfOver(u, wanted)
 	}
-	if m.begins(u, held) {
+	if u.waited++; m.begins(u, held) && (u.limits(values) || u.waited <= waits) {
 		return false, nil
 	}
+	u.waited = 0
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	properties, err := m.config.Manager.Properties(ctx, u.Name)
 	if err != nil {
 		return false, err // tried again, with the next look
 	}
-	if of, _ := properties["ControlGroup"].(string); of != u.Cgroup && properties["LoadState"] != "loaded" {
-		return false, m.end(u) // it took its settings along
+	if properties["LoadState"] != loaded {
+		return false, m.end(u) // it took its settings along, or finds none when it is loaded
 	}
 	u.yield(properties, values)
 	if moved, err := m.moved(ctx, u, held); err != nil || moved {
 		return false, err
 	}
-	if limited, err = m.set(ctx, u, values); err != nil {
-		return limited, err
+	// What is over is told by itself: systemd takes all that it is told at once, or nothing.
+	back := maps.Clone(values)
+	maps.DeleteFunc(back, func(name string, v uint64) bool { return v != u.Properties[name].Before })
+	if err := m.set(ctx, u, back, nil); err != nil {
+		return false, err
 	}
-	return limited, m.endIfOver(u, wanted)
+	maps.DeleteFunc(values, func(name string, _ uint64) bool { _, is := back[name]; return is })
+	if len(values) > 0 {
+		if err := m.agrees(u.ID, u.Cgroup, properties, held); err != nil {
+			m.stays(u, err)
+			return false, nil
+		}
+		if err := m.set(ctx, u, values, held); err != nil {
+			return true, err
+		}
+		u.stayed = ""
+	}
+	return len(values) > 0, m.endIfOver(u, wanted)
+}
+
+// limits says whether some of the values are no end of a limit.
+func (u *unit) limits(values map[string]uint64) bool {
+	for name, v := range values {
+		if v != u.Properties[name].Before {
+			return true
+		}
+	}
+	return false
+}
+
+// stays notes that systemd goes on with what it was told, since somebody else writes to
+// the unit as well.
+func (m *Mirror) stays(u *unit, cause error) {
+	if u.stayed != cause.Error() {
+		m.config.Logger.Info("systemd is not told what has changed", "unit", u.Name, "cause", cause)
+	}
+	u.stayed = cause.Error()
 }
 
 // begins says whether something is held on a unit that systemd has not been told of yet,
@@ -417,10 +497,18 @@ func (m *Mirror) begins(u *unit, held []guard.Lease) bool {
 }
 
 // yield leaves properties that somebody else has set meanwhile to them, and the files
-// that systemd keeps them in.
+// that systemd keeps them in. One that has what was told is not theirs, as where they had
+// theirs kept for good.
 func (u *unit) yield(properties map[string]any, values map[string]uint64) {
 	for name, p := range u.Properties {
 		if v, is := properties[name].(uint64); is && p.sure && v != p.Told && v != p.Before {
+			s := settingOf(name)
+			for _, file := range p.DropIns {
+				if text, err := os.ReadFile(file); err == nil && s.says(text, p.Told) {
+					_ = os.Remove(file)
+					_ = os.Remove(filepath.Dir(file)) // which may hold others
+				}
+			}
 			delete(u.Properties, name)
 			delete(values, name)
 		}
@@ -440,7 +528,7 @@ func (m *Mirror) moved(ctx context.Context, u *unit, held []guard.Lease) (bool, 
 		of := map[lease]bool{}
 		for i := range all {
 			if l := &all[i]; l.Cgroup == u.ID && !l.Observed {
-				of[lease{cgroup: l.Cgroup, knob: l.Knob}] = true
+				of[leaseOf(l)] = true
 			}
 		}
 		return of
@@ -449,25 +537,43 @@ func (m *Mirror) moved(ctx context.Context, u *unit, held []guard.Lease) (bool, 
 }
 
 // set sets some properties, in the notes first. What systemd does not confirm it may
-// have done, and is set again.
-func (m *Mirror) set(ctx context.Context, u *unit, values map[string]uint64) (limited bool, err error) {
+// have done, and is set again; what it refuses it has not, and is not told again. held is
+// nil where all of them go back to what they were: that is done whether it can be noted or
+// not, since the notes know it already.
+func (m *Mirror) set(ctx context.Context, u *unit, values map[string]uint64, held []guard.Lease) error {
+	if len(values) == 0 {
+		return nil
+	}
 	for name, v := range values {
 		p := u.Properties[name]
 		p.fresh = v != p.Before
-		limited = limited || v != p.Before
 		p.Told, p.sure = v, false
 	}
 	if err := m.note(); err != nil {
-		return limited, err
+		if held != nil {
+			return err
+		}
+		m.config.Logger.Warn("mirror", "error", err)
 	}
-	if err := m.config.Manager.Set(ctx, u.Name, values); err != nil {
-		return limited, err
+	err := m.config.Manager.Set(ctx, u.Name, values)
+	if held != nil && errors.As(err, new(godbus.Error)) {
+		for i := range held {
+			l := &held[i]
+			if _, told := values[mirrored[l.Knob]]; told && l.Cgroup == u.ID {
+				m.leave(l, finally("systemd refuses it: %v", err))
+				m.forget(u, mirrored[l.Knob])
+			}
+		}
+		return m.note()
+	}
+	if err != nil {
+		return err
 	}
 	for name, v := range values {
 		u.Properties[name].sure = true
 		m.config.Logger.Info("systemd was told", "unit", u.Name, "property", name, "value", v, "before", u.Properties[name].Before)
 	}
-	return limited, nil
+	return nil
 }
 
 // endIfOver ends a unit of which nothing is held and everything was taken back.

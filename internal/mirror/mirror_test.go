@@ -4,6 +4,7 @@
 package mirror
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -155,6 +156,28 @@ func TestWhatSystemdIsNotToldOf(t *testing.T) {
 			w.units["a.service"]["DropInPaths"] = []string{file}
 			w.hold("memory.high", arc.Unlimited, 300*mib)
 		},
+		"a property that a later file sets, with blanks": func(w *world) {
+			file := filepath.Join(w.dir, "override.conf")
+			require.NoError(w.tb, os.WriteFile(file, []byte("[Service]\n  MemoryHigh = 2G\n"), 0o600))
+			w.units["a.service"]["DropInPaths"] = []string{file}
+			w.hold("memory.high", arc.Unlimited, 300*mib)
+		},
+		"a unit that is not loaded any more": func(w *world) {
+			w.units["a.service"]["LoadState"] = "bad-setting"
+			w.hold("memory.high", arc.Unlimited, 300*mib)
+		},
+		"somebody else's burst": func(w *world) {
+			require.NoError(w.tb, os.WriteFile(filepath.Join(w.path(a), "cpu.max.burst"), []byte("5000\n"), 0o600))
+			w.hold("memory.high", arc.Unlimited, 300*mib)
+		},
+		"somebody else's set of CPUs": func(w *world) {
+			require.NoError(w.tb, os.WriteFile(filepath.Join(w.path(a), "cpuset.cpus"), []byte("0-1\n"), 0o600))
+			w.hold("memory.high", arc.Unlimited, 300*mib)
+		},
+		"a period that is not systemd's, of another setting": func(w *world) {
+			require.NoError(w.tb, os.WriteFile(filepath.Join(w.path(a), "cpu.max"), []byte("max 50000\n"), 0o600))
+			w.hold("memory.high", arc.Unlimited, 300*mib)
+		},
 		"a period that is not systemd's": func(w *world) {
 			require.NoError(w.tb, os.WriteFile(filepath.Join(w.path(a), "cpu.max"), []byte("max 50000\n"), 0o600))
 			w.hold("cpu.max", arc.Unlimited, 500_000)
@@ -215,12 +238,23 @@ func TestAMirrorThatWasKilledGoesOnFromItsNotes(t *testing.T) {
 	}
 }
 
-func TestNotesThatCannotBeReadAreSaid(t *testing.T) {
+func TestNotesThatCannotBeUnderstoodAreSetAside(t *testing.T) {
+	for _, text := range []string{"{", "[null]", `[{"cgroup": "/x"}]`, `[{"unit": "x", "properties": {"MemoryHigh": null}}]`, `[{"unit": "x", "properties": {"Nice": {}}}]`} {
+		dir := t.TempDir()
+		notes := filepath.Join(dir, "mirror.json")
+		require.NoError(t, os.WriteFile(notes, []byte(text), 0o600))
+		w := newWorld(t, dir)
+		w.hold("memory.high", arc.Unlimited, 300*mib)
+		w.round()
+		assert.Equal(t, uint64(300*mib), w.get("MemoryHigh"), text)
+		kept, err := os.ReadFile(notes + ".damaged")
+		require.NoError(t, err)
+		assert.Equal(t, text, string(kept))
+	}
 	dir := t.TempDir()
-	notes := filepath.Join(dir, "mirror.json")
-	require.NoError(t, os.WriteFile(notes, []byte("{"), 0o600))
-	_, err := New(Config{Notes: notes})
-	assert.ErrorContains(t, err, notes)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "mirror.json"), 0o700))
+	_, err := New(Config{Notes: filepath.Join(dir, "mirror.json")})
+	assert.ErrorContains(t, err, "what a former mirror told systemd")
 }
 
 func TestWithoutAGuardEverythingIsTakenBack(t *testing.T) {
@@ -299,7 +333,7 @@ func TestASettingThatSomebodyMadeAtRuntimeStays(t *testing.T) {
 	assert.Equal(t, uint64(900*mib), w.get("MemoryHigh"))
 	text, err := os.ReadFile(dropIns(filepath.Join(w.dir, "run"), "a.service", &s)[0])
 	require.NoError(t, err, "it was there before")
-	assert.Equal(t, "943718400", string(text))
+	assert.Contains(t, string(text), "MemoryHigh=943718400")
 }
 
 func TestALaterFileThatSaysNothingOfItIsInNobodysWay(t *testing.T) {
@@ -431,4 +465,125 @@ func TestSystemdIsToldOfAUnitsLeasesTogether(t *testing.T) {
 			}
 		})
 	}
+}
+
+// systemd goes on listing a drop-in that was removed until it is reloaded.
+func TestADropInThatWasRemovedIsInNobodysWay(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.hold("pids.max", arc.Unlimited, 80)
+	w.round()
+	s := settingOf("TasksMax")
+	w.units["a.service"]["DropInPaths"] = []string{dropIns(filepath.Join(w.dir, "run"), "a.service", &s)[0]}
+	w.held = nil
+	w.round()
+	w.round()
+	require.Empty(t, w.left())
+	w.hold("memory.high", arc.Unlimited, 300*mib)
+	w.round()
+	assert.Equal(t, uint64(300*mib), w.get("MemoryHigh"))
+}
+
+func TestALimitIsTakenBackWhetherThatCanBeNotedOrNot(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.hold("memory.high", arc.Unlimited, 300*mib)
+	w.round()
+	require.NoError(t, os.Mkdir(w.mirror.config.Notes+".next", 0o700)) // a full disk
+	w.held = nil
+	w.round()
+	w.round()
+	assert.Equal(t, uint64(unlimited), w.get("MemoryHigh"))
+}
+
+func TestWhatSystemdRefusesIsNotToldAgain(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.hold("memory.high", arc.Unlimited, 300*mib)
+	w.round()
+	l := w.hold("cpu.idle", 0, 1)
+	l.Coupled = map[string]uint64{"cpu.weight": 100}
+	w.write("/system.slice/a.service", "cpu.weight", 0)
+	w.refused = map[string]bool{"CPUWeight": true}
+	w.round()
+	w.drop("memory.high")
+	for range 3 * tries {
+		w.round()
+	}
+	assert.Equal(t, uint64(unlimited), w.get("MemoryHigh"), "what is over is told by itself")
+	assert.Equal(t, uint64(unlimited), w.get("CPUWeight"))
+	assert.Equal(t, 1, w.refusals)
+	assert.Empty(t, w.left())
+}
+
+func TestAUnitThatIsNotLoadedAnyMoreIsLeft(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.hold("memory.high", arc.Unlimited, 300*mib)
+	w.round()
+	w.units["a.service"]["LoadState"] = "masked"
+	w.refused = map[string]bool{"MemoryHigh": true}
+	w.held = nil
+	w.round()
+	w.round()
+	assert.Empty(t, w.left(), "the next time that it is loaded, it finds nothing")
+	assert.Empty(t, w.mirror.units)
+}
+
+// systemd writes everything: what it is not told of would be lost for what has moved.
+func TestAMoveIsNotToldWhereItWouldTakeSomethingBack(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.hold("memory.high", arc.Unlimited, 300*mib)
+	w.round()
+	w.hold("cpu.max", arc.Unlimited, 505_000) // parts of a percent: never told
+	w.round()
+	w.hold("memory.high", arc.Unlimited, 364*mib)
+	w.round()
+	w.round()
+	require.Len(t, w.calls, 1)
+	w.drop("cpu.max")
+	w.round()
+	assert.Equal(t, uint64(364*mib), w.get("MemoryHigh"))
+	w.write("/system.slice/a.service", "memory.max", 512*mib) // by hand
+	w.hold("memory.high", arc.Unlimited, 400*mib)
+	w.round()
+	assert.Len(t, w.calls, 2)
+	w.held = nil
+	w.round()
+	w.round()
+	assert.Equal(t, uint64(unlimited), w.get("MemoryHigh"), "its end is told whatever that costs")
+}
+
+func TestAnEndWaitsForNobodyForLong(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.hold("memory.high", arc.Unlimited, 300*mib)
+	w.round()
+	w.hold("pids.max", arc.Unlimited, 80).Busy = true
+	w.drop("memory.high")
+	for range patience + waits {
+		w.round()
+	}
+	assert.Equal(t, uint64(unlimited), w.get("MemoryHigh"))
+}
+
+// An administrator's setting that is kept for good does not replace ours in /run.
+func TestASettingThatSomebodyMadeForGoodLeavesNothingOfOurs(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.hold("memory.high", arc.Unlimited, 300*mib)
+	w.round()
+	w.units["a.service"]["MemoryHigh"] = uint64(900 * mib)
+	w.held = nil
+	w.round()
+	w.round()
+	assert.Equal(t, uint64(900*mib), w.get("MemoryHigh"))
+	assert.Empty(t, w.left())
+}
+
+func TestTheEndOfAMirrorIsTriedUntilItIsDone(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.hold("memory.high", arc.Unlimited, 300*mib)
+	w.round()
+	w.fails = errors.New("it is being executed again")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.failing = 2
+	require.NoError(t, w.mirror.Run(ctx))
+	assert.Equal(t, uint64(unlimited), w.get("MemoryHigh"))
+	assert.Empty(t, w.left())
 }

@@ -18,6 +18,9 @@ type unit struct {
 	Cgroup     string               `json:"cgroup"`
 	ID         uint64               `json:"cgroup_id"`
 	Properties map[string]*property `json:"properties"`
+
+	waited int    // looks in a row for a lease that begins
+	stayed string // why it is not told what has changed
 }
 
 // property is one that was set, or is about to be.
@@ -36,6 +39,9 @@ type property struct {
 	fresh bool
 }
 
+// damaged is why notes cannot be understood.
+type damaged struct{ error }
+
 // readNotes returns what a former mirror told systemd.
 func readNotes(path string) (map[string]*unit, error) {
 	units := map[string]*unit{}
@@ -48,9 +54,17 @@ func readNotes(path string) (map[string]*unit, error) {
 	}
 	var all []*unit
 	if err := json.Unmarshal(text, &all); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, damaged{fmt.Errorf("%s: %w", path, err)}
 	}
 	for _, u := range all {
+		if u == nil || u.Name == "" {
+			return nil, damaged{fmt.Errorf("%s: a unit without a name", path)}
+		}
+		for name, p := range u.Properties {
+			if p == nil || !known(name) {
+				return nil, damaged{fmt.Errorf("%s: a property of %s: %q", path, u.Name, name)}
+			}
+		}
 		units[u.Name] = u
 	}
 	return units, nil

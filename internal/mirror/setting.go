@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -68,6 +69,71 @@ func settingOf(property string) setting {
 		}
 	}
 	panic("mirror: there is no setting " + property) // mirrored names one that settings lacks
+}
+
+// known says whether a property is one that stands for a knob.
+func known(property string) bool {
+	for _, p := range mirrored {
+		if p == property {
+			return true
+		}
+	}
+	return false
+}
+
+// says reports whether a drop-in of systemd's sets v and nothing else.
+func (s *setting) says(text []byte, v uint64) bool {
+	want := strconv.FormatUint(v, 10)
+	switch {
+	case s.file == "cpu.max":
+		want = strconv.FormatUint(v/10_000, 10) + "%"
+	case s.file == "cpu.weight" && v == idle:
+		want = "idle"
+	}
+	set := 0
+	found := false
+	for line := range strings.Lines(string(text)) {
+		name, value, is := strings.Cut(strings.TrimSpace(line), "=")
+		if !is || strings.HasPrefix(name, "#") {
+			continue
+		}
+		set++
+		found = found || name == s.name && value == want
+	}
+	return set == 1 && found
+}
+
+// besides says whether a cgroup has something that systemd writes as well, has no number
+// for, and would write otherwise.
+func besides(dir string, properties map[string]any) error {
+	for _, file := range []struct{ name, property, usual string }{
+		{"cpuset.cpus", "AllowedCPUs", ""}, {"cpuset.mems", "AllowedMemoryNodes", ""}, {"cpu.max.burst", "", "0"},
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, file.name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		set, _ := properties[file.property].([]byte)
+		if is := strings.TrimSpace(string(text)); is != file.usual && len(set) == 0 {
+			return fmt.Errorf("%s is %q, of which the unit says nothing: somebody else writes there as well", file.name, is)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "cpu.max"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if _, period, _ := strings.Cut(strings.TrimSpace(string(text)), " "); err == nil && period != "100000" && !hasPeriod(properties) {
+		err = fmt.Errorf("cpu.max has a period of %s µs, of which the unit says nothing: somebody else writes there as well", period)
+	}
+	return err
+}
+
+func hasPeriod(properties map[string]any) bool {
+	period, is := properties["CPUQuotaPeriodUSec"].(uint64)
+	return is && period != unlimited
 }
 
 // valueOf is what systemd is told of a lease.

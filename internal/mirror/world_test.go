@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"testing"
 
+	godbus "github.com/godbus/dbus/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -27,18 +28,22 @@ const mib = 1 << 20
 
 // world is a machine with systemd and a guard, both simulated, over real files.
 type world struct {
-	tb     testing.TB
-	dir    string
-	units  map[string]map[string]any  // properties
-	calls  []map[string]uint64        // what systemd was told
-	fails  error                      // of the next calls to systemd
-	mute   bool                       // it does what it is told and does not say so
-	asks   int                        // about properties
-	legal  map[string]map[uint64]bool // what it may be told
-	held   []guard.Lease
-	asked  func() // before the guard answers
-	silent bool
-	mirror *Mirror
+	tb    testing.TB
+	dir   string
+	units map[string]map[string]any // properties
+	calls []map[string]uint64       // what systemd was told
+	fails error                     // of the next calls to systemd
+	// failing is how many calls fail, 0 for all.
+	failing  int
+	refused  map[string]bool // properties that systemd does not take
+	refusals int
+	mute     bool                       // it does what it is told and does not say so
+	asks     int                        // about properties
+	legal    map[string]map[uint64]bool // what it may be told
+	held     []guard.Lease
+	asked    func() // before the guard answers
+	silent   bool
+	mirror   *Mirror
 }
 
 func newWorld(tb testing.TB, dir string) *world {
@@ -52,7 +57,7 @@ func newWorld(tb testing.TB, dir string) *world {
 // unit makes one, with its cgroup, at systemd's defaults but for set.
 func (w *world) unit(cgroup string, set map[string]uint64) {
 	w.tb.Helper()
-	properties := map[string]any{"ControlGroup": cgroup, "Description": "a unit"}
+	properties := map[string]any{"ControlGroup": cgroup, "Description": "a unit", "LoadState": loaded}
 	for _, s := range settings {
 		properties[s.property] = uint64(unlimited)
 		if s.unset == 0 {
@@ -111,19 +116,28 @@ func (w *world) allow(property string, v uint64) {
 // Properties implements Manager.
 func (w *world) Properties(_ context.Context, unit string) (map[string]any, error) {
 	w.asks++
-	if w.fails != nil {
-		return nil, w.fails
+	if err := w.fails; err != nil {
+		if w.failing--; w.failing == 0 {
+			w.fails = nil
+		}
+		return nil, err
 	}
 	if p := w.units[unit]; p != nil {
 		return maps.Clone(p), nil
 	}
-	return map[string]any{"ControlGroup": ""}, nil
+	return map[string]any{"ControlGroup": "", "LoadState": "not-found"}, nil
 }
 
 // Set implements Manager.
 func (w *world) Set(_ context.Context, unit string, values map[string]uint64) error {
 	if w.fails != nil {
 		return w.fails
+	}
+	for name := range values {
+		if w.refused[name] {
+			w.refusals++
+			return godbus.Error{Name: "org.freedesktop.systemd1.BadUnitSetting"}
+		}
 	}
 	w.calls = append(w.calls, maps.Clone(values))
 	properties := w.units[unit]
@@ -136,7 +150,7 @@ func (w *world) Set(_ context.Context, unit string, values map[string]uint64) er
 		s := settingOf(name)
 		file := dropIns(filepath.Join(w.dir, "run"), unit, &s)[0]
 		require.NoError(w.tb, os.MkdirAll(filepath.Dir(file), 0o755))
-		require.NoError(w.tb, os.WriteFile(file, strconv.AppendUint(nil, v, 10), 0o600))
+		require.NoError(w.tb, os.WriteFile(file, []byte("# made by systemd\n[Service]\n"+s.name+"="+strconv.FormatUint(v, 10)+"\n"), 0o600))
 	}
 	w.reload(unit)
 	if w.mute {

@@ -14,6 +14,8 @@ const (
 	AspectMemory Aspect = 1 << iota
 	// AspectIO is the bytes read and written, and the device.
 	AspectIO
+	// AspectCPU is the CPU time by kind.
+	AspectCPU
 )
 
 // Inspection is what a closer look at one cgroup shows: values that are too
@@ -31,6 +33,9 @@ type Inspection struct {
 	// ReadBytes and WriteBytes are the bytes that the cgroup and its descendants
 	// have read from and written to block devices, from io.stat.
 	ReadBytes, WriteBytes uint64
+	// CPUTime is the CPU time of the cgroup and its descendants since it was made, and
+	// UserTime what of it was in user mode, in ns, from cpu.stat.
+	CPUTime, UserTime uint64
 	// Device is the block device that most of them went to since the look before,
 	// as in [arc.Order]; 0 where none is known.
 	Device uint64

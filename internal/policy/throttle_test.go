@@ -86,6 +86,9 @@ type tenant struct {
 	answers    int
 	last, gap  time.Duration // of answers, since the onset
 	ran, stuck float64       // CPU time, and time in which every task waited, s
+	// effort is the CPUs that the kernel needs while every task waits: to reclaim, and to
+	// put it to sleep again and again.
+	effort float64
 }
 
 type request struct {
@@ -225,7 +228,7 @@ func (w *world) live(g *group, dt time.Duration) {
 		n.set(high)
 	}
 	n.advance(dt)
-	g.anon, g.ran, g.stuck = n.usage, n.ran, n.stuck
+	g.anon, g.ran, g.stuck = n.usage, n.ran+n.effort*n.stuck, n.stuck
 	w.free -= n.usage - before
 	if n.dead {
 		g.gone = true

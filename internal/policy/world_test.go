@@ -135,7 +135,10 @@ func (w *world) Inspect(id uint64, _ Aspect, into *Inspection) error {
 			anon += c.anon
 		}
 	}
-	*into = Inspection{ReadBytes: uint64(g.readBytes), WriteBytes: uint64(g.writtenBytes), Device: 8 << 32, Path: g.path, Name: g.path, Anon: uint64(anon), File: uint64(g.cache), Populated: !g.empty, Age: time.Duration(w.now - g.born)}
+	*into = Inspection{CPUTime: uint64(g.ran * 1e9), ReadBytes: uint64(g.readBytes), WriteBytes: uint64(g.writtenBytes), Device: 8 << 32, Path: g.path, Name: g.path, Anon: uint64(anon), File: uint64(g.cache), Populated: !g.empty, Age: time.Duration(w.now - g.born)}
+	if n := g.tenant; n != nil && n.effort > 0 {
+		into.UserTime = uint64(n.ran * 1e9)
+	}
 	return nil
 }
 

@@ -16,12 +16,14 @@ func TestWhatIsWorthContaining(t *testing.T) {
 		work, stretch float64
 		worth         bool
 	}{
-		"all of its work, for eight times as long": {1, 7.7, true},
-		"a third of it":                                  {0.33, 7.7, true},
+		"all of its work, for eight times as long":       {1, 7.7, true},
+		"a third of it, which may answer nobody":         {0.33, 7.7, false},
+		"two thirds of it":                               {0.67, 7.7, true},
 		"as much as it grows":                            {0.13, 7.7, false},
 		"hardly more":                                    {0.2, 7.7, false},
 		"as much as it grows, ten minutes":               {0.026, 38, false},
-		"a tenth of its work, ten minutes":               {0.1, 38, true},
+		"a tenth of its work, ten minutes":               {0.1, 38, false},
+		"six tenths of its work, ten minutes":            {0.6, 38, true},
 		"all of its work, for half as long again":        {1, 1.5, true},
 		"as much as it grows, for half as long again":    {0.67, 1.5, false},
 		"somewhat less, where the ceiling does nothing":  {0.8, 1.1, true},
@@ -30,6 +32,15 @@ func TestWhatIsWorthContaining(t *testing.T) {
 		y := yield{work: tt.work, stretch: tt.stretch}
 		assert.Equal(t, tt.worth, y.worth(), name)
 	}
+}
+
+// User time is counted by ticks: of who has little, more of it has to be seen.
+func TestLittleWorkIsComparedForLonger(t *testing.T) {
+	y := yield{user: true, share: 0.2}
+	assert.Equal(t, int64(10e9), y.window(10e9, 0.1))
+	assert.Equal(t, int64(80e9), y.window(10e9, 0.01))
+	y.user = false
+	assert.Equal(t, int64(10e9), y.window(10e9, 0.01), "CPU time in all is counted in ns")
 }
 
 // TestWhoDoesLessThanUnprotectedIsHandedOverEarly plays both leaks through the whole
@@ -43,18 +54,22 @@ func TestWhoDoesLessThanUnprotectedIsHandedOverEarly(t *testing.T) {
 		work       time.Duration
 		used, left float64
 		says       string // the ending announced early; "" for none
+		effort     float64
 	}{
-		"per request":                       {true, 50 * mb, 2 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, ""},
-		"per request, ten minutes":          {true, 50 * mb, 10 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, ""},
-		"per request, of a large service":   {true, 50 * mb, 2 * time.Minute, 4 * time.Millisecond, 1310 * mb, 838 * mb, ""},
-		"per request, slow":                 {true, 20 * mb, 2 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "what it would do unprotected"},
-		"per request, busy":                 {true, 50 * mb, 2 * time.Minute, 20 * time.Millisecond, 258 * mb, 816 * mb, ""},
-		"in a thread":                       {false, 50 * mb, 2 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "-"},
-		"in a thread, ten minutes":          {false, 50 * mb, 10 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "-"},
-		"in a thread, of a large service":   {false, 50 * mb, 10 * time.Minute, 4 * time.Millisecond, 1310 * mb, 838 * mb, "-"},
-		"in a thread, hardly slowed":        {false, 16 * mb, time.Minute, 4 * time.Millisecond, 258 * mb, 650 * mb, "-"},
-		"in a thread, of a service at rest": {false, 50 * mb, 10 * time.Minute, time.Millisecond, 258 * mb, 816 * mb, "-"},
-		"in a thread, of a busy service":    {false, 50 * mb, 10 * time.Minute, 20 * time.Millisecond, 258 * mb, 816 * mb, "-"},
+		"per request":                                 {true, 50 * mb, 2 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "", 0},
+		"per request, ten minutes":                    {true, 50 * mb, 10 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "", 0},
+		"per request, of a large service":             {true, 50 * mb, 2 * time.Minute, 4 * time.Millisecond, 1310 * mb, 838 * mb, "", 0},
+		"per request, slow":                           {true, 20 * mb, 2 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "times what it would do unprotected", 0},
+		"per request, busy":                           {true, 50 * mb, 2 * time.Minute, 20 * time.Millisecond, 258 * mb, 816 * mb, "", 0},
+		"per request, while the kernel is busy":       {true, 50 * mb, 2 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "", 0.2},
+		"per request, slow, while the kernel is busy": {true, 20 * mb, 2 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "times what it would do unprotected", 0.1},
+		"in a thread, while the kernel is busy":       {false, 50 * mb, 2 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "-", 0.2},
+		"in a thread":                                 {false, 50 * mb, 2 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "-", 0},
+		"in a thread, ten minutes":                    {false, 50 * mb, 10 * time.Minute, 4 * time.Millisecond, 258 * mb, 816 * mb, "-", 0},
+		"in a thread, of a large service":             {false, 50 * mb, 10 * time.Minute, 4 * time.Millisecond, 1310 * mb, 838 * mb, "-", 0},
+		"in a thread, hardly slowed":                  {false, 16 * mb, time.Minute, 4 * time.Millisecond, 258 * mb, 650 * mb, "-", 0},
+		"in a thread, of a service at rest":           {false, 50 * mb, 10 * time.Minute, time.Millisecond, 258 * mb, 816 * mb, "-", 0},
+		"in a thread, of a busy service":              {false, 50 * mb, 10 * time.Minute, 20 * time.Millisecond, 258 * mb, 816 * mb, "-", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			make := func() *tenant {
@@ -74,6 +89,7 @@ func TestWhoDoesLessThanUnprotectedIsHandedOverEarly(t *testing.T) {
 			cfg := DefaultConfig()
 			cfg.BuyTime = tt.buy
 			n := make()
+			n.effort = tt.effort
 			g := &group{id: 10, path: "/system.slice/payment.service", anon: tt.used, limit: uint64(tt.used + tt.left), tenant: n}
 			w := newWorld(t, cfg, g, service())
 			w.anomalous = after(n.onset)

@@ -86,8 +86,8 @@ func listened(sockets []byte, info os.FileInfo) bool {
 			fields[i], name, _ = strings.Cut(strings.TrimLeft(name, " "), " ")
 		}
 		flags, err := strconv.ParseUint(fields[3], 16, 32)
-		if err != nil || flags&listening == 0 || name == "" {
-			continue
+		if err != nil || flags&listening == 0 || filepath.Base(name) != info.Name() {
+			continue // nor is a file looked at that anybody could name
 		}
 		if other, err := os.Lstat(name); err == nil && os.SameFile(info, other) {
 			return true

@@ -90,6 +90,9 @@ type Arc struct {
 	WithinBudget bool `json:"within_budget"`
 }
 
+// enoughSamples is how many the budget of tick to knob is for.
+const enoughSamples = 1000
+
 // budget is how many times the lateness of a 10 ms timer the arc may take.
 const budget = 3
 
@@ -104,11 +107,17 @@ type Crash struct {
 	Missed     int `json:"missed"`
 }
 
+// mostMissed is the share of real kills, one in so many, that may miss their step.
+const mostMissed = 10
+
 // Crashed adds what the crash matrix found.
 func (r *Report) Crashed(c *Crash) {
 	r.Crash = c
 	if c.Violations > 0 {
 		r.Broken, r.Passed = append(r.Broken, fmt.Sprintf("crash matrix: %d violations in %d simulated steps and %d kills", c.Violations, c.Steps, c.Kills)), false
+	}
+	if c.Missed > c.Kills/mostMissed {
+		r.Broken, r.Passed = append(r.Broken, fmt.Sprintf("crash matrix: %d steps of %d kills were not reached", c.Missed, c.Kills)), false
 	}
 }
 
@@ -184,6 +193,14 @@ func (r *Report) outcome(s *Scenario, guard string, trials []Trial) {
 	if !o.InnocentUntouched && !s.FalsePositives {
 		r.Broken = append(r.Broken, fmt.Sprintf("%s: somebody innocent was touched in %d of %d runs: %s", name, o.InnocentTouched, o.Runs, o.Touched[0]))
 	}
+	if p95 := o.OnsetToContained.P95; p95 != nil && s.Budget > 0 && *p95 > s.Budget.Seconds() {
+		text := fmt.Sprintf("%s: onset to contained took %.2f s (%s), of a budget of %.2f s for the 95th percentile", name, *p95, o.OnsetToContained.P95Is, s.Budget.Seconds())
+		if len(times) < enoughRuns {
+			r.Trouble = append(r.Trouble, text)
+		} else {
+			r.Broken = append(r.Broken, text)
+		}
+	}
 	if s.Required && o.Contained < o.Runs {
 		r.Broken = append(r.Broken, fmt.Sprintf("%s: contained in %d of %d runs", name, o.Contained, o.Runs))
 	}
@@ -213,6 +230,12 @@ func (r *Report) arcs(ticks []Ticks) {
 		if a.Samples > 0 {
 			a.P50, a.P99 = report.Percentile(samples[k], 0.5), report.Percentile(samples[k], 0.99)
 			a.WithinBudget = a.P99 <= budget*a.TimerP99
+		}
+		if !a.WithinBudget {
+			r.Broken = append(r.Broken, fmt.Sprintf("tick to knob, %s (guard: %s): p99 of %.1f ms, and the timer's is %.1f ms", k.condition, k.guard, a.P99, a.TimerP99))
+		}
+		if a.Samples < enoughSamples {
+			r.Trouble = append(r.Trouble, fmt.Sprintf("tick to knob, %s (guard: %s): %d samples, of %d that its budget is for", k.condition, k.guard, a.Samples, enoughSamples))
 		}
 		r.TickToKnob = append(r.TickToKnob, a)
 	}

@@ -97,6 +97,22 @@ func TestAPercentileNeedsTwentyRuns(t *testing.T) {
 	assert.InDelta(t, 1.9, *many.P95, 1e-9)
 }
 
+func TestABudgetOfTheOnsetIsForTwentyRuns(t *testing.T) {
+	hasty := []Scenario{{Name: "leak", About: "a leak", Knobs: []string{"memory.high"}, Required: true, Budget: time.Second}}
+	trials := []Trial{after("leak", 1.2)}
+	r := Analyse(hasty, trials, nil)
+	assert.True(t, r.Passed)
+	assert.Equal(t, []string{"leak: onset to contained took 1.20 s (maximum), of a budget of 1.00 s for the 95th percentile"}, r.Trouble)
+	for range 18 {
+		trials = append(trials, after("leak", 0.4))
+	}
+	r = Analyse(hasty, append(trials, after("leak", 0.4)), nil)
+	assert.True(t, r.Passed, "one of twenty: %v", r.Broken)
+	r = Analyse(hasty, append(trials, after("leak", 1.4)), nil)
+	assert.Len(t, r.Broken, 1)
+	assert.False(t, r.Passed)
+}
+
 func TestThePlacesOfTheGuardAreToldApart(t *testing.T) {
 	embedded := after("leak", 0)
 	embedded.Guard = Embedded
@@ -120,6 +136,12 @@ func TestTickToKnobIsHeldAgainstTheTimer(t *testing.T) {
 	assert.Equal(t, Arc{Condition: "idle", Guard: Separate, Samples: 100, P50: 50, P99: 99, TimerP99: 33, WithinBudget: true}, r.TickToKnob[0])
 	assert.False(t, r.TickToKnob[1].WithinBudget)
 	assert.False(t, r.TickToKnob[2].WithinBudget, "nothing measured is nothing kept")
+	assert.Equal(t, []string{
+		"tick to knob, thrash (guard: separate): p99 of 99.0 ms, and the timer's is 32.9 ms",
+		"tick to knob, fork bomb (guard: separate): p99 of 0.0 ms, and the timer's is 5.0 ms",
+	}, r.Broken)
+	assert.False(t, r.Passed)
+	assert.Len(t, r.Trouble, 3, "too few samples")
 }
 
 func TestTheReportHasTheKeysThatOthersRead(t *testing.T) {
@@ -215,6 +237,10 @@ func TestTheCrashMatrixCounts(t *testing.T) {
 	r.Crashed(&Crash{Steps: 10_000, Kills: 40, Missed: 1})
 	assert.True(t, r.Passed)
 	assert.Contains(t, r.Markdown(), "10000 simulated steps and 40 kills in a virtual machine (1 steps not reached): 0 violations")
+	missed := Analyse(nil, nil, nil)
+	missed.Crashed(&Crash{Steps: 10_000, Kills: 40, Missed: 5})
+	assert.Equal(t, []string{"crash matrix: 5 steps of 40 kills were not reached"}, missed.Broken)
+	assert.False(t, missed.Passed)
 	r.Crashed(&Crash{Steps: 10_000, Kills: 40, Violations: 2})
 	assert.False(t, r.Passed)
 	assert.Equal(t, []string{"crash matrix: 2 violations in 10000 simulated steps and 40 kills"}, r.Broken)

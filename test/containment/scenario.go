@@ -37,6 +37,8 @@ type Scenario struct {
 	// Relieves has containment count only where the neighbour, who answers a client
 	// elsewhere, is better off for it.
 	Relieves bool
+	// Budget is the longest p95 of onset to contained; 0 for none.
+	Budget time.Duration
 	// Swap is prepared for the scenario.
 	Swap bool
 	// Narrow is the bytes a second that reach whoever is far during the scenario, 0

@@ -38,10 +38,10 @@ const megabyte = 1e6
 func Faults() []Fault {
 	return []Fault{
 		{Name: "leak 50 MB/s", Wanted: true, Victims: 1, Watch: time.Minute, Leak: 50 * megabyte, Headroom: 600 * megabyte},
-		{Name: "leak 50 MB/s, learned from boot on", FromStart: true, Victims: 1, Watch: time.Minute, Leak: 50 * megabyte, Headroom: 600 * megabyte},
+		{Name: "leak 50 MB/s, learned from boot on", Wanted: true, FromStart: true, Victims: 1, Watch: time.Minute, Leak: 50 * megabyte, Headroom: 600 * megabyte},
 		{Name: "leak 10 MB/s", Wanted: true, Victims: 1, Watch: time.Minute, Leak: 10 * megabyte, Headroom: 300 * megabyte},
-		{Name: "leak 2 MB/s", Victims: 1, Watch: 4 * time.Minute, Leak: 2 * megabyte, Headroom: 300 * megabyte},
-		{Name: "two leaks of 25 MB/s", Victims: 2, Watch: time.Minute, Leak: 25 * megabyte, Headroom: 300 * megabyte},
+		{Name: "leak 2 MB/s", Wanted: true, Victims: 1, Watch: 4 * time.Minute, Leak: 2 * megabyte, Headroom: 300 * megabyte},
+		{Name: "two leaks of 25 MB/s", Wanted: true, Victims: 2, Watch: time.Minute, Leak: 25 * megabyte, Headroom: 300 * megabyte},
 		{Name: "CPU spin, 4 tasks", Victims: 1, Watch: time.Minute, Spin: 4},
 		{Name: "fork bomb, 400/s", Victims: 1, Watch: time.Minute, Spin: 8, Forks: 400, Leak: 4 * megabyte, Headroom: 600 * megabyte},
 		{Name: "I/O storm, 200 MB/s", Victims: 1, Watch: time.Minute, IO: 200 * megabyte},
