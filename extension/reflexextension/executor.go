@@ -32,6 +32,7 @@ type executor struct {
 	held map[knob]bool
 
 	reached atomic.Pointer[reach]
+	packets packets
 	byName  [16]metric.MeasurementOption
 }
 
@@ -147,8 +148,12 @@ func (e *executor) probe(ctx context.Context) {
 	}
 	within, cancel := context.WithTimeout(ctx, e.within)
 	defer cancel()
-	if err := e.link.Reach(within); ctx.Err() == nil {
+	judged, err := e.link.Reach(within)
+	if ctx.Err() == nil {
 		e.reachable(err)
+	}
+	if err == nil {
+		e.packets.take(judged)
 	}
 }
 

@@ -264,6 +264,7 @@ func (r *reflex) register() error {
 		r.tel.RegisterReflexEpisodesCallback(observeInt(r.episodes.Load)),
 		r.tel.RegisterReflexMailboxDroppedCallback(observeInt(r.mailbox.dropped.Load)),
 		r.tel.RegisterReflexMailboxReplacedCallback(observeInt(r.mailbox.replaced.Load)),
+		r.tel.RegisterReflexPacketsCallback(r.executor.packets.observe),
 		r.tel.RegisterReflexStaleCallback(observeInt(func() int64 {
 			if r.stale.Load() {
 				return 1

@@ -22,6 +22,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/extension/reflexextension/internal/metadata"
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/guard"
 	"github.com/otelcol-reflex/reflex/internal/policy"
 )
 
@@ -51,6 +52,7 @@ type wire struct {
 	orders  []arc.Order
 	held    map[uint64]bool
 	err     error
+	judged  []guard.NetworkCount
 	block   chan struct{} // not nil: Act waits for it
 	entered chan struct{}
 	closed  atomic.Bool
@@ -101,10 +103,10 @@ func (w *wire) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error {
 	return nil
 }
 
-func (w *wire) Reach(context.Context) error {
+func (w *wire) Reach(context.Context) ([]guard.NetworkCount, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.err
+	return w.judged, w.err
 }
 func (w *wire) Missing() []need { return nil }
 func (w *wire) Close() error    { w.closed.Store(true); return nil }

@@ -7,13 +7,14 @@ import (
 	"context"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/internal/guard"
 )
 
 // link is the way to a guard.
 type link interface {
 	arc.Actuator
-	// Reach returns nil when the guard answers.
-	Reach(ctx context.Context) error
+	// Reach returns no error when the guard answers, and what packets it has judged.
+	Reach(ctx context.Context) ([]guard.NetworkCount, error)
 	// Missing lists what the guard lacks, as far as this side can tell.
 	Missing() []need
 	// Close ends the link; an embedded guard releases everything first.

@@ -106,6 +106,37 @@ func TestEmbeddedGuardContainsAndShutdownGivesBack(t *testing.T) {
 	assert.Equal(t, "max", b.high())
 }
 
+// blocked is an actuator whose writes block on one cgroup, until the test is over.
+type blocked struct {
+	cgroup uint64
+	over   chan struct{}
+}
+
+func (b blocked) Act(_ context.Context, o arc.Order, out *arc.Outcome) error {
+	if o.Cgroup == b.cgroup {
+		<-b.over
+	}
+	out.Verdict = arc.VerdictGranted
+	return nil
+}
+
+func TestAWriteThatBlocksKeepsNoOrderOfAnEmbeddedGuard(t *testing.T) {
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	e := &embedded{actuator: blocked{7, over}, acting: make(chan struct{}, maxActing)}
+	for range maxActing {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		var out arc.Outcome
+		require.ErrorIs(t, e.Act(ctx, arc.Order{Cgroup: 7}, &out), context.DeadlineExceeded)
+		cancel()
+		if len(e.acting) < maxActing {
+			require.NoError(t, e.Act(t.Context(), arc.Order{Cgroup: 8}, &out))
+			assert.Equal(t, arc.VerdictGranted, out.Verdict)
+		}
+	}
+	require.ErrorContains(t, e.Act(t.Context(), arc.Order{Cgroup: 8}, new(arc.Outcome)), "still being carried out")
+}
+
 func TestObservingWithARealGuardWritesNothing(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Guard = guardEmbedded })
 	b.limitable()

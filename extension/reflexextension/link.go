@@ -44,11 +44,18 @@ func embeddedConfig(r *reflex) (guard.Config, error) {
 // embedded is a guard inside this process: it dies with the collector, and what
 // it held is given back when the next one starts.
 type embedded struct {
-	guard  *guard.Guard
-	asked  *Config
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	guard *guard.Guard
+	// actuator is guard, but for tests.
+	actuator arc.Actuator
+	asked    *Config
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+	acting   chan struct{} // the orders being carried out
 }
+
+// maxActing is how many orders may be carried out at once: as many as a guard holds
+// leases, each of whose writes may block.
+const maxActing = 8
 
 // embedGuard starts a guard in this process. In enforce mode everything it needs
 // must be there; an observing one makes do with what there is.
@@ -69,7 +76,7 @@ func embedGuard(r *reflex, cfg guard.Config) (link, error) {
 		return nil, errors.Join(fmt.Errorf("an embedded guard cannot enforce: %w", err), g.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	e := &embedded{guard: g, asked: r.cfg, cancel: cancel}
+	e := &embedded{guard: g, actuator: g, asked: r.cfg, cancel: cancel, acting: make(chan struct{}, maxActing)}
 	e.done.Go(func() { _ = g.Run(ctx) })
 	return e, nil
 }
@@ -89,11 +96,37 @@ func lacking(all []guard.Requirement) error {
 	return errors.New(strings.Join(missing, "; "))
 }
 
+// Act waits no longer than ctx says: a write to a knob may block for as long as the
+// kernel reclaims, and the next order is about another one.
 func (e *embedded) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error {
-	return e.guard.Act(ctx, o, out)
+	select {
+	case e.acting <- struct{}{}:
+	default:
+		return fmt.Errorf("%d orders are still being carried out", maxActing)
+	}
+	type answer struct {
+		out arc.Outcome
+		err error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		var a answer
+		a.err = e.actuator.Act(ctx, o, &a.out)
+		<-e.acting
+		answered <- a
+	}()
+	select {
+	case a := <-answered:
+		*out = a.out
+		return a.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-func (e *embedded) Reach(context.Context) error { return nil }
+func (e *embedded) Reach(context.Context) ([]guard.NetworkCount, error) {
+	return e.guard.Packets(), nil
+}
 
 func (e *embedded) Missing() []need {
 	all := e.guard.Requirements()
@@ -120,7 +153,7 @@ func needs(all []guard.Requirement) []need {
 // absent stands for a guard that could not be made.
 type absent struct{ err error }
 
-func (a absent) Act(context.Context, arc.Order, *arc.Outcome) error { return a.err }
-func (a absent) Reach(context.Context) error                        { return a.err }
-func (a absent) Missing() []need                                    { return needs(guard.Requirements()) }
-func (a absent) Close() error                                       { return nil }
+func (a absent) Act(context.Context, arc.Order, *arc.Outcome) error  { return a.err }
+func (a absent) Reach(context.Context) ([]guard.NetworkCount, error) { return nil, a.err }
+func (a absent) Missing() []need                                     { return needs(guard.Requirements()) }
+func (a absent) Close() error                                        { return nil }

@@ -20,9 +20,9 @@ func (s socket) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error {
 	return s.client.Act(ctx, o, out)
 }
 
-func (s socket) Reach(ctx context.Context) error {
-	_, err := s.client.Status(ctx)
-	return err
+func (s socket) Reach(ctx context.Context) ([]guard.NetworkCount, error) {
+	status, err := s.client.Status(ctx)
+	return status.Network, err
 }
 
 // Missing is what reflexguard itself says when asked.

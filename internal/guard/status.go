@@ -76,6 +76,9 @@ type NetworkCount struct {
 	Packets uint64 `json:"packets"`
 }
 
+// Packets are what the guard's programs have judged since it started.
+func (g *Guard) Packets() []NetworkCount { return g.network.totals() }
+
 // Damage is a lease record that cannot be read, on a knob that is left alone.
 type Damage struct {
 	Cgroup uint64 `json:"cgroup"`

@@ -34,6 +34,7 @@ type TelemetryBuilder struct {
 	ReflexMailboxReplaced metric.Int64ObservableCounter
 	ReflexObserveDuration metric.Float64Histogram
 	ReflexOrders          metric.Int64Counter
+	ReflexPackets         metric.Int64ObservableCounter
 	ReflexStale           metric.Int64ObservableGauge
 }
 
@@ -99,6 +100,21 @@ func (builder *TelemetryBuilder) RegisterReflexMailboxReplacedCallback(cb metric
 		cb(ctx, &observerInt64{inst: builder.ReflexMailboxReplaced, obs: o})
 		return nil
 	}, builder.ReflexMailboxReplaced)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterReflexPacketsCallback sets callback for observable ReflexPackets metric.
+func (builder *TelemetryBuilder) RegisterReflexPacketsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ReflexPackets, obs: o})
+		return nil
+	}, builder.ReflexPackets)
 	if err != nil {
 		return err
 	}
@@ -186,6 +202,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_reflex_orders",
 		metric.WithDescription("Orders answered, by verdict, renewals included. [Development]"),
 		metric.WithUnit("{order}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReflexPackets, err = builder.meter.Int64ObservableCounter(
+		"otelcol_reflex_packets",
+		metric.WithDescription("Packets that the guard's programs judged while something was held on the network. [Development]"),
+		metric.WithUnit("{packet}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ReflexStale, err = builder.meter.Int64ObservableGauge(
