@@ -117,7 +117,7 @@ soak-sensing: ## cgroups come and go while sampling, and the receiver starts and
 demo: build ## the 2am scenario, without and with Reflex: dist/demo/report.html
 	cd test && $(GO) run ./cmd/demo --dist $(DIST) --output $(DIST)/demo
 
-# One run is about a quarter of an hour. The crash matrix, of which `make crash` plays
+# One run is less than twenty minutes. The crash matrix, of which `make crash` plays
 # more, is sampled at the end, or taken from there. CONTAINMENTFLAGS: --only leak,jvm for some
 # scenarios, --guards separate for one place of the guard, --ticks=false for no
 # measurement of tick to knob.

@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string) (passed bool, err error) {
 	flags.StringVar(&o.Revision, "revision", "unknown", "what is tested, for the record")
 	flags.IntVar(&o.Runs, "runs", 1, "how often each scenario is played")
 	flags.BoolVar(&o.Ticks, "ticks", true, "measure tick to knob, too, in the first run")
-	flags.IntVar(&o.Kills, "kills", 40, "how many kills of the crash matrix to play at least, with all scenarios")
+	flags.IntVar(&o.Kills, "kills", 24, "how many kills of the crash matrix to play at least, with all scenarios")
 	flags.StringVar(&o.Simulated, "simulated", "../dist/containment/simulated.json", "`file` with the result of its simulated steps")
 	flags.DurationVar(&o.Learn, "learn", time.Minute, "how long Reflex learns the calm")
 	only := flags.String("only", "", "comma-separated `names` of scenarios (default: all)")
