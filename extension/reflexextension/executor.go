@@ -72,6 +72,7 @@ func (e *executor) run(ctx context.Context) {
 // act carries out one order and always has an outcome.
 func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
 	var out arc.Outcome
+	sent := e.r.clock()
 	if e.link == nil {
 		out = e.shadow(o, "no guard is configured")
 	} else {
@@ -90,7 +91,7 @@ func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
 	case arc.VerdictReleased, arc.VerdictRefused, arc.VerdictLost:
 		delete(e.held, knobOf(&o))
 	}
-	e.tell(&o, &out)
+	e.tell(&o, &out, sent)
 	if int(out.Verdict) < len(e.byName) {
 		e.r.tel.ReflexOrders.Add(ctx, 1, e.byName[out.Verdict])
 	}
@@ -99,13 +100,13 @@ func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
 
 // tell logs one answer, renewals and moves included, for whoever measures the arc:
 // the journal has only those that changed something.
-func (e *executor) tell(o *arc.Order, out *arc.Outcome) {
+func (e *executor) tell(o *arc.Order, out *arc.Outcome, sent int64) {
 	line := e.r.logger.Check(zap.DebugLevel, "order answered")
 	if line == nil {
 		return
 	}
 	line.Write(zap.Uint64("cgroup", o.Cgroup), zap.Stringer("action", o.Action), zap.Stringer("verb", o.Verb), zap.Stringer("verdict", out.Verdict),
-		zap.Int64("scheduled_ns", o.Scheduled), zap.Int64("written_ns", out.Written))
+		zap.Int64("scheduled_ns", o.Scheduled), zap.Int64("sent_ns", sent), zap.Int64("written_ns", out.Written), zap.Int64("answered_ns", e.r.clock()))
 }
 
 // unanswered decides what an order without an answer counts as. Where the guard
