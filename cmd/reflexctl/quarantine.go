@@ -56,11 +56,12 @@ is on. It answers root and the collector's user.
 What the node must not be without still passes (docs/safety.md): loopback, ICMP errors,
 neighbour discovery and DHCP; SSH to this node from the guard's --management; kubelet,
 API server, etcd, BGP, DNS, NTP, storage, OTLP and overlays with its --peer; everything
-with its --allow. It is refused where none of them is listed, or where this command is
-given over SSH from an address that would be cut off, unless --without-a-way-in says
-that this is meant. Probes of pods on this node are cut off too, unless their network is
---allow'ed. Packets that this node only forwards pass. To end it from elsewhere:
-reflexctl release --node, or the kill switch.
+with its --allow. Where the guard is told that operators get in another way, by
+--environment, only the last of these. It is refused where nobody is listed who could
+get in, or where this command is given over SSH from an address that would be cut off,
+unless --without-a-way-in says that this is meant. Probes of pods on this node are cut
+off too, unless their network is --allow'ed. Packets that this node only forwards pass.
+To end it from elsewhere: reflexctl release --node, or the kill switch.
 
 Exit status: 0 it was held until its end, 1 refused, lost or failed.`,
 		Example: `  sudo reflexctl quarantine --cgroup /system.slice/payment.service --for 10m --reason 'exfiltration?'
