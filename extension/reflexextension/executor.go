@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,13 +23,19 @@ import (
 // answer.
 const actWithin = time.Second
 
-// executor carries orders to the guard, one at a time, and their outcomes back.
+// executors is how many orders are carried out at a time, as many as a guard takes from
+// one connection: a write that blocks, as while the kernel reclaims, keeps none about
+// somebody else.
+const executors = 2
+
+// executor carries orders to the guard and their outcomes back.
 // Nothing it waits for is waited for by the sampling goroutine.
 type executor struct {
 	r      *reflex
 	link   link
 	within time.Duration
 	// held is the executor's own: what the guard holds a real lease on for us.
+	mu   sync.Mutex
 	held map[knob]bool
 
 	reached atomic.Pointer[reach]
@@ -53,6 +60,14 @@ func newExecutor(r *reflex, way link) *executor {
 }
 
 func (e *executor) run(ctx context.Context) {
+	var all sync.WaitGroup
+	for range executors {
+		all.Go(func() { e.carry(ctx) })
+	}
+	all.Wait()
+}
+
+func (e *executor) carry(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -65,6 +80,7 @@ func (e *executor) run(ctx context.Context) {
 				break
 			}
 			e.r.answers.post(o, e.act(ctx, o))
+			e.r.mailbox.done(&o)
 		}
 	}
 }
@@ -85,12 +101,14 @@ func (e *executor) act(ctx context.Context, o arc.Order) arc.Outcome {
 		}
 	}
 	e.r.ledger.note(&o, &out)
+	e.mu.Lock()
 	switch out.Verdict {
 	case arc.VerdictGranted, arc.VerdictHeld:
 		e.held[knobOf(&o)] = true
 	case arc.VerdictReleased, arc.VerdictRefused, arc.VerdictLost:
 		delete(e.held, knobOf(&o))
 	}
+	e.mu.Unlock()
 	e.tell(&o, &out, sent)
 	if int(out.Verdict) < len(e.byName) {
 		e.r.tel.ReflexOrders.Add(ctx, 1, e.byName[out.Verdict])
@@ -114,7 +132,10 @@ func (e *executor) tell(o *arc.Order, out *arc.Outcome, sent int64) {
 // and nothing is written, which is observing.
 func (e *executor) unanswered(o arc.Order, err error) arc.Outcome {
 	cause := fmt.Sprintf("the guard does not answer: %v", err)
-	if e.held[knobOf(&o)] {
+	e.mu.Lock()
+	held := e.held[knobOf(&o)]
+	e.mu.Unlock()
+	if held {
 		return arc.Outcome{Verdict: arc.VerdictFailed, Cause: cause}
 	}
 	return e.shadow(o, cause+"; observing until it does")

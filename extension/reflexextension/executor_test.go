@@ -29,7 +29,7 @@ func TestEveryAnswerIsLoggedForWhoeverDebugs(t *testing.T) {
 	require.Len(t, lines, 2)
 	assert.Equal(t, map[string]any{
 		"cgroup": uint64(5), "action": "memory.high", "verb": "hold", "verdict": "held",
-		"scheduled_ns": int64(1_000_000), "written_ns": int64(1_001_000),
+		"scheduled_ns": int64(1_000_000), "sent_ns": b.now.Load(), "written_ns": int64(1_001_000), "answered_ns": b.now.Load(),
 	}, lines[1].ContextMap())
 
 	quiet, logs := observer.New(zapcore.InfoLevel)

@@ -253,6 +253,7 @@ func (b *bench) tick() {
 func (b *bench) pump() {
 	for o, ok := b.r.mailbox.take(); ok; o, ok = b.r.mailbox.take() {
 		b.r.answers.post(o, b.r.executor.act(context.Background(), o))
+		b.r.mailbox.done(&o)
 	}
 }
 

@@ -106,6 +106,36 @@ func TestEmbeddedGuardContainsAndShutdownGivesBack(t *testing.T) {
 	assert.Equal(t, "max", b.high())
 }
 
+// hung is a guard that never answers about one cgroup.
+type hung struct {
+	*wire
+	cgroup uint64
+}
+
+func (h hung) Act(ctx context.Context, o arc.Order, out *arc.Outcome) error {
+	if o.Cgroup == h.cgroup {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return h.wire.Act(ctx, o, out)
+}
+
+func TestAnOrderThatHangsKeepsNoneAboutAnotherCgroup(t *testing.T) {
+	b := newBench(t, enforce)
+	b.r.open = func(*reflex) (link, error) { return hung{b.wire, 7}, nil }
+	b.start()
+	began := time.Now()
+	for range 3 {
+		b.r.mailbox.post(arc.Order{Cgroup: 7, Action: arc.ActionMemoryHigh, Parameter: 1})
+		time.Sleep(5 * time.Millisecond)
+	}
+	for cgroup := range uint64(5) {
+		b.r.mailbox.post(arc.Order{Cgroup: 8 + cgroup, Action: arc.ActionMemoryHigh, Parameter: 1})
+	}
+	eventually(t, "the others are carried out", func() bool { return len(b.wire.got()) == 5 })
+	assert.Less(t, time.Since(began), actWithin, "while the first still hangs")
+}
+
 // blocked is an actuator whose writes block on one cgroup, until the test is over.
 type blocked struct {
 	cgroup uint64

@@ -4,6 +4,7 @@
 package reflexextension
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -22,6 +23,15 @@ type knob struct {
 
 func knobOf(o *arc.Order) knob { return knob{o.Cgroup, o.Device, o.Interface, o.Action} }
 
+// target is what has its orders carried out one after the other: knobs of one cgroup
+// depend on one another.
+type target struct {
+	cgroup uint64
+	link   uint32
+}
+
+func targetOf(o *arc.Order) target { return target{o.Cgroup, o.Interface} }
+
 // mailbox hands orders from the sampling goroutine to the executor. It holds
 // one order a knob, the newest: a slow guard gets the present state and not
 // a queue of the past. Posting never blocks and never allocates.
@@ -29,6 +39,8 @@ type mailbox struct {
 	mu     sync.Mutex
 	orders [mailboxSize]arc.Order
 	n      int
+	busy   [executors]target // whose orders are being carried out; empty for none
+	acting int
 	wake   chan struct{}
 
 	dropped, replaced atomic.Int64
@@ -54,24 +66,51 @@ func (m *mailbox) post(o arc.Order) {
 		m.n++
 	}
 	m.mu.Unlock()
+	m.rouse()
+}
+
+// rouse wakes whoever takes orders.
+func (m *mailbox) rouse() {
 	select {
 	case m.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take returns the order that has waited longest.
+// take returns the order that has waited longest of those about whose target none is
+// being carried out. Whoever takes one says when it is done.
 func (m *mailbox) take() (arc.Order, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.n == 0 {
-		return arc.Order{}, false
+	for at := range m.n {
+		o := m.orders[at]
+		if m.acting == executors || slices.Contains(m.busy[:m.acting], targetOf(&o)) {
+			continue
+		}
+		copy(m.orders[at:], m.orders[at+1:m.n])
+		m.n--
+		m.orders[m.n] = arc.Order{}
+		m.busy[m.acting] = targetOf(&o)
+		m.acting++
+		if m.n > 0 {
+			m.rouse() // another may take the next one
+		}
+		return o, true
 	}
-	o := m.orders[0]
-	copy(m.orders[:], m.orders[1:m.n])
-	m.n--
-	m.orders[m.n] = arc.Order{}
-	return o, true
+	return arc.Order{}, false
+}
+
+// done says that an order that was taken is carried out.
+func (m *mailbox) done(o *arc.Order) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at := slices.Index(m.busy[:m.acting], targetOf(o)); at >= 0 {
+		m.acting--
+		m.busy[at] = m.busy[m.acting]
+	}
+	if m.n > 0 {
+		m.rouse()
+	}
 }
 
 // answersSize bounds the answers that wait for the next tick.

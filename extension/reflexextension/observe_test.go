@@ -62,10 +62,41 @@ func TestMailboxKeepsTheNewestOrderOfACgroup(t *testing.T) {
 	for o, ok := m.take(); ok; o, ok = m.take() {
 		assert.False(t, seen[o.Cgroup])
 		seen[o.Cgroup] = true
+		m.done(&o)
 		assert.Greater(t, o.Parameter, uint64(mailboxSize))
 	}
 	assert.Len(t, seen, mailboxSize)
 	assert.Zero(t, testing.AllocsPerRun(100, func() { m.post(arc.Order{Cgroup: 5}) }))
+}
+
+func TestOrdersAboutOneCgroupAreCarriedOutInTurn(t *testing.T) {
+	m := newMailbox()
+	for _, o := range []arc.Order{
+		{Cgroup: 1, Action: arc.ActionCPUIdle}, {Cgroup: 1, Action: arc.ActionCPUWeight}, {Cgroup: 2, Action: arc.ActionMemoryHigh}, {Cgroup: 3, Action: arc.ActionMemoryHigh},
+	} {
+		m.post(o)
+	}
+	take := func() arc.Order {
+		t.Helper()
+		o, ok := m.take()
+		require.True(t, ok)
+		return o
+	}
+	<-m.wake
+	first := take()
+	assert.Equal(t, arc.ActionCPUIdle, first.Action)
+	require.Len(t, m.wake, 1, "another is told that there are more")
+	second := take()
+	assert.Equal(t, uint64(2), second.Cgroup, "one about another cgroup need not wait")
+	_, ok := m.take()
+	assert.False(t, ok, "so many at a time")
+	<-m.wake
+	m.done(&second)
+	require.Len(t, m.wake, 1)
+	third := take()
+	assert.Equal(t, uint64(3), third.Cgroup, "the first is still being carried out")
+	m.done(&first)
+	assert.Equal(t, arc.ActionCPUWeight, take().Action)
 }
 
 func TestAnswersDropTheOldest(t *testing.T) {

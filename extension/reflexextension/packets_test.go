@@ -46,5 +46,7 @@ func TestTheGuardIsAskedWhatItHasJudged(t *testing.T) {
 	b.wire.judged = []guard.NetworkCount{{Action: "network.throttle", Reason: "dropped.rate", Packets: 7}}
 	b.start()
 	b.r.executor.probe(t.Context())
+	b.r.executor.packets.mu.Lock()
+	defer b.r.executor.packets.mu.Unlock()
 	require.Equal(t, map[guard.NetworkCount]uint64{{Action: "network.throttle", Reason: "dropped.rate"}: 7}, b.r.executor.packets.total)
 }
