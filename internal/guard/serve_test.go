@@ -124,7 +124,7 @@ func TestThePeerOfTheSocketIsProtectedWhileItIsConnected(t *testing.T) {
 	id := m.cgroup(t, "a")
 	g := m.guard(t)
 	g.safe.pids = pidset{} // forget that this process is the guard itself
-	m.set(t, "a", "cgroup.procs", bytesOf(uint64(os.Getpid())))
+	m.process(t, "a", os.Getpid(), "a test", 1000)
 	socket := socketPath(t)
 	serving(t, g, socket)
 	c := Dial(socket)
