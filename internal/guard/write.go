@@ -45,11 +45,9 @@ func (g *Guard) write(l *lease, v uint64) error {
 	r := cover.record
 	r.Coupled = maps.Clone(r.Coupled)
 	r.Coupled[l.knob.file()] = limit(v)
-	if err := g.writeRecord(cover, &r); err != nil {
-		return err
-	}
-	cover.record = r
-	return nil
+	err := g.writeRecord(cover, &r)
+	cover.record = r // where that failed it may be written all the same, and the way back writes it again
+	return err
 }
 
 // rewritten says which value somebody else gave a knob since it was read.
