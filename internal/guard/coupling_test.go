@@ -222,3 +222,56 @@ func TestTwoOrdersForOneLeaseMakeOne(t *testing.T) {
 	first.mu.Unlock()
 	assert.Equal(t, arc.VerdictHeld, act(t, g, o).Verdict)
 }
+
+// A record that may have been written is given back, whether it was or not.
+func TestACoveredWeightWhoseRecordMayBeWrittenComesBack(t *testing.T) {
+	m := newMachine(t)
+	id := m.cgroup(t, "a")
+	before := m.files(t, "a")
+	g := m.guard(t)
+	require.Equal(t, arc.VerdictGranted, act(t, g, order(id, idle, 1)).Verdict)
+	written := 0
+	g.fault = func(step string, _ uint64) error {
+		if step == "record written" {
+			if written++; written == 2 { // its own, then that of the lease that covers it
+				return errors.New("not known")
+			}
+		}
+		return nil
+	}
+	require.NotEqual(t, arc.VerdictGranted, act(t, g, order(id, weight, 10)).Verdict)
+	g.fault = nil
+	abandon(g)
+	_, err := New(m.config()) // the next guard, which has the records alone
+	require.NoError(t, err)
+	assert.Equal(t, before, m.files(t, "a"))
+	assert.Empty(t, m.records(id))
+}
+
+// A lease that was given back but for its record is not gone on with: there would be no
+// saying what of it is ours.
+func TestALeaseThatWasGivenBackButForItsRecordBeginsAnew(t *testing.T) {
+	m := newMachine(t)
+	id := m.cgroup(t, "a")
+	g := m.guard(t)
+	o := order(id, arc.ActionFreeze, 1)
+	require.Equal(t, arc.VerdictGranted, act(t, g, o).Verdict)
+	g.fault = func(step string, _ uint64) error {
+		if step == "remove" {
+			return errors.New("not now")
+		}
+		return nil
+	}
+	require.Equal(t, arc.VerdictFailed, act(t, g, releaseOrder(id, arc.ActionFreeze)).Verdict)
+	require.Equal(t, "0", m.get(t, "a", "cgroup.freeze"))
+	g.fault = nil
+	m.advance(second)
+	o.Generation += 10
+	require.Equal(t, arc.VerdictGranted, act(t, g, o).Verdict)
+	abandon(g)
+	g, err := New(m.config()) // the next guard
+	require.NoError(t, err)
+	assert.Empty(t, g.Status().Damaged)
+	assert.Equal(t, "0", m.get(t, "a", "cgroup.freeze"))
+	assert.Empty(t, m.records(id))
+}

@@ -248,6 +248,11 @@ func (g *Guard) renew(l *lease, o *arc.Order, out *arc.Outcome) (done bool) {
 	case l.lost || !l.ours(current):
 		g.giveBack(l, out)
 		return true
+	case current == uint64(l.record.Original) && !l.record.ours(current):
+		// It was given back, but for its record. What its interval does not have, no
+		// record can say of a lease that goes on.
+		g.undo(l, out)
+		return !l.ended
 	case l.exact && current != l.value: // its owner wrote what it was told of
 		l.value = l.knob.back(l.target(), l.value, current)
 	default:
