@@ -45,8 +45,10 @@ func (g *Guard) write(l *lease, v uint64) error {
 	r := cover.record
 	r.Coupled = maps.Clone(r.Coupled)
 	r.Coupled[l.knob.file()] = limit(v)
-	err := g.writeRecord(cover, &r)
-	cover.record = r // where that failed it may be written all the same, and the way back writes it again
+	written, err := g.putRecord(cover, &r)
+	if written {
+		cover.record = r
+	}
 	return err
 }
 
@@ -115,17 +117,23 @@ func (g *Guard) recouple(l *lease) error {
 }
 
 func (g *Guard) writeRecord(l *lease, r *record) error {
+	_, err := g.putRecord(l, r)
+	return err
+}
+
+// putRecord is writeRecord, and tells whether the record is written, after an error too.
+func (g *Guard) putRecord(l *lease, r *record) (written bool, err error) {
 	text, err := r.encode()
 	if err != nil {
-		return fmt.Errorf("lease record of %s: %w", l.path, err)
+		return false, fmt.Errorf("lease record of %s: %w", l.path, err)
 	}
 	if err := g.step("record", l); err != nil {
-		return err
+		return false, err
 	}
 	if err := l.dir.Setxattr(recordName(l.key.action), text); err != nil {
-		return err
+		return false, err
 	}
-	return g.step("record written", l)
+	return true, g.step("record written", l)
 }
 
 func (g *Guard) removeRecord(l *lease) error {
