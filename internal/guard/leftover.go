@@ -126,6 +126,14 @@ func (g *Guard) readAgain(n int) {
 	}
 }
 
+// unreadAt tells whether a cgroup could not be looked at yet, and why.
+func (g *Guard) unreadAt(cgroup uint64) (u Damage, unread bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	u, unread = g.unread[cgroup]
+	return u, unread
+}
+
 // unreadable is the error of a guard that ends without having read everything.
 func (g *Guard) unreadable() error {
 	g.mu.Lock()

@@ -42,6 +42,9 @@ func TestWhatCannotBeReadAtFirstIsRestoredLater(t *testing.T) {
 	require.Len(t, g.Status().Unread, 2, "the root and the cgroup")
 	assert.Contains(t, g.Status().Unread[0].Cause, "no memory for it")
 	assert.Equal(t, 130*mib, m.high(t, "a"))
+	out := act(t, g, releaseOf(id))
+	assert.Equal(t, arc.VerdictFailed, out.Verdict, "it is not said to be released")
+	assert.Contains(t, out.Cause, "could not be read yet")
 	require.ErrorContains(t, g.Close(), "2 cgroups could not be read")
 
 	g = m.guard(t)

@@ -208,6 +208,9 @@ func (g *Guard) release(l *lease, o *arc.Order, out *arc.Outcome) string {
 		out.Verdict, out.Cause = arc.VerdictReleased, NothingHeld
 		if o.Observe {
 			out.Verdict = arc.VerdictObserved
+		} else if u, unread := g.unreadAt(o.Cgroup); unread {
+			out.Verdict, out.Cause = arc.VerdictFailed, "what a former guard left there could not be read yet, and is tried again: "+u.Cause
+			return u.Path
 		}
 		return ""
 	case o.Generation < l.record.Generation:
