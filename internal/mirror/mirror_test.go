@@ -513,6 +513,23 @@ func TestWhatSystemdRefusesIsNotToldAgain(t *testing.T) {
 	assert.Empty(t, w.left())
 }
 
+// What systemd was told before it refused a move is still taken back.
+func TestARefusedMoveForgetsNothing(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.hold("memory.high", arc.Unlimited, 300*mib)
+	w.round()
+	w.refused = map[string]bool{"MemoryHigh": true}
+	w.hold("memory.high", arc.Unlimited, 364*mib)
+	w.round()
+	assert.Equal(t, uint64(300*mib), w.get("MemoryHigh"))
+	w.refused = nil
+	w.held = nil
+	w.round()
+	w.round()
+	assert.Equal(t, uint64(unlimited), w.get("MemoryHigh"))
+	assert.Empty(t, w.left())
+}
+
 func TestAUnitThatIsNotLoadedAnyMoreIsLeft(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	w.hold("memory.high", arc.Unlimited, 300*mib)
