@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 
 GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash simulated bench bench-verdict demo containment ceiling eval bench-sensing soak-sensing record-healthy soak clean help
+.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash simulated bench bench-verdict bench-arc demo containment ceiling eval bench-sensing soak-sensing record-healthy soak clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,11 @@ bench-verdict: ## what a packet pays for a verdict, as root, beside xdp-filter: 
 	@mkdir -p $(DIST)/bench
 	REFLEX_XDP_FILTER=xdp-filter REFLEX_VERDICT_TABLE=$(DIST)/bench/verdict.md $(GO) test -run '^$$' -bench BenchmarkVerdict -benchtime 200x ./bpf
 	@cat $(DIST)/bench/verdict.md
+
+bench-arc: ## from the tick to the knob, natively, over plain files for cgroupfs: a table in dist/bench/arc.md (as root, four minutes)
+	@mkdir -p $(DIST)/bench
+	REFLEX_TICK_TO_KNOB=$(DIST)/bench/arc.md $(GO) test -count=1 -timeout 15m -run TestTickToKnob ./extension/reflexextension
+	@cat $(DIST)/bench/arc.md
 
 bench-sensing: build ## what seeing the node costs, as root: dist/bench/sensing.json and docs/benchmarks.md (BENCHFLAGS=--quick for a short look)
 	cd test && $(GO) run ./cmd/benchsensing --dist '$(DIST)' --objects '$(CURDIR)/bpf' --revision '$(VERSION)' --output '$(DIST)/bench' \

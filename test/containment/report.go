@@ -84,8 +84,11 @@ type Arc struct {
 	Samples   int     `json:"samples"`
 	P50       float64 `json:"p50_ms"`
 	P99       float64 `json:"p99_ms"`
-	TimerP50  float64 `json:"timer_p50_ms"`
-	TimerP99  float64 `json:"timer_p99_ms"`
+	// SentP50 and SentP99 are from the tick to when the order was sent to the guard.
+	SentP50  float64 `json:"sent_p50_ms"`
+	SentP99  float64 `json:"sent_p99_ms"`
+	TimerP50 float64 `json:"timer_p50_ms"`
+	TimerP99 float64 `json:"timer_p99_ms"`
 	// WithinBudget says that P99 is at most three times TimerP99.
 	WithinBudget bool `json:"within_budget"`
 }
@@ -227,13 +230,13 @@ func (r *Report) outcome(s *Scenario, guard string, trials []Trial) {
 func (r *Report) arcs(ticks []Ticks) {
 	type key struct{ guard, condition string }
 	var keys []key
-	samples, timers := map[key][]float64{}, map[key][]Ticks{}
+	samples, sent, timers := map[key][]float64{}, map[key][]float64{}, map[key][]Ticks{}
 	for _, t := range ticks {
 		k := key{t.Guard, t.Condition}
 		if timers[k] == nil {
 			keys = append(keys, k)
 		}
-		samples[k] = append(samples[k], t.Samples...)
+		samples[k], sent[k] = append(samples[k], t.Samples...), append(sent[k], t.Sent...)
 		timers[k] = append(timers[k], t)
 		for _, trouble := range t.Trouble {
 			r.Trouble = append(r.Trouble, fmt.Sprintf("tick to knob, %s, %s: %s", t.Condition, t.Guard, trouble))
@@ -243,6 +246,9 @@ func (r *Report) arcs(ticks []Ticks) {
 		a := Arc{Condition: k.condition, Guard: k.guard, Samples: len(samples[k])}
 		for _, t := range timers[k] {
 			a.TimerP50, a.TimerP99 = max(a.TimerP50, t.TimerP50), max(a.TimerP99, t.TimerP99)
+		}
+		if len(sent[k]) > 0 {
+			a.SentP50, a.SentP99 = report.Percentile(sent[k], 0.5), report.Percentile(sent[k], 0.99)
 		}
 		if a.Samples > 0 {
 			a.P50, a.P99 = report.Percentile(samples[k], 0.5), report.Percentile(samples[k], 0.99)

@@ -128,12 +128,12 @@ func TestTickToKnobIsHeldAgainstTheTimer(t *testing.T) {
 		samples[i] = float64(i + 1)
 	}
 	r := Analyse(nil, nil, []Ticks{
-		{Condition: "idle", Guard: Separate, Samples: samples, TimerP99: 33},
+		{Condition: "idle", Guard: Separate, Samples: samples, Sent: []float64{7, 3}, TimerP99: 33},
 		{Condition: "thrash", Guard: Separate, Samples: samples, TimerP99: 32.9},
 		{Condition: "fork bomb", Guard: Separate, TimerP99: 5},
 	})
 	require.Len(t, r.TickToKnob, 3)
-	assert.Equal(t, Arc{Condition: "idle", Guard: Separate, Samples: 100, P50: 50, P99: 99, TimerP99: 33, WithinBudget: true}, r.TickToKnob[0])
+	assert.Equal(t, Arc{Condition: "idle", Guard: Separate, Samples: 100, P50: 50, P99: 99, SentP50: 3, SentP99: 7, TimerP99: 33, WithinBudget: true}, r.TickToKnob[0])
 	assert.False(t, r.TickToKnob[1].WithinBudget)
 	assert.False(t, r.TickToKnob[2].WithinBudget, "nothing measured is nothing kept")
 	assert.Equal(t, []string{"tick to knob, fork bomb (guard: separate): p99 of 0.0 ms, and 99.0 ms when the node is idle"}, r.Broken)

@@ -78,6 +78,8 @@ type Ticks struct {
 	// Samples are times from the scheduled tick to the return of the last write, in
 	// ms.
 	Samples []float64 `json:"samples"`
+	// Sent are those to when the order was sent to the guard.
+	Sent []float64 `json:"sent"`
 	// TimerP99 is how late a thread that waits for a 10 ms timer was at that time, the
 	// 99th percentile in ms; TimerP50 its median.
 	TimerP50 float64  `json:"timer_p50_ms"`

@@ -39,7 +39,7 @@ func (p *play) startReflex(ctx context.Context) error {
 	}
 	s := stage.ReflexSettings{
 		Base: p.Base, Logs: p.logs(), Collector: p.Collector, Socket: filepath.Join(run, "guard.sock"), Config: config,
-		Env: []string{"SUITE_CGROUP_ROOT=" + p.Base, "SUITE_BACKEND=http://" + p.backend.address, "SUITE_STORAGE=" + p.storage, "SUITE_RENEW=5s", "SUITE_SHARE=0.1"},
+		Env: []string{"SUITE_CGROUP_ROOT=" + p.Base, "SUITE_BACKEND=http://" + p.backend.address, "SUITE_STORAGE=" + p.storage, "SUITE_RENEW=5s", "SUITE_SHARE=0.1", "SUITE_BUY_TIME=10m"},
 	}
 	var guards *stage.Cgroup
 	if p.Guard == containment.Separate {

@@ -23,11 +23,12 @@ const (
 	// measured: this many cgroups leak in each condition, each contained before the
 	// next begins, since of two that leak alike neither is to blame.
 	movers = 4
-	// A ceiling up to this size moves at every step (policy: a move is worth a write
-	// from 1/512 of it on, and a step at 6.5 MB/s is 0.65 MB).
+	// A move is worth a write from 1/256 of a ceiling on (policy), and a step at a
+	// sixtieth of the limit a second is 1.7 MB: up to 450 MB every step is.
 	moverResident = 60 << 20
 	moverLimit    = 1 << 30
 	moverRate     = 30_000_000
+	moverBuy      = "60s"
 	// moverWithin is how long containment of one is waited for.
 	moverWithin = 15 * time.Second
 
@@ -84,6 +85,7 @@ func (p *play) ticks(ctx context.Context) error {
 	// A lease is looked at once in 100 ms at most, and renewed then.
 	p.reflex.Setenv("SUITE_RENEW", "50ms")
 	p.reflex.Setenv("SUITE_SHARE", "0.3") // as many as movers
+	p.reflex.Setenv("SUITE_BUY_TIME", moverBuy)
 	if err := p.afresh(ctx); err != nil {
 		return err
 	}
@@ -140,7 +142,7 @@ func (p *play) tick(ctx context.Context, number int, c condition, t *containment
 	}
 	to := now()
 	var err error
-	if t.Samples, err = tickToKnob(p.collectorLog(), from, to); err != nil {
+	if t.Samples, t.Sent, err = tickToKnob(p.collectorLog(), from, to); err != nil {
 		return err
 	}
 	if t.TimerP50, t.TimerP99, err = p.lateness(from, to); err != nil {
@@ -202,6 +204,7 @@ func (p *play) lateness(from, to int64) (p50, p99 float64, err error) {
 type answered struct {
 	Message   string `json:"msg"`
 	Scheduled int64  `json:"scheduled_ns"`
+	Sent      int64  `json:"sent_ns"`
 	Written   int64  `json:"written_ns"`
 }
 
@@ -209,14 +212,15 @@ type answered struct {
 const orderAnswered = "order answered"
 
 // tickToKnob lists, in ms, the times from the scheduled tick to the return of the
-// last write, for orders whose tick was due between two instants.
-func tickToKnob(log string, from, to int64) ([]float64, error) {
+// last write, and to when the order was sent, for orders whose tick was due between
+// two instants.
+func tickToKnob(log string, from, to int64) (samples, sent []float64, err error) {
 	f, err := os.Open(log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
-	samples := []float64{}
+	samples = []float64{}
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -226,7 +230,8 @@ func tickToKnob(log string, from, to int64) ([]float64, error) {
 		}
 		if a.Scheduled >= from && a.Scheduled < to && a.Written >= a.Scheduled {
 			samples = append(samples, float64(a.Written-a.Scheduled)/1e6)
+			sent = append(sent, float64(a.Sent-a.Scheduled)/1e6)
 		}
 	}
-	return samples, lines.Err()
+	return samples, sent, lines.Err()
 }
