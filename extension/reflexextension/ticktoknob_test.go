@@ -66,6 +66,7 @@ type mover struct {
 }
 
 func (n *node) mover(t *testing.T, root string, i int) {
+	t.Helper()
 	dir := filepath.Join(root, fmt.Sprintf("mover-%d.service", i))
 	require.NoError(t, os.Mkdir(dir, 0o755))
 	m := &mover{dir: dir, usage: 60 * mb, high: arc.Unlimited}
@@ -90,6 +91,7 @@ func (n *node) mover(t *testing.T, root string, i int) {
 
 // publish writes numbers of one length, so that no reader sees a file that is cut.
 func (m *mover) publish(t *testing.T) {
+	t.Helper()
 	_, err := m.current.WriteAt(fmt.Appendf(nil, "%012d\n", m.usage), 0)
 	require.NoError(t, err)
 	_, err = m.stat.WriteAt(fmt.Appendf(nil, "anon %012d\nfile 0\nkernel 0\n", m.usage), 0)
@@ -98,6 +100,7 @@ func (m *mover) publish(t *testing.T) {
 
 // live has those leak that do, up to a little above their ceiling, until stop.
 func (n *node) live(t *testing.T, stop <-chan struct{}) {
+	t.Helper()
 	const step = 5 * time.Millisecond
 	var buf [32]byte
 	for {

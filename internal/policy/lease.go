@@ -185,7 +185,9 @@ const soonCalm = 2 * int64(time.Second)
 // move is one step of a held lease whose cgroup is there.
 func (p *Policy) move(l *lease, slot int32, s *arc.Sample) {
 	now := s.Taken
-	if now-l.stepped < int64(p.cfg.StepEvery) {
+	// Ticks are taken a little late, now more and now less: of two that were due
+	// StepEvery apart the second is a step, too.
+	if now-l.stepped < int64(p.cfg.StepEvery)-s.Interval/2 {
 		return
 	}
 	dt := min(now-l.stepped, 5*int64(p.cfg.StepEvery)) // a gap earns no growth

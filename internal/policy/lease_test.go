@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -84,6 +85,36 @@ func TestSamplingSlowsDownOnceContainmentHasSettled(t *testing.T) {
 		return fast
 	})
 	assert.True(t, fast, "somebody else does harm, and is not contained yet: %s", w.story())
+}
+
+func TestACeilingMovesAtEveryStepThoughTicksAreLate(t *testing.T) {
+	g := payment()
+	w := newWorld(t, DefaultConfig(), g)
+	w.anomalous = after(10 * time.Second)
+	jitter := rand.New(rand.NewPCG(1, 2))
+	w.late = func() int64 { return jitter.Int64N(int64(8 * time.Millisecond)) }
+	w.runUntil(15*time.Second, func(d *Decision) bool { return d.Level == LevelContainment })
+	w.run(w.since() + 4*time.Second)
+	require.Zero(t, w.policy.decision.Control.Interval, "a tick each StepEvery, and no more")
+	last := w.policy.leases[0].stepped
+	for range 50 {
+		w.tick()
+		stepped := w.policy.leases[0].stepped
+		require.Greater(t, stepped, last, "no tick is passed over")
+		last = stepped
+	}
+	for range 50 { // somebody samples faster
+		w.grow(10 * time.Millisecond)
+		w.step(int64(10 * time.Millisecond))
+	}
+	assert.InDelta(t, 5, float64(w.policy.leases[0].stepped-last)/1e8, 0.5)
+	steps := map[int64]bool{}
+	for range 100 {
+		w.grow(10 * time.Millisecond)
+		w.step(int64(10 * time.Millisecond))
+		steps[w.policy.leases[0].stepped] = true
+	}
+	assert.InDelta(t, 10, len(steps), 2, "and the ceiling moves no faster")
 }
 
 // A leak that is contained keeps the kernel busy: others then wait for a CPU

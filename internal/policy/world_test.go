@@ -58,8 +58,10 @@ type world struct {
 	oom         float64
 	// anomalous says what the engine thinks at a decision.
 	anomalous func(t time.Duration) bool
-	velocity  float64
-	refuse    func(o arc.Order) (arc.Outcome, bool)
+	// late is how long after it was due a tick is taken, in ns.
+	late     func() int64
+	velocity float64
+	refuse   func(o arc.Order) (arc.Outcome, bool)
 
 	machine
 	start, now, decided int64
@@ -197,6 +199,9 @@ func (w *world) step(interval int64) *Decision {
 	s := &w.sample
 	s.Sequence++
 	s.Scheduled, s.Taken, s.Interval = w.now, w.now, interval
+	if w.late != nil {
+		s.Taken += w.late()
+	}
 	s.Node[arc.NodeMemoryTotal], s.Node[arc.NodeMemoryAvailable] = w.total, max(w.free, 0)
 	s.Node[arc.NodePressureMemorySome], s.Node[arc.NodeOOMKills] = w.psi, w.oom
 	s.Cgroups.Reset()

@@ -84,7 +84,7 @@ func (p *play) startMovers() error {
 func (p *play) ticks(ctx context.Context) error {
 	// A lease is looked at once in 100 ms at most, and renewed then.
 	p.reflex.Setenv("SUITE_RENEW", "50ms")
-	p.reflex.Setenv("SUITE_SHARE", "0.3") // as many as movers
+	p.reflex.Setenv("SUITE_SHARE", "0.5") // as many as movers
 	p.reflex.Setenv("SUITE_BUY_TIME", moverBuy)
 	if err := p.afresh(ctx); err != nil {
 		return err
