@@ -304,6 +304,7 @@ func quantile(v []float64, q float64) float64 {
 // and returns all, those of the last write of each tick, and how late a timer was
 // meanwhile, in ms.
 func tickToKnob(t *testing.T, together, samples int) (took, last, late []float64) {
+	t.Helper()
 	dir := onMemory(t)
 	root, socket := filepath.Join(dir, "cgroup"), filepath.Join(dir, "guard.sock")
 	require.NoError(t, os.Mkdir(root, 0o755))
