@@ -150,6 +150,7 @@ func (n *node) leak(i int) {
 
 // remove has the cgroups of those that leak go.
 func (n *node) remove(t *testing.T) {
+	t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, m := range n.movers {
