@@ -23,7 +23,7 @@ const (
 	// memoryLimit is what the garbage collector keeps the guard within, besides the
 	// 6 MiB of its own file. Under a flood of orders the collector then works more
 	// and the guard answers fewer: that is the sender's affair.
-	memoryLimit = 13 << 19
+	memoryLimit = 6 << 20
 	// collectAt has it collect from 1 MiB of garbage on instead of 4: what is live
 	// is less than that, and a peer can cause as much garbage as it likes.
 	collectAt = 25
