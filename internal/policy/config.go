@@ -108,7 +108,8 @@ type Config struct {
 	GrowthBudget float64
 	// BuyTime is how far the ceiling moves exhaustion out.
 	BuyTime time.Duration
-	// StepEvery is the least time between two moves of a ceiling.
+	// StepEvery is the time between two ticks that move a ceiling, as they are due: half a
+	// tick less as they are taken.
 	StepEvery time.Duration
 	// TTL is the life of a lease, Renew how often it is renewed at least.
 	TTL, Renew time.Duration
