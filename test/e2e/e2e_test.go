@@ -84,7 +84,7 @@ func runSuite(t *testing.T, s suite, files []vmtest.File) {
 	}
 	artefacts := filepath.Join(artefactsDir(t), s.name)
 	exit, runErr := m.Run(context.Background(), artefacts)
-	results := parseResults(&output)
+	results := parseResults(strings.NewReader(vmtest.LastBoot(output.String())))
 	for _, r := range results {
 		if strings.Contains(r.name, "/") {
 			continue // reported by its parent

@@ -184,6 +184,7 @@ var suiteEnds = regexp.MustCompile(`(?m)^suites: (\w+) exits with (\d+) after .*
 
 // cut cuts what a machine said at the ends of its suites.
 func cut(output string) map[string]outcome {
+	output = LastBoot(output)
 	said := map[string]outcome{}
 	begin := 0
 	for _, at := range suiteEnds.FindAllStringSubmatchIndex(output, -1) {
@@ -192,6 +193,18 @@ func cut(output string) map[string]outcome {
 		begin = at[1]
 	}
 	return said
+}
+
+func TestWhatABootSaidThatFaultedIsNoSuites(t *testing.T) {
+	first := "--- SKIP: TestOfTheLastSuite (0.00s)\n"
+	second := "--- PASS: TestOfTheFirst (0.10s)\nsuites: wake exits with 0 after 0.8 s\n--- FAIL: TestOther (1.00s)\nsuites: bpf exits with 1 after 2.0 s\n"
+	fault := "suites: wake exits with 3 after 0.8 s\n" + first + "vmtest: the emulated machine faulted (int3: 0000)" + bootsAgain
+	for name, output := range map[string]string{"one boot": second, "two": fault + second} {
+		said := cut(output)
+		require.Len(t, said, 2, name)
+		assert.Equal(t, outcome{"--- PASS: TestOfTheFirst (0.10s)\nsuites: wake exits with 0 after 0.8 s", 0}, said["wake"], name)
+		assert.Equal(t, 1, said["bpf"].exit, name)
+	}
 }
 
 // What the host skips is among what some kernel must pass.

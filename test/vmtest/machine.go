@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/test/vmtest/internal/wire"
@@ -62,7 +63,7 @@ var baseModules = []string{"virtio_pci", "virtio_console", "veth"}
 // after signal n). The guest's /out is brought back into the directory artefacts, which
 // is created; "" leaves it there. Should the emulator fault, Run boots once
 // more. That, and having to wait for another machine of this user, is announced in
-// a line of Output that begins with "vmtest: ".
+// a line of Output that begins with "vmtest: " ([LastBoot]).
 func (m *Machine) Run(ctx context.Context, artefacts string) (exit int, err error) {
 	emulator, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
@@ -89,10 +90,22 @@ func (m *Machine) Run(ctx context.Context, artefacts string) (exit int, err erro
 			return exit, err
 		}
 		if boot == 1 {
-			fmt.Fprintf(or(m.Output), "vmtest: the emulated machine faulted (%s); booting once more\n", fault.line)
+			fmt.Fprintf(or(m.Output), "vmtest: the emulated machine faulted (%s)%s", fault.line, bootsAgain)
 		}
 	}
 	return 0, fmt.Errorf("%w: %w", ErrEmulator, err)
+}
+
+// bootsAgain ends the line of Output that announces a second boot.
+const bootsAgain = "; booting once more\n"
+
+// LastBoot returns what of a machine's output its last boot said: when the emulator
+// faulted, Output holds what was said before, too.
+func LastBoot(output string) string {
+	if at := strings.LastIndex(output, bootsAgain); at >= 0 {
+		return output[at+len(bootsAgain):]
+	}
+	return output
 }
 
 // build writes the initramfs to a file and returns its path.
