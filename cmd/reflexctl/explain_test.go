@@ -247,7 +247,7 @@ func TestAReportSaysWhereTheJournalEnds(t *testing.T) {
 	}
 	text, err := explainFrom(t, at(3621), small, "--observed")
 	require.NoError(t, err)
-	assert.Contains(t, text, "From 2026-03-01 02:00:02")
+	assert.Contains(t, text, "From 2026-03-01 02:00:01", "refusals are displaced first")
 	assert.Contains(t, text, "reaches no further back")
 
 	text, err = explain(t, at(3621), contained(), "--observed")

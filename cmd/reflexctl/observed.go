@@ -115,7 +115,7 @@ func (r *wouldHave) tell(to io.Writer) error {
 	day := func(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 	p.say("From %s to %s: %d episodes.", day(r.From), day(r.To), r.Episodes)
 	if r.Short {
-		p.add(" The journal reaches no further back: it begins with the collector and is bounded.")
+		p.add(" The journal reaches no further back: it is bounded, and begins with the collector where it is not kept in a file (journal::file).")
 	}
 	n := 0
 	for i := range r.Would {

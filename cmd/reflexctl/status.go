@@ -99,7 +99,8 @@ type status struct {
 		Cause  string `json:"cause"`
 		Remedy string `json:"remedy"`
 	} `json:"missing"`
-	Journal episode.Stats `json:"journal"`
+	Journal episode.Stats      `json:"journal"`
+	File    *episode.FileStats `json:"journal_file"`
 }
 
 // rungStatus is one action that the policy may order.
@@ -174,6 +175,13 @@ func (s *status) table(to io.Writer) error {
 	s.tableOfInput(w)
 	s.tableOfJudgement(w)
 	w.line("journal\trecords %d to %d, %d displaced", s.Journal.Oldest, s.Journal.Newest, s.Journal.Dropped)
+	switch f := s.File; {
+	case f == nil:
+	case f.Trouble != "":
+		w.line("journal file\t%s: not written: %s", f.Path, f.Trouble)
+	default:
+		w.line("journal file\t%s: %d records, %d bytes, %d to be written", f.Path, f.Records, f.Bytes, f.Behind)
+	}
 	if s.Version != "" {
 		w.line("version\t%s", s.Version)
 	}

@@ -71,8 +71,14 @@ type OperatorConfig struct {
 
 // JournalConfig bounds the journal.
 type JournalConfig struct {
-	// Capacity is the number of records kept.
+	// Capacity is the number of records kept in memory.
 	Capacity int `mapstructure:"capacity"`
+	// File is the absolute path of the file in which the journal outlives the
+	// collector; empty keeps it in memory only. MaxBytes and MaxAge bound the
+	// records in it.
+	File     string        `mapstructure:"file"`
+	MaxBytes int64         `mapstructure:"max_bytes"`
+	MaxAge   time.Duration `mapstructure:"max_age"`
 }
 
 // PolicyConfig holds the numbers of the policy.
@@ -149,7 +155,7 @@ func createDefaultConfig() component.Config {
 		Network:  defaultNetwork(),
 		Status:   StatusConfig{Endpoint: defaultEndpoint},
 		Operator: OperatorConfig{Socket: DefaultOperatorSocket},
-		Journal:  JournalConfig{Capacity: 4096},
+		Journal:  JournalConfig{Capacity: 4096, MaxBytes: 16 << 20, MaxAge: 7 * 24 * time.Hour},
 		Policy: PolicyConfig{
 			MaxLevel:         d.MaxLevel,
 			Resources:        d.Resources.Names(),
@@ -212,6 +218,15 @@ func (c *Config) Validate() error {
 	}
 	if c.Journal.Capacity < 16 || c.Journal.Capacity > 1<<20 {
 		refuse("journal::capacity", "must be 16 to %d, is %d", 1<<20, c.Journal.Capacity)
+	}
+	if f := c.Journal.File; f != "" && !filepath.IsAbs(f) {
+		refuse("journal::file", "must be an absolute path, is %q", f)
+	}
+	if b := c.Journal.MaxBytes; b < 64<<10 || b > 1<<30 {
+		refuse("journal::max_bytes", "must be %d to %d, is %d", 64<<10, 1<<30, b)
+	}
+	if a := c.Journal.MaxAge; a < time.Hour || a > 366*24*time.Hour {
+		refuse("journal::max_age", "must be 1h to 366 days, is %s", a)
 	}
 	if err := c.validateNetwork(); err != nil {
 		errs = append(errs, err)

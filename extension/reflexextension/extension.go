@@ -83,6 +83,7 @@ type reflex struct {
 	stale     atomic.Bool
 	durations durations
 
+	keeper  *keeper
 	host    component.Host
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
@@ -133,6 +134,7 @@ func (r *reflex) Start(_ context.Context, host component.Host) error {
 }
 
 func (r *reflex) start(ctx context.Context) error {
+	r.keep(ctx)
 	var err error
 	if r.insp, err = newInspector(r.cfg.CgroupRoot); err != nil {
 		if r.cfg.CgroupRoot != "" {
@@ -196,6 +198,7 @@ func (r *reflex) stop(ctx context.Context) {
 			r.executor.finish(release, orders)
 			cancel()
 		}
+		r.keeper.stop(r.logger)
 		var errs []error
 		if r.page != nil {
 			errs = append(errs, r.page.close()) //nolint:contextcheck // bounded by itself

@@ -46,6 +46,8 @@ type Status struct {
 	// Missing lists what is missing for full function, with the remedy.
 	Missing []need        `json:"missing"`
 	Journal episode.Stats `json:"journal"`
+	// JournalFile is where the journal is kept, absent where it is not.
+	JournalFile *episode.FileStats `json:"journal_file,omitempty"`
 }
 
 // ModeStatus is the mode asked for and the one in effect.
@@ -172,6 +174,8 @@ func (r *reflex) status() Status {
 		Input:     InputStatus{Source: s.Source, Sequence: s.Sequence, Interval: seconds(s.Interval), Cgroups: s.Cgroups, Truncated: s.Truncated, Missed: r.missed.Load(), Stale: r.isStale()},
 		Missing:   r.missing(),
 		Journal:   r.journal.Stats(),
+
+		JournalFile: r.keeper.stats(),
 	}
 	if r.executor.link == nil {
 		out.Guard.Cause = "none is configured"

@@ -4,6 +4,7 @@
 package episode
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -155,6 +156,73 @@ func TestJournalAgreesWithAnUnboundedList(t *testing.T) {
 			},
 		})
 	})
+}
+
+// Of two models, one for each kind of record, what a full journal holds is the newest of
+// both, and of those that are vital all but a quarter, where there were as many.
+func TestRoutineIsDisplacedFirst(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		capacity := rapid.IntRange(1, 40).Draw(t, "capacity")
+		j := NewJournal(capacity)
+		var vital, routine []uint64
+		held := func() (v, r []uint64) {
+			last := uint64(0)
+			for _, rec := range j.Read(0, nil) {
+				require.Greater(t, rec.ID, last, "in order")
+				if last = rec.ID; rec.Routine() {
+					r = append(r, rec.ID)
+				} else {
+					v = append(v, rec.ID)
+				}
+			}
+			return v, r
+		}
+		for range rapid.IntRange(0, 200).Draw(t, "records") {
+			if rapid.Bool().Draw(t, "routine") {
+				routine = append(routine, j.Append(Record{Kind: Action, Outcome: &arc.Outcome{Verdict: arc.VerdictHeld}}))
+			} else {
+				vital = append(vital, j.Append(Record{Kind: LevelChanged}))
+			}
+			v, r := held()
+			require.Equal(t, min(len(vital)+len(routine), capacity), len(v)+len(r))
+			require.True(t, slices.Equal(vital[len(vital)-len(v):], v), "the newest %d of %v are not %v", len(v), vital, v)
+			require.True(t, slices.Equal(routine[len(routine)-len(r):], r), "the newest %d of %v are not %v", len(r), routine, r)
+			most := capacity - max(capacity/leastRoutine, 1)
+			require.GreaterOrEqual(t, len(v), min(most, len(vital)), "what is vital has the rest")
+		}
+		after := rapid.Uint64Range(0, 200).Draw(t, "after")
+		for _, rec := range j.Read(after, nil) {
+			require.Greater(t, rec.ID, after)
+		}
+	})
+}
+
+func TestAJournalTakesUpAnother(t *testing.T) {
+	first := NewJournal(10)
+	for range 3 {
+		first.Append(Record{Reason: "before"})
+	}
+	first.Mark("logs", 2)
+	first.Mark("logs", 1)
+	assert.Equal(t, uint64(2), first.Marked("logs"), "it only moves forward")
+	second := NewJournal(10)
+	second.Restore(first.Read(0, nil), first.Stats().Newest, first.Marks())
+	assert.Equal(t, uint64(3), second.Began())
+	assert.Equal(t, uint64(2), second.Marked("logs"))
+	assert.Equal(t, uint64(4), second.Append(Record{Reason: "after"}))
+	assert.Equal(t, []uint64{3, 4}, ids(second.Read(2, nil)))
+	small := NewJournal(2)
+	small.Restore(first.Read(0, nil), 3, nil)
+	assert.Equal(t, []uint64{2, 3}, ids(small.Read(0, nil)))
+	assert.Equal(t, Stats{Capacity: 2, Held: 2, Oldest: 2, Newest: 3}, small.Stats(), "and nothing was displaced yet")
+	small.Mark("a", 1)
+	assert.Equal(t, map[string]uint64{"a": 1}, small.Marks())
+}
+
+func TestShiftMovesWhatIsKnown(t *testing.T) {
+	r := Record{Onset: 0, Scheduled: 10, Written: 20, Order: &arc.Order{Scheduled: 10}, Outcome: &arc.Outcome{Deadline: 30}}
+	r.Shift(-100)
+	assert.Equal(t, Record{Scheduled: -90, Written: -80, Order: &arc.Order{Scheduled: -90}, Outcome: &arc.Outcome{Deadline: -70}}, r)
 }
 
 func TestConcurrentWritersAndReadersAgreeOnTheOrder(t *testing.T) {

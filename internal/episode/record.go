@@ -122,6 +122,29 @@ type Record struct {
 	Onset, Scheduled, Written int64
 }
 
+// Routine says that the record is of less use than others, once there are many: a
+// lease that goes on as it was, or an order that was refused.
+func (r *Record) Routine() bool {
+	return r.Kind == Action && r.Outcome != nil && (r.Outcome.Verdict == arc.VerdictHeld && r.Outcome.Cause == "" || r.Outcome.Verdict == arc.VerdictRefused)
+}
+
+// Shift moves all instants of CLOCK_BOOTTIME by so many ns: to those of another boot. It
+// changes what Order and Outcome point to.
+func (r *Record) Shift(by int64) {
+	instants := []*int64{&r.Onset, &r.Scheduled, &r.Written, &r.Judgement.Decided}
+	if r.Order != nil {
+		instants = append(instants, &r.Order.Scheduled)
+	}
+	if r.Outcome != nil {
+		instants = append(instants, &r.Outcome.Written, &r.Outcome.Deadline)
+	}
+	for _, at := range instants {
+		if *at != 0 { // unknown stays unknown
+			*at += by
+		}
+	}
+}
+
 // TickToKnob returns the time between the scheduled tick and the return of the
 // last write, or 0 where one of them is unknown.
 func (r *Record) TickToKnob() time.Duration {

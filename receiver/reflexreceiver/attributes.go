@@ -69,7 +69,7 @@ const (
 func putRecord(m pcommon.Map, r *episode.Record) {
 	m.EnsureCapacity(40)
 	id := episode.FormatID(r.Episode)
-	m.PutStr(attrRecordID, id+"-"+strconv.FormatUint(r.ID, 10))
+	m.PutStr(attrRecordID, recordID(r))
 	m.PutStr(attrEpisodeID, id)
 	putLevel(m, r.Level)
 	if r.Previous != r.Level {
@@ -81,6 +81,17 @@ func putRecord(m pcommon.Map, r *episode.Record) {
 	putScore(m, &r.Judgement)
 	putHarm(m, &r.Harm)
 	putAction(m, r)
+}
+
+// recordID is unique although the journal's own IDs may come again: what was not in its
+// file yet when the collector was killed is not remembered. No episode goes on then;
+// a record that belongs to none has its time instead.
+func recordID(r *episode.Record) string {
+	of := episode.FormatID(r.Episode)
+	if r.Episode == (episode.ID{}) {
+		of = fmt.Sprintf("%032x", uint64(r.Time.UnixNano())) //nolint:gosec // not a number to count with
+	}
+	return of + "-" + strconv.FormatUint(r.ID, 10)
 }
 
 func putLevel(m pcommon.Map, level int) {

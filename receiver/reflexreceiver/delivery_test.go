@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
+	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadata"
 	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadatatest"
@@ -101,6 +103,75 @@ func TestAFailingConsumerGetsEveryRecordAgainUntilItAccepts(t *testing.T) {
 
 	appendAll(journal, story()) // delivery goes on from there
 	eventually(t, func() bool { return logs.LogRecordCount() == 2*want }, "the second episode")
+}
+
+// restarted is what a journal of another collector is after it was kept in a file.
+func restarted(j *episode.Journal) *episode.Journal {
+	again := episode.NewJournal(1024)
+	again.Restore(j.Read(0, nil), j.Stats().Newest, j.Marks())
+	return again
+}
+
+func TestACollectorThatIsStartedAgainGoesOnWhereItWas(t *testing.T) {
+	full := story()
+	first := episode.NewJournal(1024)
+	appendAll(first, full[:4]) // the episode is open when the collector ends
+	var before, after consumertest.LogsSink
+	var spans, later consumertest.TracesSink
+	r := newTestReceiver(t)
+	r.logs, r.traces = &before, &spans
+	start(t, r, first)
+	eventually(t, func() bool { return before.LogRecordCount() == 4 }, "what there is")
+	require.NoError(t, r.Shutdown(context.Background()))
+
+	second := restarted(first)
+	appendAll(second, full[4:])
+	again := newTestReceiver(t)
+	again.settings.ID = r.settings.ID
+	again.logs, again.traces = &after, &later
+	metrics := &consumertest.MetricsSink{}
+	again.metrics, again.config.MetricsInterval = metrics, minMetricsInterval
+	start(t, again, second)
+	eventually(t, func() bool { return after.LogRecordCount() == len(full)-4 }, "the rest")
+	ids := append(recordIDs(before.AllLogs()), recordIDs(after.AllLogs())...)
+	assert.Len(t, slices.Compact(slices.Sorted(slices.Values(ids))), len(full), "each once")
+	whole := func() bool {
+		for _, traces := range later.AllTraces() {
+			for _, s := range traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
+				_, open := s.Attributes().Get(attrEpisodeOpen)
+				_, cut := s.Attributes().Get(attrEpisodeCut)
+				if s.ParentSpanID().IsEmpty() && !open && !cut {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	eventually(t, whole, "the root of the whole episode, from its opening")
+	eventually(t, func() bool { return len(metrics.AllMetrics()) > 1 }, "a report")
+	all := metrics.AllMetrics()
+	episodes := all[len(all)-1].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(1)
+	assert.Zero(t, episodes.Sum().DataPoints().At(0).IntValue(), "sums begin with the collector")
+}
+
+func TestWhatWasDisplacedInBetweenIsCountedAsWell(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, tel.Shutdown(context.Background())) })
+	r, err := newReceiver(createDefaultConfig().(*Config), metadatatest.NewSettings(tel))
+	require.NoError(t, err)
+	sink := &consumertest.LogsSink{}
+	r.logs = sink
+	journal := episode.NewJournal(8)
+	journal.Append(episode.Record{Kind: episode.Opened})
+	for range 20 { // of routine, of which the journal keeps the newest
+		journal.Append(episode.Record{Kind: episode.Action, Order: &arc.Order{}, Outcome: &arc.Outcome{Verdict: arc.VerdictHeld}})
+	}
+	start(t, r, journal)
+	eventually(t, func() bool { return sink.LogRecordCount() == 8 }, "what the journal still held")
+	assert.True(t, strings.HasSuffix(recordIDs(sink.AllLogs())[0], "-1"), "the opening")
+	metadatatest.AssertEqualReflexReceiverRecordsMissed(t, tel, []metricdata.DataPoint[int64]{
+		{Value: 13, Attributes: attribute.NewSet(attribute.String("signal", "logs"))},
+	}, metricdatatest.IgnoreTimestamp())
 }
 
 func TestRecordsRefusedForGoodAreSkippedAndCounted(t *testing.T) {

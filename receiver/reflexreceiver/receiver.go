@@ -96,6 +96,7 @@ func (r *reflexReceiver) deliver(ctx context.Context, s *stream) {
 func (r *reflexReceiver) measure(ctx context.Context, journal *episode.Journal, scope scope) {
 	meter := newMeter(scope, r.now())
 	counts := r.newStream("metrics", journal, meter)
+	counts.cursor = journal.Began() // sums begin with the collector
 	reporter := &reporter{
 		meter: meter, next: r.metrics, report: r.report, now: r.now,
 		logger: r.settings.Logger, backoff: r.backoff,
@@ -112,9 +113,11 @@ func (r *reflexReceiver) measure(ctx context.Context, journal *episode.Journal, 
 	})
 }
 
+// newStream goes on where the stream of this name was, if the journal knows.
 func (r *reflexReceiver) newStream(signal string, journal *episode.Journal, t teller) *stream {
+	reader := r.settings.ID.String() + "/" + signal
 	return &stream{
-		signal: signal, journal: journal, teller: t, backoff: r.backoff,
+		signal: signal, reader: reader, cursor: journal.Marked(reader), journal: journal, teller: t, backoff: r.backoff,
 		logger: r.settings.Logger.With(zap.String("signal", signal)), telemetry: r.telemetry,
 		buffer: make([]episode.Record, 0, batchSize),
 	}

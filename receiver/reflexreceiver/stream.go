@@ -32,12 +32,17 @@ type teller interface {
 	forget()
 	// finish adds what can only be said at the end.
 	finish()
+	// need returns the ID of the last record that a teller after this one can do
+	// without, given that all up to done were told.
+	need(done uint64) uint64
 }
 
 // stream delivers a journal as one signal, at its own pace. Its cursor moves
-// only when the next component has accepted a batch or refused it for good.
+// only when the next component has accepted a batch or refused it for good, and is
+// noted in the journal, which may outlive the collector.
 type stream struct {
 	signal    string
+	reader    string // its name in the journal
 	journal   *episode.Journal
 	teller    teller
 	backoff   backoff
@@ -73,7 +78,7 @@ func (s *stream) load(ctx context.Context) bool {
 	if len(s.buffer) == 0 {
 		return false
 	}
-	if missed := s.buffer[0].ID - s.cursor - 1; missed > 0 {
+	if missed := s.buffer[len(s.buffer)-1].ID - s.cursor - uint64(len(s.buffer)); missed > 0 {
 		s.telemetry.ReflexReceiverRecordsMissed.Add(ctx, int64(missed), s.attributes()) //nolint:gosec // a count
 		s.logger.Warn("the journal was full before its records could be delivered", zap.Uint64("missed", missed))
 	}
@@ -113,6 +118,7 @@ func (s *stream) done(ctx context.Context, err error) {
 	}
 	if len(s.buffer) > 0 {
 		s.cursor = s.buffer[len(s.buffer)-1].ID
+		s.journal.Mark(s.reader, s.teller.need(s.cursor))
 	}
 	s.buffer = s.buffer[:0]
 	s.teller.forget()

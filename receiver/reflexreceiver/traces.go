@@ -121,6 +121,15 @@ func (t *traceTeller) finish() {
 	t.open = nil
 }
 
+// need keeps what an episode that is open began with: whoever follows it from there
+// tells some of its spans again, with the same ids.
+func (t *traceTeller) need(done uint64) uint64 {
+	for _, e := range t.open {
+		done = min(done, e.opening.ID-1)
+	}
+	return done
+}
+
 func (t *traceTeller) forget() {
 	clear(t.finished)
 	t.finished = t.finished[:0]
