@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/component"
+
+	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadata"
 )
 
 const (
@@ -23,6 +25,9 @@ type Config struct {
 	// MetricsInterval is the time between two reports of the metrics, at least
 	// 100 ms. The default is 10 s.
 	MetricsInterval time.Duration `mapstructure:"metrics_interval"`
+
+	// The metrics can be switched off, or less divided.
+	metadata.MetricsBuilderConfig `mapstructure:",squash"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadata"
 )
 
 func TestConfigIsReadAndBadOnesAreRefusedByKey(t *testing.T) {
@@ -45,6 +46,7 @@ func TestConfigIsReadAndBadOnesAreRefusedByKey(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
+			c.want.MetricsBuilderConfig = metadata.NewDefaultMetricsBuilderConfig()
 			assert.Equal(t, c.want, cfg)
 		})
 	}
@@ -79,7 +81,7 @@ func TestTheJournalIsFoundAmongTheExtensions(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			assert.Same(t, c.want, got)
+			assert.Same(t, c.want, got.Journal())
 
 			r := newTestReceiver(t)
 			r.config.Reflex = c.wanted

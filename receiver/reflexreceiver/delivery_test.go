@@ -150,8 +150,7 @@ func TestACollectorThatIsStartedAgainGoesOnWhereItWas(t *testing.T) {
 	eventually(t, whole, "the root of the whole episode, from its opening")
 	eventually(t, func() bool { return len(metrics.AllMetrics()) > 1 }, "a report")
 	all := metrics.AllMetrics()
-	episodes := all[len(all)-1].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(1)
-	assert.Zero(t, episodes.Sum().DataPoints().At(0).IntValue(), "sums begin with the collector")
+	assert.Zero(t, value(t, all[len(all)-1], "reflex.episodes"), "sums begin with the collector")
 }
 
 func TestWhatWasDisplacedInBetweenIsCountedAsWell(t *testing.T) {
@@ -342,7 +341,7 @@ func TestAMetricsReportIsTriedUntilItIsAccepted(t *testing.T) {
 	require.NoError(t, err)
 	r := newTestReceiver(t)
 	reporter := &reporter{
-		meter: newMeter(scope{}, began), next: next, report: r.report, now: r.now, logger: r.settings.Logger, backoff: r.backoff,
+		meter: newMeter(r.config.MetricsBuilderConfig, r.settings, began), next: next, report: r.report, now: r.now, logger: r.settings.Logger, backoff: r.backoff,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ticks, done := make(chan time.Time), make(chan struct{})
@@ -375,14 +374,13 @@ func TestMetricsAreReportedAtTheirInterval(t *testing.T) {
 	journal := episode.NewJournal(1024)
 	start(t, r, journal)
 	eventually(t, func() bool { return len(sink.AllMetrics()) > 0 }, "a report")
-	first := sink.AllMetrics()[0].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics()
-	assert.Equal(t, 2, first.Len(), "a level and no episodes are known before anything happens")
+	assert.Zero(t, value(t, sink.AllMetrics()[0], "reflex.level"), "a level and no episodes are known before anything happens")
+	assert.Zero(t, value(t, sink.AllMetrics()[0], "reflex.episodes"))
 
 	appendAll(journal, story()[:2])
 	eventually(t, func() bool {
 		all := sink.AllMetrics()
-		level := all[len(all)-1].ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0)
-		return level.Gauge().DataPoints().At(0).IntValue() == 2
+		return value(t, all[len(all)-1], "reflex.level") == 2
 	}, "the level in force")
 }
 

@@ -56,5 +56,5 @@ func TestAnEpisodeInAllThreeSignals(t *testing.T) {
 	wantMetrics, err := golden.ReadMetrics(file("metrics.yaml"))
 	require.NoError(t, err)
 	require.NoError(t, pmetrictest.CompareMetrics(wantMetrics, metrics.AllMetrics()[0],
-		pmetrictest.IgnoreTimestamp(), pmetrictest.IgnoreStartTimestamp()))
+		pmetrictest.IgnoreTimestamp(), pmetrictest.IgnoreStartTimestamp(), pmetrictest.IgnoreMetricDataPointsOrder()))
 }

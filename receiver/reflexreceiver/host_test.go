@@ -31,6 +31,13 @@ type keeper struct {
 
 func (k keeper) Journal() *episode.Journal { return k.journal }
 
+func (k keeper) State() episode.State {
+	return episode.State{
+		Leases:    []episode.Leases{{Action: "memory.high", Count: 1}, {Action: "cpu.weight", Observed: true, Count: 2}},
+		Displaced: k.journal.Dropped(), FileDropped: 1, FileMissed: 2, Unreadable: 3, OrdersDropped: 4,
+	}
+}
+
 // idle is an extension that keeps none.
 type idle struct {
 	component.StartFunc

@@ -15,11 +15,12 @@ import (
 // journalKeeper is what the receiver needs of the reflex extension.
 type journalKeeper interface {
 	Journal() *episode.Journal
+	State() episode.State
 }
 
-// findJournal returns the journal of the extension that wanted names or, when
-// it names none, of the only one that keeps a journal.
-func findJournal(host component.Host, wanted *component.ID) (*episode.Journal, error) {
+// findJournal returns the extension that wanted names or, when it names none, the only
+// one that keeps a journal.
+func findJournal(host component.Host, wanted *component.ID) (journalKeeper, error) {
 	extensions := host.GetExtensions()
 	if wanted != nil {
 		extension, ok := extensions[*wanted]
@@ -30,7 +31,7 @@ func findJournal(host component.Host, wanted *component.ID) (*episode.Journal, e
 		if !ok {
 			return nil, fmt.Errorf("reflex: extension %q keeps no journal of episodes", wanted)
 		}
-		return keeper.Journal(), nil
+		return keeper, nil
 	}
 	var found journalKeeper
 	for _, extension := range extensions {
@@ -46,5 +47,5 @@ func findJournal(host component.Host, wanted *component.ID) (*episode.Journal, e
 	if found == nil {
 		return nil, errors.New("reflex: no extension keeps a journal of episodes, configure the reflex extension and list it in service::extensions")
 	}
-	return found.Journal(), nil
+	return found, nil
 }

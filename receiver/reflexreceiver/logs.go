@@ -17,11 +17,16 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/episode"
 )
 
-// The names of the events; an action's verdict is appended to its prefix.
+// The names of the events.
 const (
 	eventOpened       = "reflex.episode.opened"
 	eventLevelChanged = "reflex.level.changed"
-	eventAction       = "reflex.action."
+	eventPlanned      = "reflex.action.planned"
+	eventApplied      = "reflex.action.applied"
+	eventRefused      = "reflex.action.refused"
+	eventReleased     = "reflex.action.released"
+	eventLost         = "reflex.action.lost"
+	eventFailed       = "reflex.action.failed"
 	eventClosed       = "reflex.episode.closed"
 	eventOperator     = "reflex.operator"
 )
@@ -91,9 +96,26 @@ func eventName(r *episode.Record) string {
 	case episode.Operator:
 		return eventOperator
 	case episode.Action:
-		return eventAction + verdict(r).String()
+		return actionEvent(verdict(r))
 	default:
 		return eventLevelChanged
+	}
+}
+
+func actionEvent(v arc.Verdict) string {
+	switch v {
+	case arc.VerdictObserved:
+		return eventPlanned
+	case arc.VerdictGranted, arc.VerdictHeld:
+		return eventApplied
+	case arc.VerdictReleased:
+		return eventReleased
+	case arc.VerdictRefused:
+		return eventRefused
+	case arc.VerdictLost:
+		return eventLost
+	default:
+		return eventFailed
 	}
 }
 

@@ -13,17 +13,14 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/receiver"
 
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadata"
 )
 
-// The names of the metrics.
-const (
-	metricLevel      = "reflex.level"
-	metricEpisodes   = "reflex.episodes"
-	metricActions    = "reflex.actions"
-	metricTickToKnob = "reflex.tick_to_knob"
-)
+// metricTickToKnob is the one metric that mdatagen cannot build: a histogram.
+const metricTickToKnob = "reflex.tick_to_knob"
 
 // tickToKnobBounds are the upper bounds of the histogram's buckets, in seconds.
 var tickToKnobBounds = []float64{
@@ -37,19 +34,23 @@ type actionKey struct{ action, verdict string }
 // meter sums up the journal since the receiver started. It is a [teller] that
 // has nothing to hand over: the reporter takes a snapshot when it is time.
 type meter struct {
-	scope   scope
 	started time.Time
+	version string
+	keeper  journalKeeper                      // nil in some tests
+	streams map[metadata.AttributeTold]*stream // of the other signals
 
 	mu         sync.Mutex
+	builder    *metadata.MetricsBuilder
 	level      int
 	episodes   uint64
 	actions    map[actionKey]uint64
 	tickToKnob histogram
 }
 
-func newMeter(scope scope, started time.Time) *meter {
+func newMeter(config metadata.MetricsBuilderConfig, set receiver.Settings, started time.Time) *meter {
 	return &meter{
-		scope: scope, started: started, actions: map[actionKey]uint64{},
+		started: started, version: set.BuildInfo.Version, actions: map[actionKey]uint64{},
+		builder:    metadata.NewMetricsBuilder(config, set, metadata.WithStartTime(pcommon.NewTimestampFromTime(started))),
 		tickToKnob: histogram{buckets: make([]uint64, len(tickToKnobBounds)+1)},
 	}
 }
@@ -86,61 +87,73 @@ func (*meter) need(done uint64) uint64    { return done }
 func (m *meter) build(now time.Time) pmetric.Metrics {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	metrics := pmetric.NewMetrics()
-	sm := metrics.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty()
-	m.scope.put(sm.Scope())
 	period := period{pcommon.NewTimestampFromTime(m.started), pcommon.NewTimestampFromTime(now)}
-
-	level := newMetric(sm, metricLevel, "Level in force, from 0 (normal) to 5 (quarantine).", "{level}")
-	point := level.SetEmptyGauge().DataPoints().AppendEmpty()
-	point.SetTimestamp(period.end)
-	point.SetIntValue(int64(m.level))
-
-	episodes := newSum(sm, metricEpisodes, "Episodes opened.", "{episode}")
-	period.put(episodes.AppendEmpty(), m.episodes)
-
-	if len(m.actions) > 0 {
-		actions := newSum(sm, metricActions, "Orders answered, by action and verdict.", "{action}")
-		for _, key := range slices.SortedFunc(maps.Keys(m.actions), func(a, b actionKey) int {
-			return cmp.Or(cmp.Compare(a.action, b.action), cmp.Compare(a.verdict, b.verdict))
-		}) {
-			point := actions.AppendEmpty()
-			period.put(point, m.actions[key])
-			point.Attributes().PutStr(attrAction, key.action)
-			point.Attributes().PutStr(attrVerdict, key.verdict)
-		}
+	b := m.builder
+	b.RecordReflexLevelDataPoint(period.end, int64(m.level))
+	b.RecordReflexEpisodesDataPoint(period.end, int64(m.episodes)) //nolint:gosec // a count
+	for _, key := range slices.SortedFunc(maps.Keys(m.actions), func(a, b actionKey) int {
+		return cmp.Or(cmp.Compare(a.action, b.action), cmp.Compare(a.verdict, b.verdict))
+	}) {
+		b.RecordReflexActionsDataPoint(period.end, int64(m.actions[key]), key.action, key.verdict) //nolint:gosec // a count
 	}
+	if m.keeper != nil {
+		m.state(period.end)
+	}
+	metrics := b.Emit()
 	if m.tickToKnob.count > 0 {
-		metric := newMetric(sm, metricTickToKnob, "Time from the scheduled tick to the return of the last write of the action it led to.", "s")
+		metric := scopeOf(metrics, m.version).Metrics().AppendEmpty()
+		metric.SetName(metricTickToKnob)
+		metric.SetDescription("Time from the scheduled tick to the return of the last write of the action it led to.")
+		metric.SetUnit("s")
 		metric.SetEmptyHistogram().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 		m.tickToKnob.put(metric.Histogram().DataPoints().AppendEmpty(), period)
 	}
 	return metrics
 }
 
-func newMetric(sm pmetric.ScopeMetrics, name, description, unit string) pmetric.Metric {
-	m := sm.Metrics().AppendEmpty()
-	m.SetName(name)
-	m.SetDescription(description)
-	m.SetUnit(unit)
-	return m
+// scopeOf returns the scope that a builder wrote, or one like it where all that it
+// writes is switched off.
+func scopeOf(metrics pmetric.Metrics, version string) pmetric.ScopeMetrics {
+	if metrics.ResourceMetrics().Len() > 0 {
+		return metrics.ResourceMetrics().At(0).ScopeMetrics().At(0)
+	}
+	sm := metrics.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty()
+	scope{version: version}.put(sm.Scope())
+	return sm
 }
 
-func newSum(sm pmetric.ScopeMetrics, name, description, unit string) pmetric.NumberDataPointSlice {
-	sum := newMetric(sm, name, description, unit).SetEmptySum()
-	sum.SetIsMonotonic(true)
-	sum.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
-	return sum.DataPoints()
+// state records what the extension and the other signals know.
+func (m *meter) state(at pcommon.Timestamp) {
+	state := m.keeper.State()
+	for _, l := range state.Leases {
+		m.builder.RecordReflexLeasesDataPoint(at, int64(l.Count), l.Action, l.Observed)
+	}
+	newest := m.keeper.Journal().Stats().Newest
+	var missed, refused uint64
+	for signal, s := range m.streams {
+		told := min(s.told.Load(), newest)
+		m.builder.RecordReflexJournalBacklogDataPoint(at, int64(newest-told), signal) //nolint:gosec // a count
+		missed += s.missed.Load()
+		refused += s.denied.Load()
+	}
+	for _, d := range []struct {
+		reason metadata.AttributeReason
+		n      uint64
+	}{
+		{metadata.AttributeReasonJournalFull, state.Displaced},
+		{metadata.AttributeReasonFileFull, state.FileDropped},
+		{metadata.AttributeReasonFileLate, state.FileMissed},
+		{metadata.AttributeReasonFileDamaged, state.Unreadable},
+		{metadata.AttributeReasonMissed, missed},
+		{metadata.AttributeReasonRefused, refused},
+		{metadata.AttributeReasonMailboxFull, state.OrdersDropped},
+	} {
+		m.builder.RecordReflexDroppedDataPoint(at, int64(d.n), d.reason) //nolint:gosec // a count
+	}
 }
 
 // period is the time a cumulative point is about.
 type period struct{ start, end pcommon.Timestamp }
-
-func (p period) put(point pmetric.NumberDataPoint, value uint64) {
-	point.SetStartTimestamp(p.start)
-	point.SetTimestamp(p.end)
-	point.SetIntValue(int64(value)) //nolint:gosec // a count
-}
 
 // histogram counts values into the buckets of tickToKnobBounds.
 type histogram struct {

@@ -5,6 +5,7 @@ package reflexreceiver
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -66,21 +67,29 @@ func newReceiver(cfg *Config, set receiver.Settings) (*reflexReceiver, error) {
 // that the pipelines sharing the receiver make does anything.
 func (r *reflexReceiver) Start(_ context.Context, host component.Host) error {
 	r.start.Do(func() { //nolint:contextcheck // delivery outlives the context of Start
-		var journal *episode.Journal
-		if journal, r.startErr = findJournal(host, r.config.Reflex); r.startErr != nil {
+		var keeper journalKeeper
+		if keeper, r.startErr = findJournal(host, r.config.Reflex); r.startErr != nil {
 			return
 		}
+		journal := keeper.Journal()
 		ctx, cancel := context.WithCancel(context.Background())
 		r.cancel = cancel
 		scope := scope{version: r.settings.BuildInfo.Version}
+		streams := map[metadata.AttributeTold]*stream{}
 		if r.logs != nil {
-			r.deliver(ctx, r.newStream("logs", journal, &logTeller{scope: scope, next: r.logs, report: r.report, boot: r.boot}))
+			streams[metadata.AttributeToldLogs] = r.newStream("logs", journal, &logTeller{scope: scope, next: r.logs, report: r.report, boot: r.boot})
 		}
 		if r.traces != nil {
-			r.deliver(ctx, r.newStream("traces", journal, &traceTeller{scope: scope, next: r.traces, report: r.report, now: r.now, boot: r.boot}))
+			teller := &traceTeller{scope: scope, next: r.traces, report: r.report, now: r.now, boot: r.boot}
+			s := r.newStream("traces", journal, teller)
+			teller.remember(journal, s.cursor)
+			streams[metadata.AttributeToldTraces] = s
 		}
 		if r.metrics != nil {
-			r.measure(ctx, journal, scope)
+			r.measure(ctx, keeper, streams)
+		}
+		for _, s := range streams {
+			r.deliver(ctx, s)
 		}
 	})
 	return r.startErr
@@ -93,10 +102,12 @@ func (r *reflexReceiver) deliver(ctx context.Context, s *stream) {
 
 // measure starts the two goroutines of the metrics: one follows the journal and
 // is never blocked, so that a slow consumer costs no counts; the other reports.
-func (r *reflexReceiver) measure(ctx context.Context, journal *episode.Journal, scope scope) {
-	meter := newMeter(scope, r.now())
+func (r *reflexReceiver) measure(ctx context.Context, keeper journalKeeper, streams map[metadata.AttributeTold]*stream) {
+	journal := keeper.Journal()
+	meter := newMeter(r.config.MetricsBuilderConfig, r.settings, r.now())
 	counts := r.newStream("metrics", journal, meter)
 	counts.cursor = journal.Began() // sums begin with the collector
+	meter.keeper, meter.streams = keeper, maps.Clone(streams)
 	reporter := &reporter{
 		meter: meter, next: r.metrics, report: r.report, now: r.now,
 		logger: r.settings.Logger, backoff: r.backoff,
@@ -116,11 +127,13 @@ func (r *reflexReceiver) measure(ctx context.Context, journal *episode.Journal, 
 // newStream goes on where the stream of this name was, if the journal knows.
 func (r *reflexReceiver) newStream(signal string, journal *episode.Journal, t teller) *stream {
 	reader := r.settings.ID.String() + "/" + signal
-	return &stream{
+	s := &stream{
 		signal: signal, reader: reader, cursor: journal.Marked(reader), journal: journal, teller: t, backoff: r.backoff,
 		logger: r.settings.Logger.With(zap.String("signal", signal)), telemetry: r.telemetry,
 		buffer: make([]episode.Record, 0, batchSize),
 	}
+	s.told.Store(s.cursor)
+	return s
 }
 
 // Shutdown stops delivery, then hands over what is left, the episodes still

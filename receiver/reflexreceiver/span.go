@@ -22,6 +22,7 @@ type span struct {
 	highest    int  // root only: the highest level of the episode
 	open       bool // not at its end yet
 	truncated  bool // its beginning was not seen
+	links      []link
 }
 
 func (s *span) put(into ptrace.Span) {
@@ -35,6 +36,12 @@ func (s *span) put(into ptrace.Span) {
 	into.SetKind(ptrace.SpanKindInternal)
 	into.SetStartTimestamp(pcommon.NewTimestampFromTime(s.start))
 	into.SetEndTimestamp(pcommon.NewTimestampFromTime(s.end))
+	for _, l := range s.links {
+		to := into.Links().AppendEmpty()
+		to.SetTraceID(l.episode)
+		to.SetSpanID(spanID(l.episode, rootSpan, 0))
+		to.Attributes().PutStr(attrCgroupPath, l.culprit)
+	}
 	m := into.Attributes()
 	putRecord(m, r)
 	if s.kind == rootSpan {

@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,10 +18,13 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/receiver/receivertest"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadata"
 )
 
 func byName(all []ptrace.Traces, name string) []ptrace.Span {
@@ -29,6 +35,128 @@ func byName(all []ptrace.Traces, name string) []ptrace.Span {
 		}
 	}
 	return out
+}
+
+// points returns the points of a gauge or sum.
+func points(t *testing.T, metrics pmetric.Metrics, name string) pmetric.NumberDataPointSlice {
+	t.Helper()
+	for _, m := range metrics.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+		switch {
+		case m.Name() != name:
+		case m.Type() == pmetric.MetricTypeGauge:
+			return m.Gauge().DataPoints()
+		default:
+			return m.Sum().DataPoints()
+		}
+	}
+	require.Fail(t, "no such metric", name)
+	return pmetric.NumberDataPointSlice{}
+}
+
+// value returns the one point of a metric.
+func value(t *testing.T, metrics pmetric.Metrics, name string) int64 {
+	t.Helper()
+	return points(t, metrics, name).At(0).IntValue()
+}
+
+func TestHowThingsStandIsAmongTheMetrics(t *testing.T) {
+	_, metrics, _ := told(t, story())
+	all := metrics.AllMetrics()[0]
+	by := func(metric, attribute string) map[string]int64 {
+		out := map[string]int64{}
+		for _, p := range points(t, all, metric).All() {
+			v, ok := p.Attributes().Get(attribute)
+			require.True(t, ok)
+			out[v.AsString()] = p.IntValue()
+		}
+		return out
+	}
+	assert.Equal(t, map[string]int64{"memory.high": 1, "cpu.weight": 2}, by("reflex.leases", "reflex.action"))
+	assert.Equal(t, map[string]int64{"false": 1, "true": 2}, by("reflex.leases", "reflex.action.observe"))
+	assert.Equal(t, map[string]int64{
+		"journal_full": 0, "file_full": 1, "file_late": 2, "file_damaged": 3, "mailbox_full": 4, "missed": 0, "refused": 0,
+	}, by("reflex.dropped", "reflex.drop.reason"))
+}
+
+func TestABacklogIsCountedUntilItIsAccepted(t *testing.T) {
+	journal := episode.NewJournal(1024)
+	appendAll(journal, story())
+	var open atomic.Bool
+	r := newTestReceiver(t)
+	r.config.MetricsInterval = minMetricsInterval
+	sink := &consumertest.MetricsSink{}
+	r.metrics, r.traces = sink, consumertest.NewNop()
+	r.logs = consumeLogs(t, func(context.Context, plog.Logs) error {
+		if open.Load() {
+			return nil
+		}
+		return errors.New("queue is full")
+	})
+	start(t, r, journal)
+	backlog := func() map[string]int64 {
+		out := map[string]int64{}
+		if all := sink.AllMetrics(); len(all) > 0 {
+			for _, p := range points(t, all[len(all)-1], "reflex.journal.backlog").All() {
+				signal, _ := p.Attributes().Get("reflex.signal")
+				out[signal.Str()] = p.IntValue()
+			}
+		}
+		return out
+	}
+	eventually(t, func() bool { b := backlog(); return b["logs"] == int64(len(story())) && b["traces"] == 0 }, "what the logs lack")
+	open.Store(true)
+	eventually(t, func() bool { b := backlog(); return len(b) == 2 && b["logs"] == 0 }, "nothing any more")
+}
+
+func TestAnEpisodeIsLinkedToTheOneBeforeOfTheSameCulprit(t *testing.T) {
+	at := func(n byte, culprit string) []episode.Record {
+		records := story()
+		for i := range records {
+			records[i].Episode[8] = n
+			if records[i].Cgroup.Path != "" {
+				records[i].Cgroup.Path = culprit
+			}
+		}
+		return records
+	}
+	all := slices.Concat(at(1, "/a.service"), at(2, "/b.service"), at(3, "/a.service"))
+	journal := episode.NewJournal(1024)
+	appendAll(journal, all)
+	links := func(from uint64) map[byte][]ptrace.SpanLink {
+		sink := &consumertest.TracesSink{}
+		r := newTestReceiver(t)
+		r.traces = sink
+		journal.Mark(r.settings.ID.String()+"/traces", from)
+		require.NoError(t, r.Start(context.Background(), hostOf(journal)))
+		require.NoError(t, r.Shutdown(context.Background()))
+		out := map[byte][]ptrace.SpanLink{}
+		for _, root := range byName(sink.AllTraces(), "reflex.episode") {
+			for _, l := range root.Links().All() {
+				out[root.TraceID()[8]] = append(out[root.TraceID()[8]], l)
+			}
+		}
+		return out
+	}
+	for name, told := range map[string]int{"from the beginning": 0, "by a collector that is started again": 2 * len(story())} {
+		got := links(uint64(told))
+		require.Len(t, got, 1, name)
+		require.Len(t, got[3], 1, name)
+		l := got[3][0]
+		assert.Equal(t, byte(1), l.TraceID()[8], name)
+		assert.Equal(t, spanID(all[0].Episode, rootSpan, 0), l.SpanID(), name)
+		culprit, _ := l.Attributes().Get(attrCgroupPath)
+		assert.Equal(t, "/a.service", culprit.Str(), name)
+	}
+}
+
+func TestTheLastEpisodesOfCulpritsAreBounded(t *testing.T) {
+	var l lastOf
+	for i := range 3 * maxCulprits {
+		l.see(strconv.Itoa(i), episode.ID{1})
+	}
+	assert.Len(t, l.episodes, maxCulprits)
+	assert.Len(t, l.order, maxCulprits)
+	assert.Equal(t, episode.ID{1}, l.see(strconv.Itoa(3*maxCulprits-1), episode.ID{2}), "the newest are kept")
 }
 
 func TestEveryEventJoinsASpanOfItsTrace(t *testing.T) {
@@ -176,15 +304,15 @@ func TestSeverityFollowsWhatHappened(t *testing.T) {
 		{episode.Record{Kind: episode.LevelChanged, Level: 1, Previous: 2}, "reflex.level.changed", plog.SeverityNumberInfo},
 		{episode.Record{Kind: episode.Closed}, "reflex.episode.closed", plog.SeverityNumberInfo},
 		{episode.Record{Kind: episode.Operator}, "reflex.operator", plog.SeverityNumberInfo},
-		{act(arc.VerdictGranted), "reflex.action.granted", plog.SeverityNumberInfo},
-		{act(arc.VerdictHeld), "reflex.action.held", plog.SeverityNumberDebug},
-		{ending, "reflex.action.held", plog.SeverityNumberWarn},
-		{act(arc.VerdictObserved), "reflex.action.observed", plog.SeverityNumberInfo},
+		{act(arc.VerdictGranted), "reflex.action.applied", plog.SeverityNumberInfo},
+		{act(arc.VerdictHeld), "reflex.action.applied", plog.SeverityNumberDebug},
+		{ending, "reflex.action.applied", plog.SeverityNumberWarn},
+		{act(arc.VerdictObserved), "reflex.action.planned", plog.SeverityNumberInfo},
 		{act(arc.VerdictReleased), "reflex.action.released", plog.SeverityNumberInfo},
 		{act(arc.VerdictRefused), "reflex.action.refused", plog.SeverityNumberWarn},
 		{act(arc.VerdictLost), "reflex.action.lost", plog.SeverityNumberWarn},
 		{act(arc.VerdictFailed), "reflex.action.failed", plog.SeverityNumberError},
-		{episode.Record{Kind: episode.Action}, "reflex.action.none", plog.SeverityNumberError},
+		{episode.Record{Kind: episode.Action}, "reflex.action.failed", plog.SeverityNumberError},
 	} {
 		log := plog.NewLogRecord()
 		putEvent(log, &c.record, time.Time{})
@@ -223,12 +351,11 @@ func TestTheHistogramFollowsItsBounds(t *testing.T) {
 
 func TestMetricsAreOfThePeriodSinceTheStart(t *testing.T) {
 	_, metrics, _ := told(t, story())
-	m := newMeter(scope{}, began)
+	m := newMeter(metadata.NewDefaultMetricsBuilderConfig(), receivertest.NewNopSettings(metadata.Type), began)
 	m.take(story())
-	sm := m.build(at(time.Minute)).ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics()
-	require.Equal(t, 4, sm.Len())
-	assert.Equal(t, at(time.Minute), sm.At(0).Gauge().DataPoints().At(0).Timestamp().AsTime())
-	for _, point := range sm.At(2).Sum().DataPoints().All() {
+	all := m.build(at(time.Minute))
+	assert.Equal(t, at(time.Minute), points(t, all, "reflex.level").At(0).Timestamp().AsTime())
+	for _, point := range points(t, all, "reflex.actions").All() {
 		assert.Equal(t, began, point.StartTimestamp().AsTime())
 		assert.Equal(t, at(time.Minute), point.Timestamp().AsTime())
 	}

@@ -6,6 +6,7 @@ package reflexreceiver
 import (
 	"context"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
@@ -50,6 +51,9 @@ type stream struct {
 	telemetry *metadata.TelemetryBuilder
 
 	cursor uint64           // ID of the last record done with
+	told   atomic.Uint64    // the same, for others to read
+	missed atomic.Uint64    // records displaced before they were read
+	denied atomic.Uint64    // records refused for good
 	buffer []episode.Record // records taken and not yet done with
 }
 
@@ -79,6 +83,7 @@ func (s *stream) load(ctx context.Context) bool {
 		return false
 	}
 	if missed := s.buffer[len(s.buffer)-1].ID - s.cursor - uint64(len(s.buffer)); missed > 0 {
+		s.missed.Add(missed)
 		s.telemetry.ReflexReceiverRecordsMissed.Add(ctx, int64(missed), s.attributes()) //nolint:gosec // a count
 		s.logger.Warn("the journal was full before its records could be delivered", zap.Uint64("missed", missed))
 	}
@@ -112,12 +117,14 @@ func (s *stream) deliver(ctx context.Context) {
 // done moves the cursor past the batch; err is why it was refused, if it was.
 func (s *stream) done(ctx context.Context, err error) {
 	if err != nil {
+		s.denied.Add(uint64(len(s.buffer)))
 		s.telemetry.ReflexReceiverRecordsRefused.Add(ctx, int64(len(s.buffer)), s.attributes())
 		s.logger.Error("episodes were refused for good and are skipped",
 			zap.Error(err), zap.Int("records", len(s.buffer)))
 	}
 	if len(s.buffer) > 0 {
 		s.cursor = s.buffer[len(s.buffer)-1].ID
+		s.told.Store(s.cursor)
 		s.journal.Mark(s.reader, s.teller.need(s.cursor))
 	}
 	s.buffer = s.buffer[:0]

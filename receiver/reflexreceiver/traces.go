@@ -25,6 +25,48 @@ type openEpisode struct {
 	period    episode.Record // the record that began the level in force
 	highest   int
 	truncated bool // opening is not the true one
+	links     []link
+}
+
+const (
+	// maxCulprits bounds the cgroups whose last episode is remembered, maxLinks those of
+	// one episode that are linked.
+	maxCulprits = 512
+	maxLinks    = 16
+)
+
+// link leads to the episode before of the same culprit.
+type link struct {
+	culprit string // path of its cgroup
+	episode episode.ID
+}
+
+// lastOf remembers the last episode of each culprit: by the path of its cgroup, which
+// a service keeps when it is started again.
+type lastOf struct {
+	episodes map[string]episode.ID
+	order    []string // oldest first
+}
+
+// see notes that an episode is about a culprit, and returns the one before.
+func (l *lastOf) see(culprit string, id episode.ID) (before episode.ID) {
+	if l.episodes == nil {
+		l.episodes = map[string]episode.ID{}
+	}
+	before = l.episodes[culprit]
+	if before == id {
+		return episode.ID{}
+	}
+	if at := slices.Index(l.order, culprit); at >= 0 {
+		l.order = slices.Delete(l.order, at, at+1)
+	}
+	l.order = append(l.order, culprit)
+	l.episodes[culprit] = id
+	if len(l.order) > maxCulprits {
+		delete(l.episodes, l.order[0])
+		l.order = slices.Delete(l.order, 0, 1)
+	}
+	return before
 }
 
 // traceTeller tells each episode as one trace. Spans are finished as the
@@ -38,6 +80,29 @@ type traceTeller struct {
 
 	open     []*openEpisode // in the order they opened
 	finished []span
+	culprits lastOf
+}
+
+// remember takes in who the culprits were of what was told already.
+func (t *traceTeller) remember(journal *episode.Journal, told uint64) {
+	for _, r := range journal.Read(0, nil) {
+		if r.ID > told {
+			return
+		}
+		t.blame(nil, &r)
+	}
+}
+
+// blame notes the culprit that a record is about, and links its episode to the one
+// before.
+func (t *traceTeller) blame(e *openEpisode, r *episode.Record) {
+	if r.Cgroup.Path == "" || r.Kind == episode.Operator || r.Episode == (episode.ID{}) {
+		return
+	}
+	before := t.culprits.see(r.Cgroup.Path, r.Episode)
+	if e != nil && before != (episode.ID{}) && len(e.links) < maxLinks {
+		e.links = append(e.links, link{r.Cgroup.Path, before})
+	}
 }
 
 func (t *traceTeller) take(records []episode.Record) {
@@ -51,11 +116,14 @@ func (t *traceTeller) follow(r *episode.Record, boot time.Time) {
 	if r.Episode == (episode.ID{}) {
 		return // not part of a trace
 	}
+	i := slices.IndexFunc(t.open, func(e *openEpisode) bool { return e.opening.Episode == r.Episode })
 	if r.Kind == episode.Action {
 		t.finished = append(t.finished, newActionSpan(r, boot))
-		return // an action may be answered after its episode closed
+		if i >= 0 { // an action may be answered after its episode closed
+			t.blame(t.open[i], r)
+		}
+		return
 	}
-	i := slices.IndexFunc(t.open, func(e *openEpisode) bool { return e.opening.Episode == r.Episode })
 	if i < 0 {
 		if len(t.open) == maxOpenEpisodes {
 			t.tellOpen(t.open[0], r.Time)
@@ -67,6 +135,7 @@ func (t *traceTeller) follow(r *episode.Record, boot time.Time) {
 		})
 	}
 	e := t.open[i]
+	t.blame(e, r)
 	e.highest = max(e.highest, r.Level, r.Previous)
 	switch r.Kind {
 	case episode.LevelChanged:
@@ -91,7 +160,7 @@ func (t *traceTeller) endPeriod(e *openEpisode, end time.Time, open bool) {
 func (e *openEpisode) root(end time.Time) span {
 	return span{
 		kind: rootSpan, about: e.opening, start: e.opening.Time, end: end,
-		highest: e.highest, truncated: e.truncated,
+		highest: e.highest, truncated: e.truncated, links: e.links,
 	}
 }
 

@@ -202,9 +202,9 @@ func (s *Story) takeEvent(r plog.LogRecord) {
 	}
 	a, at, episode := r.Attributes(), int64(r.Timestamp()), r.TraceID().String()
 	s.events = append(s.events, event{r.EventName(), episode, at})
-	if verdict, ok := strings.CutPrefix(r.EventName(), actionPrefix); ok {
+	if strings.HasPrefix(r.EventName(), actionPrefix) {
 		s.Actions = append(s.Actions, Action{
-			Time: at, Name: text(a, "reflex.action"), Verdict: verdict, Episode: episode,
+			Time: at, Name: text(a, "reflex.action"), Verdict: text(a, "reflex.verdict"), Episode: episode,
 			Cgroup: text(a, "reflex.cgroup.path"), Reason: text(a, "reflex.reason"),
 			Value: uint64(number(a, "reflex.action.value")), TickToKnob: decimal(a, "reflex.tick_to_knob"),
 		})
