@@ -64,6 +64,7 @@ type reflex struct {
 
 	reports  reports
 	unjudged unjudged
+	doubts   atomic.Pointer[[]need] // of what becomes of episodes downstream
 
 	mu      sync.Mutex // held for a whole tick; nobody but Shutdown contends
 	policy  *policy.Policy

@@ -247,6 +247,9 @@ func (r *reflex) missing() []need {
 		out = append(out, need{"input", "no sample has arrived", "add the ebpf receiver to a pipeline"})
 	}
 	out = append(out, r.reports.needs()...)
+	if doubts := r.doubts.Load(); doubts != nil {
+		out = append(out, *doubts...)
+	}
 	if r.executor.link == nil {
 		return out
 	}

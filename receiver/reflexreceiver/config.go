@@ -15,6 +15,8 @@ import (
 const (
 	defaultMetricsInterval = 10 * time.Second
 	minMetricsInterval     = 100 * time.Millisecond
+	defaultReplayRate      = 500
+	mostReplayRate         = 1_000_000
 )
 
 // Config configures the receiver.
@@ -26,6 +28,9 @@ type Config struct {
 	// 100 ms. The default is 10 s.
 	MetricsInterval time.Duration `mapstructure:"metrics_interval"`
 
+	// ReplayRate bounds the records a second that a signal hands over when many are
+	// waiting, as after an outage. The default is 500.
+	ReplayRate int `mapstructure:"replay_rate"`
 	// The metrics can be switched off, or less divided.
 	metadata.MetricsBuilderConfig `mapstructure:",squash"`
 
@@ -37,6 +42,9 @@ type Config struct {
 func (c *Config) Validate() error {
 	if c.MetricsInterval < minMetricsInterval {
 		return fmt.Errorf("metrics_interval must be at least %s, not %s", minMetricsInterval, c.MetricsInterval)
+	}
+	if c.ReplayRate < 1 || c.ReplayRate > mostReplayRate {
+		return fmt.Errorf("replay_rate must be 1 to %d records a second, not %d", mostReplayRate, c.ReplayRate)
 	}
 	return nil
 }

@@ -25,10 +25,11 @@ func TestConfigIsReadAndBadOnesAreRefusedByKey(t *testing.T) {
 		want *Config
 		err  string
 	}{
-		{"reflex", &Config{MetricsInterval: 10 * time.Second}, ""},
-		{"reflex/all", &Config{Reflex: &named, MetricsInterval: time.Second}, ""},
+		{"reflex", &Config{MetricsInterval: 10 * time.Second, ReplayRate: 500}, ""},
+		{"reflex/all", &Config{Reflex: &named, MetricsInterval: time.Second, ReplayRate: 50}, ""},
 		{"reflex/fast", nil, "metrics_interval must be at least 100ms, not 1ms"},
 		{"reflex/zero", nil, "metrics_interval must be at least 100ms, not 0s"},
+		{"reflex/still", nil, "replay_rate must be 1 to 1000000 records a second, not 0"},
 		{"reflex/unknown", nil, "colour"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -274,7 +274,7 @@ func TestRecordsTheJournalDisplacedAreCounted(t *testing.T) {
 func TestALongHistoryIsDeliveredInBatchesInOrder(t *testing.T) {
 	sink := &consumertest.LogsSink{}
 	r := newTestReceiver(t)
-	r.logs = sink
+	r.logs, r.config.ReplayRate = sink, mostReplayRate
 	journal := episode.NewJournal(1000)
 	for range 1000 {
 		journal.Append(story()[0])
@@ -287,6 +287,20 @@ func TestALongHistoryIsDeliveredInBatchesInOrder(t *testing.T) {
 	ids := recordIDs(sink.AllLogs())
 	assert.Equal(t, "ab000000000000000000000000000001-1", ids[0])
 	assert.Equal(t, "ab000000000000000000000000000001-1000", ids[999])
+}
+
+func TestABacklogIsToldAtItsRate(t *testing.T) {
+	sink := &consumertest.LogsSink{}
+	r := newTestReceiver(t)
+	r.logs, r.config.ReplayRate = sink, 1000
+	journal := episode.NewJournal(1024)
+	for range 5 * batchSize {
+		journal.Append(story()[0])
+	}
+	began := time.Now()
+	start(t, r, journal)
+	eventually(t, func() bool { return sink.LogRecordCount() == 5*batchSize }, "all of it")
+	assert.GreaterOrEqual(t, time.Since(began), 4*batchSize*time.Millisecond, "the first batch at once, four more at a thousand a second")
 }
 
 func TestShutdownDoesNotWaitForAConsumerThatIgnoresItsContext(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadata"
@@ -106,7 +107,7 @@ func (r *reflexReceiver) measure(ctx context.Context, keeper journalKeeper, stre
 	journal := keeper.Journal()
 	meter := newMeter(r.config.MetricsBuilderConfig, r.settings, r.now())
 	counts := r.newStream("metrics", journal, meter)
-	counts.cursor = journal.Began() // sums begin with the collector
+	counts.cursor, counts.pace = journal.Began(), nil // sums begin with the collector, and wait for nobody
 	meter.keeper, meter.streams = keeper, maps.Clone(streams)
 	reporter := &reporter{
 		meter: meter, next: r.metrics, report: r.report, now: r.now,
@@ -130,7 +131,7 @@ func (r *reflexReceiver) newStream(signal string, journal *episode.Journal, t te
 	s := &stream{
 		signal: signal, reader: reader, cursor: journal.Marked(reader), journal: journal, teller: t, backoff: r.backoff,
 		logger: r.settings.Logger.With(zap.String("signal", signal)), telemetry: r.telemetry,
-		buffer: make([]episode.Record, 0, batchSize),
+		pace: rate.NewLimiter(rate.Limit(r.config.ReplayRate), batchSize), buffer: make([]episode.Record, 0, batchSize),
 	}
 	s.told.Store(s.cursor)
 	return s

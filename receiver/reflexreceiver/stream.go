@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/receiver/reflexreceiver/internal/metadata"
@@ -49,6 +50,7 @@ type stream struct {
 	backoff   backoff
 	logger    *zap.Logger
 	telemetry *metadata.TelemetryBuilder
+	pace      *rate.Limiter // of records; nil for none
 
 	cursor uint64           // ID of the last record done with
 	told   atomic.Uint64    // the same, for others to read
@@ -62,6 +64,9 @@ func (s *stream) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wake := s.journal.Wait()
 		if s.load(ctx) {
+			if s.pace != nil && s.pace.WaitN(ctx, len(s.buffer)) != nil {
+				return
+			}
 			s.deliver(ctx)
 			continue
 		}
