@@ -8,6 +8,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // byteSize is the value of a flag that is a size.
@@ -30,7 +32,7 @@ var units = []struct {
 	{"B", 1},
 }
 
-func (b *byteSize) String() string { return strings.ReplaceAll(sizeOf(float64(*b)), " ", "") }
+func (b *byteSize) String() string { return strings.ReplaceAll(words.Bytes(float64(*b)), " ", "") }
 func (b *byteSize) Type() string   { return "size" }
 
 func (b *byteSize) Set(text string) error {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 const (
@@ -83,7 +85,7 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	if answer.StatusCode != http.StatusOK {
 		return &refused{
 			answer.StatusCode, fmt.Sprintf("%s %s: %s", strings.ToLower(method), target, answer.Status),
-			printable(strings.TrimSpace(string(text[:min(len(text), 200)]))),
+			words.Printable(strings.TrimSpace(string(text[:min(len(text), 200)]))),
 		}
 	}
 	if err := json.Unmarshal(text, v); err != nil {

@@ -8,13 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/internal/episode/story"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 func explainCommand() *cobra.Command { return explainCommandAt(time.Now) }
@@ -60,13 +61,13 @@ Exit status: 0 success, also where nothing happened; 1 failure, or no such episo
 			return err
 		}
 		if observed {
-			r := wouldHaveDone(records, dropped, clock(), since)
+			r := story.WouldHaveDone(records, dropped, clock(), since)
 			if *output == asJSON {
 				return writeJSON(c, r)
 			}
-			return r.tell(c.OutOrStdout())
+			return tellObserved(c.OutOrStdout(), &r)
 		}
-		s, err := pick(stories(records), args)
+		s, err := pick(story.All(records), args)
 		if err != nil {
 			return err
 		}
@@ -77,7 +78,7 @@ Exit status: 0 success, also where nothing happened; 1 failure, or no such episo
 			fmt.Fprintln(c.OutOrStdout(), "Nothing has happened since the collector was started.")
 			return nil
 		}
-		return s.tell(c.OutOrStdout(), clock())
+		return writeProse(c.OutOrStdout(), s.Tell(clock()))
 	}
 	return c
 }
@@ -99,14 +100,14 @@ func journalOf(ctx context.Context, extension *client) ([]episode.Record, uint64
 }
 
 // pick finds the story that is meant; nil where there is none to tell.
-func pick(all []*story, args []string) (*story, error) {
+func pick(all []*story.Story, args []string) (*story.Story, error) {
 	if len(args) == 0 || args[0] == "last" {
 		if len(all) == 0 {
 			return nil, nil
 		}
 		return all[len(all)-1], nil
 	}
-	var found *story
+	var found *story.Story
 	for _, s := range all {
 		if !strings.HasPrefix(s.ID, strings.ToLower(args[0])) {
 			continue
@@ -122,159 +123,41 @@ func pick(all []*story, args []string) (*story, error) {
 	return found, nil
 }
 
-const clockTime = "15:04:05.000"
-
-// tell writes the story for people.
-func (s *story) tell(to io.Writer, now time.Time) error {
-	var p prose
-	p.say("Episode %s opened at %s", s.ID[:8], s.Opened.Local().Format("2006-01-02 15:04:05"))
-	if s.Closed != nil {
-		p.add(" and closed after %s.", lasting(s.Closed.Sub(s.Opened)))
-	} else {
-		p.add(", %s ago, and is open.", lasting(now.Sub(s.Opened)))
-	}
-	p.add(" Its highest level was %d, %s.", s.Highest, episode.LevelName(s.Highest))
-	if s.Cut {
-		p.add(" Its beginning has left the journal.")
-	}
-	p.say("What was unusual: %s.", s.Why)
-	for _, u := range s.Unusual {
-		p.add(" %s was at %s, usually %s.", u.Dimension, number(u.Value), number(u.Usual))
-	}
-	for i := range s.Deeds {
-		s.Deeds[i].tell(&p, now)
-	}
-	if len(s.Deeds) == 0 {
-		p.say("Nobody was touched.")
-	}
-	if n := len(s.Declined); n > 0 {
-		p.say("Held back %d times:", n)
-		for _, d := range s.Declined {
-			p.item("%s", d)
-		}
-	}
-	if len(s.Operators) > 0 {
-		p.say("Operators:")
-		for _, o := range s.Operators {
-			p.item("%s", o)
-		}
-	}
-	s.undo(&p)
-	return p.write(to)
-}
-
-// tell writes one lease: who, why that was harm, what was done, what came of it.
-func (d *deed) tell(p *prose, now time.Time) {
-	p.say("Who and why: %s %s.", d.where(), strings.TrimPrefix(d.Why, "released: "))
-	verb := "was set from"
-	if d.Observed {
-		verb = "would have been set from"
-	}
-	p.say("What was done: at %s %s %s %s to %s", d.Began.Local().Format(clockTime), d.Action, verb,
-		valueOf(d.Action, uint64(d.Original)), valueOf(d.Action, uint64(d.Value)))
-	if d.TickToKnob > 0 {
-		p.add(", %s after the tick that saw it", lasting(time.Duration(d.TickToKnob*float64(time.Second))))
-	}
-	p.add(".")
-	if d.Observed {
-		p.add(" Nothing was written: it was only observed.")
-	}
-	held := lasting(d.until(now).Sub(d.Began))
-	switch {
-	case d.Ended == nil && d.Observed:
-		p.add(" It would still be held, after %s.", held)
-	case d.Ended == nil:
-		p.add(" It is still held, after %s; the original comes back when it ends.", held)
-	case d.Verdict == "lost":
-		p.add(" After %s somebody else rewrote it, and it was left to them: %s.", held, d.End)
-	case d.Verdict == "failed":
-		p.add(" After %s nothing was heard of it: %s.", held, d.End)
-	default:
-		p.add(" It ended after %s: %s.", held, d.End)
-	}
-}
-
-func (d *deed) where() string {
-	if d.Path != "" {
-		return d.Path
-	}
-	return fmt.Sprintf("cgroup %d", d.Cgroup)
-}
-
-// undo says how to take back what is still held, and how to keep it from
-// happening again.
-func (s *story) undo(p *prose) {
-	var open []*deed
-	for i := range s.Deeds {
-		if d := &s.Deeds[i]; d.Ended == nil && !d.Observed && s.Closed == nil {
-			open = append(open, d)
-		}
-	}
-	if len(open) > 0 {
-		p.say("To undo:")
-		for _, d := range open {
-			p.item("sudo reflexctl release %s --for 1h", d.where())
-		}
-		p.item("sudo reflexctl kill-switch on    (everything, until switched off)")
-	} else {
-		p.say("There is nothing to undo.")
-	}
-	if len(s.Deeds) > 0 {
-		p.say("If it was wrong about this workload: list its cgroup in safelist of the reflex extension.")
-	}
-}
-
-// prose is text in paragraphs, each with a list below it.
-type prose []paragraph
-
-type paragraph struct {
-	text  string
-	items []string
-}
-
-func (p *prose) say(format string, args ...any) {
-	*p = append(*p, paragraph{text: printable(fmt.Sprintf(format, args...))})
-}
-
-// add goes on with the last paragraph.
-func (p *prose) add(format string, args ...any) {
-	(*p)[len(*p)-1].text += printable(fmt.Sprintf(format, args...))
-}
-
-func (p *prose) item(format string, args ...any) {
-	last := &(*p)[len(*p)-1]
-	last.items = append(last.items, printable(fmt.Sprintf(format, args...)))
-}
-
-func (p *prose) write(to io.Writer) error {
+// writeProse writes paragraphs, each with its list below it.
+func writeProse(to io.Writer, p story.Prose) error {
 	w := newWriter(to)
-	for i, paragraph := range *p {
+	for i, paragraph := range p {
 		if i > 0 {
 			w.line("")
 		}
-		w.line("%s", paragraph.text)
-		for _, item := range paragraph.items {
+		w.line("%s", paragraph.Text)
+		for _, item := range paragraph.Items {
 			w.line("  %s", item)
 		}
 	}
 	return w.flush()
 }
 
-// lasting writes a duration for people.
-func lasting(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return d.Round(10 * time.Microsecond).String()
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
+// tellObserved writes the report of observe mode.
+func tellObserved(to io.Writer, r *story.Observed) error {
+	if err := writeProse(to, r.Tell()); err != nil {
+		return err
 	}
-	return d.Round(time.Second).String()
-}
-
-// finite is nil for what JSON cannot carry.
-func finite(f float64) *float64 {
-	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return nil
+	w := newWriter(to)
+	if r.Times() > 0 {
+		w.line("")
+		w.line("CGROUP\tACTION\tTIMES\tIN ALL\tLONGEST\tLAST\tWHY (THE LAST TIME)")
+		for i := range r.Would {
+			x := &r.Would[i]
+			w.line("%s\t%s\t%d\t%s\t%s\t%s\t%s", x.Path, x.Action, x.Times, words.Seconds(x.Total), words.Seconds(x.Longest), x.Last.Local().Format("2006-01-02 15:04:05"), x.Why)
+		}
 	}
-	return &f
+	if len(r.Declined) > 0 {
+		w.line("")
+		w.line("HELD BACK\tTIMES")
+		for _, d := range r.Declined {
+			w.line("%s\t%d", d.Cause, d.Times)
+		}
+	}
+	return w.flush()
 }

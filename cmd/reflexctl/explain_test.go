@@ -14,6 +14,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/internal/episode/story"
 )
 
 var twoInTheMorning = time.Date(2026, 3, 1, 2, 0, 0, 0, time.Local)
@@ -220,7 +221,7 @@ func TestWhatObservingWouldHaveDone(t *testing.T) {
 
 	text, err = explain(t, at(3621), observedTwice(), "--observed", "-o", "json")
 	require.NoError(t, err)
-	var r wouldHave
+	var r story.Observed
 	require.NoError(t, json.Unmarshal([]byte(text), &r))
 	require.Len(t, r.Would, 2)
 	assert.Equal(t, 60.0, r.Would[0].Total)

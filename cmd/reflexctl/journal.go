@@ -16,6 +16,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // pageSize is how many records are asked for at a time.
@@ -128,7 +129,7 @@ func printer(to io.Writer, output format) func(*episode.Record) error {
 		return func(r *episode.Record) error { return e.Encode(r) }
 	}
 	return func(r *episode.Record) error {
-		_, err := fmt.Fprintln(to, printable(line(r)))
+		_, err := fmt.Fprintln(to, words.Printable(line(r)))
 		return err
 	}
 }
@@ -140,7 +141,7 @@ func line(r *episode.Record) string {
 		text += "  " + r.Cgroup.Path
 	}
 	if o := r.Outcome; o != nil && o.Cause == "" && o.Value > 0 {
-		value := size
+		value := words.Size
 		if r.Order != nil && !inBytes(r.Order.Action) {
 			value = plain
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // switched is the state of the kill switch.
@@ -76,7 +77,7 @@ the file can be seen: reflexctl leases then asks the collector what it holds.`,
 		if *output == asJSON {
 			return errors.Join(writeJSON(c, s), err)
 		}
-		fmt.Fprintln(c.OutOrStdout(), printable(s.line()))
+		fmt.Fprintln(c.OutOrStdout(), words.Printable(s.line()))
 		return err
 	}
 	return c

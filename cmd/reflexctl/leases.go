@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // held is one lease, whoever told of it.
@@ -21,8 +22,8 @@ type held struct {
 	Action string `json:"action"`
 	// Original and Value are in the knob's unit; absent where they are not known:
 	// before the guard's answer, or while it writes.
-	Original *amount `json:"original,omitempty"`
-	Value    *amount `json:"value,omitempty"`
+	Original *words.Amount `json:"original,omitempty"`
+	Value    *words.Amount `json:"value,omitempty"`
 	// EndsIn is in seconds, unless it is renewed.
 	EndsIn float64 `json:"ends_in"`
 	// Observed says that nothing was written.
@@ -144,7 +145,7 @@ func ofGuard(s *guard.Status) holdings {
 		if l.Busy {
 			one.Reason = "it is being written at this moment"
 		} else {
-			original, value := amount(l.Original), amount(l.Value)
+			original, value := words.Amount(l.Original), words.Amount(l.Value)
 			one.Original, one.Value = &original, &value
 		}
 		h.Leases = append(h.Leases, one)
@@ -156,13 +157,13 @@ func ofCollector(s *status) holdings {
 	h := holdings{Source: "collector", Leases: []held{}}
 	for i := range s.Leases {
 		l := &s.Leases[i]
-		value := amount(l.Ceiling)
+		value := words.Amount(l.Ceiling)
 		one := held{
 			Cgroup: l.Cgroup, Path: l.Path, Action: l.Action, Observed: l.Observed, Reason: l.Reason,
 			EndsIn: l.ExpireIn, Value: &value,
 		}
 		if l.Original != nil {
-			original := amount(*l.Original)
+			original := words.Amount(*l.Original)
 			one.Original = &original
 		}
 		h.Leases = append(h.Leases, one)
@@ -184,16 +185,16 @@ func (h *holdings) table(c *cobra.Command) error {
 			kind = "observed"
 		}
 		w.line("%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s", l.Path, l.Cgroup, l.Action,
-			l.amount(l.Original), l.amount(l.Value), duration(l.EndsIn), kind, l.Reason)
+			l.amount(l.Original), l.amount(l.Value), words.Seconds(l.EndsIn), kind, l.Reason)
 	}
 	w.line("")
 	w.line("says the %s; a lease that is renewed goes on. To end one: reflexctl release", h.Source)
 	return w.flush()
 }
 
-func (l *held) amount(a *amount) string {
+func (l *held) amount(a *words.Amount) string {
 	if a == nil {
 		return "–"
 	}
-	return valueOf(l.Action, uint64(*a))
+	return words.Value(l.Action, uint64(*a))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/otelcol-reflex/reflex/bpf"
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/sources"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // The least and the most that probe measures.
@@ -130,7 +131,7 @@ func processorTime() time.Duration {
 // measured writes a measurement.
 func (t *probeTable) measured(m *measurement) {
 	t.line("")
-	t.line(fmt.Sprintf("measured on this machine for %s, a tick every %d ms", duration(m.Seconds), m.IntervalMS))
+	t.line(fmt.Sprintf("measured on this machine for %s, a tick every %d ms", words.Seconds(m.Seconds), m.IntervalMS))
 	width := len("reading, this process")
 	for _, p := range m.Programs {
 		width = max(width, len(p.Name))

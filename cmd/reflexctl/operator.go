@@ -8,14 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/otelcol-reflex/reflex/extension/reflexextension"
-	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // errUnconfirmed says that what was asked for was ordered, and that nobody said
@@ -62,7 +61,7 @@ func (o *operator) tell(c *cobra.Command, what string) {
 	order := reflexextension.OperatorOrder{Action: "record", What: what, Reason: o.reason}
 	var answer reflexextension.OperatorAnswer
 	if err := o.collector().post(c.Context(), "operator", order, &answer); err != nil {
-		fmt.Fprintf(c.ErrOrStderr(), "not in the journal, for the collector did not take it: %s\n", printable(err.Error()))
+		fmt.Fprintf(c.ErrOrStderr(), "not in the journal, for the collector did not take it: %s\n", words.Printable(err.Error()))
 	}
 }
 
@@ -94,37 +93,6 @@ func poll(ctx context.Context, patience time.Duration, done func() (bool, error)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-}
-
-// amount is a value of a knob; its JSON is "max" where there is no limit.
-type amount uint64
-
-// MarshalJSON implements json.Marshaler.
-func (a amount) MarshalJSON() ([]byte, error) {
-	if uint64(a) >= arc.Unlimited {
-		return []byte(`"max"`), nil
-	}
-	return json.Marshal(uint64(a))
-}
-
-// valueOf writes a value of an action's knob for people.
-func valueOf(action string, v uint64) string {
-	switch known, _ := arc.ParseAction(action); known {
-	case arc.ActionMemoryHigh:
-		return size(v)
-	case arc.ActionIOMaxRead, arc.ActionIOMaxWrite, arc.ActionNetworkThrottle:
-		if v < arc.Unlimited {
-			return size(v) + "/s"
-		}
-	case arc.ActionCPUMax:
-		if v < arc.Unlimited {
-			return fmt.Sprintf("%.4g CPUs", float64(v)/1e6)
-		}
-	}
-	if v >= arc.Unlimited {
-		return "max"
-	}
-	return strconv.FormatUint(v, 10)
 }
 
 // writeJSON writes v for programs.

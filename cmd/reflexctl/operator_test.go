@@ -28,6 +28,7 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // node is a tree of cgroups, a guard that holds knobs in it behind its socket,
@@ -583,6 +584,6 @@ func TestValuesOfKnobsForPeople(t *testing.T) {
 		{"pids.max", arc.Unlimited, "max"},
 		{"of tomorrow", 3, "3"},
 	} {
-		assert.Equal(t, c.want, valueOf(c.action, c.value), c.action)
+		assert.Equal(t, c.want, words.Value(c.action, c.value), c.action)
 	}
 }

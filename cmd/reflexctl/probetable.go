@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // tableWidth is how many columns the table of probe has, wherever it is read.
@@ -53,7 +55,7 @@ func (r *report) table(to io.Writer) error {
 }
 
 func (t *probeTable) line(text string) {
-	t.text.WriteString(strings.TrimRight(printable(text), " "))
+	t.text.WriteString(strings.TrimRight(words.Printable(text), " "))
 	t.text.WriteByte('\n')
 }
 

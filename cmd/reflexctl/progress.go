@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/otelcol-reflex/reflex/internal/replay"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // redraw is how often a progress bar is drawn.
@@ -55,7 +56,7 @@ func (p *progress) text(rows int, took time.Duration) string {
 	done := min(float64(p.in.Position())/float64(p.in.Size), 1)
 	left := ""
 	if done > 0 {
-		left = fmt.Sprintf(", %s left", duration(took.Seconds()*(1-done)/done))
+		left = fmt.Sprintf(", %s left", words.Seconds(took.Seconds()*(1-done)/done))
 	}
 	return bar(p.width, done, count+left)
 }

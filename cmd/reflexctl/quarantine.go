@@ -14,6 +14,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 const (
@@ -134,7 +135,7 @@ func (o *operator) quarantine(c *cobra.Command, t *target, last time.Duration) e
 			Reason:     fmt.Sprintf("by an operator (uid %d): %s", os.Geteuid(), o.reason),
 		},
 		report: func(format string, args ...any) {
-			fmt.Fprintln(c.OutOrStdout(), printable(fmt.Sprintf(format, args...)))
+			fmt.Fprintln(c.OutOrStdout(), words.Printable(fmt.Sprintf(format, args...)))
 		},
 	}
 	if t.node {

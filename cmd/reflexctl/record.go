@@ -24,6 +24,7 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/replay"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
 	"github.com/otelcol-reflex/reflex/internal/sources"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 const (
@@ -246,8 +247,8 @@ func tableOfRecord(to io.Writer, o *recordOptions, s *recorder.Summary) error {
 	if s.Full {
 		end = ", ended by --max-size"
 	}
-	w.line("ticks\t%d over %s%s", s.Ticks, duration(s.Span.Seconds()), end)
-	w.line("size\t%s, %.0f bytes a tick", sizeOf(float64(s.Size)), float64(s.Size)/float64(s.Ticks))
+	w.line("ticks\t%d over %s%s", s.Ticks, words.Seconds(s.Span.Seconds()), end)
+	w.line("size\t%s, %.0f bytes a tick", words.Bytes(float64(s.Size)), float64(s.Size)/float64(s.Ticks))
 	if o.cgroups {
 		w.line("cgroups\t%d at most", s.Cgroups)
 	}
@@ -274,6 +275,6 @@ func tableOfRecord(to io.Writer, o *recordOptions, s *recorder.Summary) error {
 // warn says what is missing of sources that are recorded nevertheless.
 func warn(to io.Writer, missing []arc.Requirement) {
 	for _, m := range missing {
-		fmt.Fprintln(to, printable(fmt.Sprintf("missing: %s: %s", m.Name, m.Cause)))
+		fmt.Fprintln(to, words.Printable(fmt.Sprintf("missing: %s: %s", m.Name, m.Cause)))
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/recorder"
 	"github.com/otelcol-reflex/reflex/internal/sources"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // recordProgress is a line on a terminal while ticks are recorded.
@@ -49,12 +50,12 @@ func (p *recordProgress) draw(s *recorder.Summary) {
 
 // text is a bar where it is known when the recording ends, and a count elsewhere.
 func (p *recordProgress) text(s *recorder.Summary) string {
-	count := fmt.Sprintf("%d ticks, %d cgroups, %s", s.Ticks, s.Cgroups, sizeOf(float64(s.Size)))
+	count := fmt.Sprintf("%d ticks, %d cgroups, %s", s.Ticks, s.Cgroups, words.Bytes(float64(s.Size)))
 	if p.duration <= 0 {
 		return count
 	}
 	done := min(s.Span.Seconds()/p.duration.Seconds(), 1)
-	return bar(p.width, done, fmt.Sprintf("%s, %s left", count, duration((p.duration-s.Span).Seconds())))
+	return bar(p.width, done, fmt.Sprintf("%s, %s left", count, words.Seconds((p.duration-s.Span).Seconds())))
 }
 
 // clear takes the line away.

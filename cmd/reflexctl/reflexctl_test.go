@@ -26,6 +26,7 @@ import (
 	"github.com/otelcol-reflex/reflex/extension/reflexextension"
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // extension is a fake status API over a real journal.
@@ -315,10 +316,10 @@ func TestVersionIsTheLinkersOrTheBuilds(t *testing.T) {
 }
 
 func TestSizesAndDurationsForPeople(t *testing.T) {
-	assert.Equal(t, "max", size(arc.Unlimited))
-	assert.Equal(t, "0 B", size(0))
-	assert.Equal(t, "1.5 KiB", size(1536))
-	assert.Equal(t, "2 TiB", size(2<<40))
-	assert.Equal(t, "1ms", duration(0.001))
-	assert.Equal(t, "1m30s", duration(90))
+	assert.Equal(t, "max", words.Size(arc.Unlimited))
+	assert.Equal(t, "0 B", words.Size(0))
+	assert.Equal(t, "1.5 KiB", words.Size(1536))
+	assert.Equal(t, "2 TiB", words.Size(2<<40))
+	assert.Equal(t, "1ms", words.Seconds(0.001))
+	assert.Equal(t, "1m30s", words.Seconds(90))
 }

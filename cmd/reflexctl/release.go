@@ -24,6 +24,7 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/guard"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // withoutCollector is how long the guard keeps hands off where nobody said and
@@ -153,7 +154,7 @@ Exit status: 0 the originals are back, 1 failure, 4 ordered but not confirmed.`,
 		case *output == asJSON:
 			return errors.Join(writeJSON(c, r), err)
 		case err == nil:
-			fmt.Fprintln(c.OutOrStdout(), printable(r.line()))
+			fmt.Fprintln(c.OutOrStdout(), words.Printable(r.line()))
 		}
 		return err
 	}
@@ -226,7 +227,7 @@ func (o *operator) release(c *cobra.Command, t *target, handsOff time.Duration) 
 	case errors.As(err, &no) && no.code != http.StatusServiceUnavailable:
 		return nil, fmt.Errorf("the collector refused: %w", err)
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "the collector does not take the order (%s); telling the guard\n", printable(err.Error()))
+	fmt.Fprintf(c.ErrOrStderr(), "the collector does not take the order (%s); telling the guard\n", words.Printable(err.Error()))
 	if handsOff == 0 {
 		handsOff = withoutCollector
 	}

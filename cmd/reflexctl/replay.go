@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/otelcol-reflex/reflex/internal/replay"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // span is the value of --warmup.
@@ -181,7 +182,7 @@ func tableOfReplay(to io.Writer, s *replay.Summary) error {
 	if seconds := s.Took.Seconds(); seconds > 0 {
 		speed = fmt.Sprintf(", %.3g a second", float64(s.Rows)/seconds)
 	}
-	w.line("rows\t%d in %s%s", s.Rows, duration(s.Took.Seconds()), speed)
+	w.line("rows\t%d in %s%s", s.Rows, words.Seconds(s.Took.Seconds()), speed)
 	if s.Interval > 0 {
 		w.line("interval\t%v", s.Interval)
 	}
@@ -226,19 +227,19 @@ func tableOfStream(w *writer, s *replay.StreamSummary) {
 		w.line("")
 		w.line("resource\t%s", s.Resource)
 	}
-	w.line("stream\t%d rows over %s, %d dimensions", s.Rows, duration(s.Span.Seconds()), len(s.Dimensions))
+	w.line("stream\t%d rows over %s, %d dimensions", s.Rows, words.Seconds(s.Span.Seconds()), len(s.Dimensions))
 	w.line("period\t%v", s.Period)
 	if s.Ready == 0 {
 		w.line("ready\tnever: it takes the warm-up, and about 50 decisions")
 		return
 	}
-	w.line("ready\tat row %d, after %s", s.Ready, duration(s.ReadyAt.Seconds()))
+	w.line("ready\tat row %d, after %s", s.Ready, words.Seconds(s.ReadyAt.Seconds()))
 	if s.NumEpisodes == 0 {
 		w.line("episodes\tnone")
 	} else {
 		e := &s.Episodes[0]
 		w.line("episodes\t%d (%d anomalous rows); the first at %s, %s after the beginning, for %s, by the chart %s",
-			s.NumEpisodes, s.Anomalous, e.Time, duration(e.Start.Seconds()), duration(e.Duration.Seconds()), s.Chart)
+			s.NumEpisodes, s.Anomalous, e.Time, words.Seconds(e.Start.Seconds()), words.Seconds(e.Duration.Seconds()), s.Chart)
 	}
 	r := &s.Report
 	w.line("learned\t%d decisions, worth %.0f independent ones (autocorrelation %.2f, shrinkage %.2g)", r.Decisions, r.Effective, r.Autocorrelation, r.Shrinkage)
@@ -247,7 +248,7 @@ func tableOfStream(w *writer, s *replay.StreamSummary) {
 		limit = "extrapolated: it aims beyond what it is calibrated on"
 	}
 	if r.History > 0 {
-		w.line("limit\t%s, %s of healthy time", limit, duration(r.History.Seconds()))
+		w.line("limit\t%s, %s of healthy time", limit, words.Seconds(r.History.Seconds()))
 	} else if r.Extrapolated {
 		w.line("limit\t%s", limit)
 	}
@@ -255,7 +256,7 @@ func tableOfStream(w *writer, s *replay.StreamSummary) {
 		w.line("kurtosis\t%.3g times a Gaussian's", r.Kurtosis)
 	}
 	if r.Season > 0 {
-		w.line("season\t%s", duration(r.Season.Seconds()))
+		w.line("season\t%s", words.Seconds(r.Season.Seconds()))
 	}
 	if r.Plateaus > 0 {
 		w.line("plateaus\t%d accepted as normal", r.Plateaus)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 // status is what reflexctl reads of the extension's /status. A test holds it
@@ -161,7 +162,7 @@ func (s *status) table(to io.Writer) error {
 		w.line("operators\tnot listened to: %s", s.Operator.Cause)
 	}
 	if e := s.Episode; e != nil {
-		w.line("episode\t%s, open for %s", e.ID, duration(e.OpenFor))
+		w.line("episode\t%s, open for %s", e.ID, words.Seconds(e.OpenFor))
 	} else {
 		w.line("episode\tnone")
 	}
@@ -192,7 +193,7 @@ func (s *status) table(to io.Writer) error {
 		w.line("")
 		w.line("CGROUP\tPHASE\tVERDICT\tCEILING\tHELD\tENDS IN\tREASON")
 		for _, l := range s.Leases {
-			w.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Path, l.Phase, l.Verdict, ceiling(l.Action, l.Amount, l.Ceiling), duration(l.HeldFor), duration(l.ExpireIn), l.Reason)
+			w.line("%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Path, l.Phase, l.Verdict, ceiling(l.Action, l.Amount, l.Ceiling), words.Seconds(l.HeldFor), words.Seconds(l.ExpireIn), l.Reason)
 		}
 		if err := w.flush(); err != nil {
 			return err
@@ -225,7 +226,7 @@ func (s *status) tableOfInput(w *writer) {
 	if in.Missed > 0 {
 		state += fmt.Sprintf(", %d ticks missed", in.Missed)
 	}
-	w.line("input\t%s every %s, %d cgroups, last %s ago%s", in.Source, duration(in.Interval), in.Cgroups, duration(in.Age), state)
+	w.line("input\t%s every %s, %d cgroups, last %s ago%s", in.Source, words.Seconds(in.Interval), in.Cgroups, words.Seconds(in.Age), state)
 	if in.Judge == "" {
 		w.line("judge\tnone: add the mahalanobis processor to the pipeline of %s", in.Source)
 		return
@@ -238,15 +239,15 @@ func (s *status) tableOfJudgement(w *writer) {
 	switch {
 	case j == nil:
 	case !j.Ready:
-		w.line("score\tlearning (confidence %s)", number(j.Confidence))
+		w.line("score\tlearning (confidence %s)", words.Number(j.Confidence))
 	default:
 		state := "normal"
 		if j.Anomalous {
 			state = "anomalous"
 		}
-		w.line("score\t%s of %s: %s, velocity %s/s, acceleration %s/s²", number(j.Score), number(j.Limit), state, number(j.Velocity), number(j.Acceleration))
+		w.line("score\t%s of %s: %s, velocity %s/s, acceleration %s/s²", words.Number(j.Score), words.Number(j.Limit), state, words.Number(j.Velocity), words.Number(j.Acceleration))
 		for _, c := range j.Contributions {
-			w.line("\t%s at %s (usually %s), share %s", c.Dimension, number(c.Value), number(c.Usual), number(c.Share))
+			w.line("\t%s at %s (usually %s), share %s", c.Dimension, words.Number(c.Value), words.Number(c.Usual), words.Number(c.Share))
 		}
 	}
 }
@@ -255,28 +256,21 @@ func (s *status) tableOfJudgement(w *writer) {
 // everything else.
 func ceiling(action, amount string, bytes uint64) string {
 	if action == "" || action == arc.ActionMemoryHigh.String() {
-		return size(bytes)
+		return words.Size(bytes)
 	}
 	return strings.TrimSpace(action + " " + amount)
 }
 
 func harmText(kind string, available, limit uint64, growth float64, exhaustion *float64) string {
 	if available >= arc.Unlimited && limit >= arc.Unlimited {
-		return fmt.Sprintf("%s: %s/s more than usual", kind, sizeOf(growth)) // I/O: nothing runs out
+		return fmt.Sprintf("%s: %s/s more than usual", kind, words.Bytes(growth)) // I/O: nothing runs out
 	}
-	text := fmt.Sprintf("%s: %s left of %s", kind, size(available), size(limit))
+	text := fmt.Sprintf("%s: %s left of %s", kind, words.Size(available), words.Size(limit))
 	if growth != 0 {
-		text += fmt.Sprintf(", going at %s/s", sizeOf(growth))
+		text += fmt.Sprintf(", going at %s/s", words.Bytes(growth))
 	}
 	if exhaustion != nil && *exhaustion > 0 {
-		text += ", gone in " + duration(*exhaustion)
+		text += ", gone in " + words.Seconds(*exhaustion)
 	}
 	return text
-}
-
-func number(f *float64) string {
-	if f == nil {
-		return "–"
-	}
-	return fmt.Sprintf("%.4g", *f)
 }

@@ -1,11 +1,10 @@
 // Copyright The Reflex Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package story
 
 import (
 	"cmp"
-	"io"
 	"slices"
 	"time"
 
@@ -13,8 +12,8 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/episode"
 )
 
-// wouldHave is the report of observe mode.
-type wouldHave struct {
+// Observed is the report of observe mode.
+type Observed struct {
 	// From and To bound what was looked at; Short says that the journal does not
 	// reach back to what was asked for.
 	From     time.Time `json:"from"`
@@ -23,13 +22,13 @@ type wouldHave struct {
 	Episodes int       `json:"episodes"`
 	// Acted is how often Reflex did act in that time.
 	Acted int     `json:"acted"`
-	Would []would `json:"would_have_acted"`
+	Would []Would `json:"would_have_acted"`
 	// Declined counts why nothing would have been done, most frequent first.
-	Declined []because `json:"declined"`
+	Declined []Because `json:"declined"`
 }
 
-// would is what would have been done to one cgroup.
-type would struct {
+// Would is what would have been done to one cgroup.
+type Would struct {
 	Path   string `json:"path"`
 	Cgroup uint64 `json:"cgroup"`
 	Action string `json:"action"`
@@ -41,22 +40,23 @@ type would struct {
 	Why     string    `json:"why"` // of the last
 }
 
-type because struct {
+// Because is why nothing would have been done, and how often.
+type Because struct {
 	Cause string `json:"cause"`
 	Times int    `json:"times"`
 }
 
-// wouldHaveDone reports what observing would have done within since of now.
+// WouldHaveDone reports what observing would have done within since of now.
 // dropped is how many records have left the journal.
-func wouldHaveDone(records []episode.Record, dropped uint64, now time.Time, since time.Duration) wouldHave {
-	r := wouldHave{From: now.Add(-since), To: now, Would: []would{}, Declined: []because{}}
+func WouldHaveDone(records []episode.Record, dropped uint64, now time.Time, since time.Duration) Observed {
+	r := Observed{From: now.Add(-since), To: now, Would: []Would{}, Declined: []Because{}}
 	switch {
 	case len(records) == 0:
 		r.Short = true // since the collector's start, which is not known here
 	case dropped > 0 && records[0].Time.After(r.From):
 		r.From, r.Short = records[0].Time, true
 	}
-	for _, s := range stories(records) {
+	for _, s := range All(records) {
 		if s.Closed != nil && s.Closed.Before(r.From) {
 			continue
 		}
@@ -72,18 +72,18 @@ func wouldHaveDone(records []episode.Record, dropped uint64, now time.Time, sinc
 		}
 	}
 	for cause, n := range causes {
-		r.Declined = append(r.Declined, because{cause, n})
+		r.Declined = append(r.Declined, Because{cause, n})
 	}
-	slices.SortFunc(r.Declined, func(a, b because) int {
+	slices.SortFunc(r.Declined, func(a, b Because) int {
 		return cmp.Or(cmp.Compare(b.Times, a.Times), cmp.Compare(a.Cause, b.Cause))
 	})
-	slices.SortFunc(r.Would, func(a, b would) int {
+	slices.SortFunc(r.Would, func(a, b Would) int {
 		return cmp.Or(cmp.Compare(b.Times, a.Times), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Action, b.Action))
 	})
 	return r
 }
 
-func (r *wouldHave) count(d *deed) {
+func (r *Observed) count(d *Deed) {
 	end := d.until(r.To)
 	if end.Before(r.From) {
 		return
@@ -96,10 +96,10 @@ func (r *wouldHave) count(d *deed) {
 	if began.Before(r.From) {
 		began = r.From
 	}
-	i := slices.IndexFunc(r.Would, func(w would) bool { return w.Path == d.Path && w.Action == d.Action })
+	i := slices.IndexFunc(r.Would, func(w Would) bool { return w.Path == d.Path && w.Action == d.Action })
 	if i < 0 {
 		i = len(r.Would)
-		r.Would = append(r.Would, would{Path: d.Path, Action: d.Action})
+		r.Would = append(r.Would, Would{Path: d.Path, Action: d.Action})
 	}
 	w, lasted := &r.Would[i], max(end.Sub(began), 0).Seconds()
 	w.Times++
@@ -110,46 +110,34 @@ func (r *wouldHave) count(d *deed) {
 	}
 }
 
-func (r *wouldHave) tell(to io.Writer) error {
-	var p prose
-	day := func(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
-	p.say("From %s to %s: %d episodes.", day(r.From), day(r.To), r.Episodes)
-	if r.Short {
-		p.add(" The journal reaches no further back: it is bounded, and begins with the collector where it is not kept in a file (journal::file).")
-	}
+const clockOfDay = "2006-01-02 15:04:05"
+
+// Times is how often Reflex would have acted.
+func (r *Observed) Times() int {
 	n := 0
 	for i := range r.Would {
 		n += r.Would[i].Times
 	}
-	switch {
+	return n
+}
+
+// Tell sums the report up for people.
+func (r *Observed) Tell() Prose {
+	var p Prose
+	p.Say("From %s to %s: %d episodes.", r.From.Local().Format(clockOfDay), r.To.Local().Format(clockOfDay), r.Episodes)
+	if r.Short {
+		p.Add(" The journal reaches no further back: it is bounded, and begins with the collector where it is not kept in a file (journal::file).")
+	}
+	switch n := r.Times(); {
 	case n == 0 && r.Acted == 0:
-		p.say("Reflex would have touched nobody.")
+		p.Say("Reflex would have touched nobody.")
 	case n == 0:
-		p.say("It was enforcing: it acted %d times. See reflexctl journal.", r.Acted)
+		p.Say("It was enforcing: it acted %d times. See reflexctl journal.", r.Acted)
 	default:
-		p.say("It would have acted %d times, on %d workloads:", n, len(r.Would))
+		p.Say("It would have acted %d times, on %d workloads:", n, len(r.Would))
 		if r.Acted > 0 {
-			p.say("It did act %d times besides: it was enforcing for a part of the time.", r.Acted)
+			p.Say("It did act %d times besides: it was enforcing for a part of the time.", r.Acted)
 		}
 	}
-	if err := p.write(to); err != nil {
-		return err
-	}
-	w := newWriter(to)
-	if n > 0 {
-		w.line("")
-		w.line("CGROUP\tACTION\tTIMES\tIN ALL\tLONGEST\tLAST\tWHY (THE LAST TIME)")
-		for i := range r.Would {
-			x := &r.Would[i]
-			w.line("%s\t%s\t%d\t%s\t%s\t%s\t%s", x.Path, x.Action, x.Times, duration(x.Total), duration(x.Longest), day(x.Last), x.Why)
-		}
-	}
-	if len(r.Declined) > 0 {
-		w.line("")
-		w.line("HELD BACK\tTIMES")
-		for _, d := range r.Declined {
-			w.line("%s\t%d", d.Cause, d.Times)
-		}
-	}
-	return w.flush()
+	return p
 }

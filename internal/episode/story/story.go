@@ -1,7 +1,7 @@
 // Copyright The Reflex Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package story
 
 import (
 	"cmp"
@@ -10,10 +10,11 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
-// story is one episode, put together from the journal.
-type story struct {
+// Story is one episode, put together from the journal.
+type Story struct {
 	ID     string    `json:"episode"`
 	Opened time.Time `json:"opened"`
 	// Cut says that its beginning has left the journal; Opened is then the time of
@@ -25,33 +26,33 @@ type story struct {
 	Why     string    `json:"why"`
 	Score   *float64  `json:"score,omitempty"`
 	Limit   *float64  `json:"limit,omitempty"`
-	Unusual []unusual `json:"unusual"`
-	Deeds   []deed    `json:"deeds"`
+	Unusual []Unusual `json:"unusual"`
+	Deeds   []Deed    `json:"deeds"`
 	// Declined are the reasons for which nothing was done, as they came up.
 	Declined []string `json:"declined"`
 	// Operators is what humans did.
 	Operators []string `json:"operators"`
 }
 
-// unusual is one dimension's part of the score.
-type unusual struct {
+// Unusual is one dimension's part of the score.
+type Unusual struct {
 	Dimension string   `json:"dimension"`
 	Value     *float64 `json:"value,omitempty"`
 	Usual     *float64 `json:"usual,omitempty"`
 }
 
-// deed is one lease, from its grant to its end.
-type deed struct {
+// Deed is one lease, from its grant to its end.
+type Deed struct {
 	Cgroup   uint64    `json:"cgroup"`
 	Path     string    `json:"path"`
 	Action   string    `json:"action"`
 	Observed bool      `json:"observed"`
 	Began    time.Time `json:"began"`
 	// TickToKnob is in seconds, 0 where nothing was written.
-	TickToKnob float64 `json:"tick_to_knob,omitempty"`
-	Original   amount  `json:"original"`
-	Value      amount  `json:"value"`
-	Why        string  `json:"why"`
+	TickToKnob float64      `json:"tick_to_knob,omitempty"`
+	Original   words.Amount `json:"original"`
+	Value      words.Amount `json:"value"`
+	Why        string       `json:"why"`
 	// Ended is absent while it is held. Verdict is the last: granted or observed
 	// while it is held, then how it ended.
 	Ended   *time.Time `json:"ended,omitempty"`
@@ -62,18 +63,18 @@ type deed struct {
 }
 
 // until is when a deed ended, or now.
-func (d *deed) until(now time.Time) time.Time {
+func (d *Deed) until(now time.Time) time.Time {
 	if d.Ended != nil {
 		return *d.Ended
 	}
 	return now
 }
 
-// stories puts records, oldest first, together. What was done outside of an
+// All puts records, oldest first, together. What was done outside of an
 // episode is not told.
-func stories(records []episode.Record) []*story {
-	var all []*story
-	byID := map[episode.ID]*story{}
+func All(records []episode.Record) []*Story {
+	var all []*Story
+	byID := map[episode.ID]*Story{}
 	for i := range records {
 		r := &records[i]
 		if r.Episode == (episode.ID{}) {
@@ -81,9 +82,9 @@ func stories(records []episode.Record) []*story {
 		}
 		s := byID[r.Episode]
 		if s == nil {
-			s = &story{
+			s = &Story{
 				ID: episode.FormatID(r.Episode), Opened: r.Time, Cut: r.Kind != episode.Opened,
-				Unusual: []unusual{}, Deeds: []deed{}, Declined: []string{}, Operators: []string{},
+				Unusual: []Unusual{}, Deeds: []Deed{}, Declined: []string{}, Operators: []string{},
 			}
 			byID[r.Episode] = s
 			all = append(all, s)
@@ -93,7 +94,7 @@ func stories(records []episode.Record) []*story {
 	return all
 }
 
-func (s *story) add(r *episode.Record) {
+func (s *Story) add(r *episode.Record) {
 	s.Highest = max(s.Highest, r.Level, r.Previous)
 	if s.Why == "" {
 		s.begin(r)
@@ -113,7 +114,7 @@ func (s *story) add(r *episode.Record) {
 }
 
 // begin takes what was unusual from the first record.
-func (s *story) begin(r *episode.Record) {
+func (s *Story) begin(r *episode.Record) {
 	s.Why = cmp.Or(r.Reason, r.Kind.String())
 	j := &r.Judgement
 	if !j.Ready {
@@ -121,13 +122,13 @@ func (s *story) begin(r *episode.Record) {
 	}
 	s.Score, s.Limit = finite(j.Score), finite(j.Limit)
 	for _, c := range j.Contributions[:min(max(j.NumContributions, 0), arc.MaxContributions)] {
-		s.Unusual = append(s.Unusual, unusual{c.Dimension, finite(c.Value), finite(c.Usual)})
+		s.Unusual = append(s.Unusual, Unusual{c.Dimension, finite(c.Value), finite(c.Usual)})
 	}
 }
 
 // act follows one lease: a hold that was answered begins it, whatever else is
 // said about its generation ends it.
-func (s *story) act(r *episode.Record) {
+func (s *Story) act(r *episode.Record) {
 	o, out := r.Order, r.Outcome
 	d := s.deed(r)
 	switch out.Verdict {
@@ -136,14 +137,14 @@ func (s *story) act(r *episode.Record) {
 		case o.Verb == arc.Release:
 			d.end(r)
 		case d == nil:
-			s.Deeds = append(s.Deeds, deed{
+			s.Deeds = append(s.Deeds, Deed{
 				Cgroup: o.Cgroup, Path: r.Cgroup.Path, Action: o.Action.String(), Observed: out.Verdict == arc.VerdictObserved,
-				Began: r.Time, TickToKnob: r.TickToKnob().Seconds(), Original: amount(out.Original), Value: amount(out.Value),
+				Began: r.Time, TickToKnob: r.TickToKnob().Seconds(), Original: words.Amount(out.Original), Value: words.Amount(out.Value),
 				Why: o.Reason, Verdict: out.Verdict.String(), End: out.Cause, generation: o.Generation,
 			})
 		default: // the guard came, or went
 			d.Observed, d.Verdict, d.End = out.Verdict == arc.VerdictObserved, out.Verdict.String(), out.Cause
-			d.Original, d.Value = amount(out.Original), amount(out.Value)
+			d.Original, d.Value = words.Amount(out.Original), words.Amount(out.Value)
 		}
 	case arc.VerdictRefused:
 		if d == nil {
@@ -166,7 +167,7 @@ func (s *story) act(r *episode.Record) {
 }
 
 // deed finds the lease that a record is about, nil if it began before.
-func (s *story) deed(r *episode.Record) *deed {
+func (s *Story) deed(r *episode.Record) *Deed {
 	for i := range s.Deeds {
 		d := &s.Deeds[i]
 		if d.Ended == nil && d.Cgroup == r.Order.Cgroup && d.Action == r.Order.Action.String() && d.generation == r.Order.Generation {
@@ -176,7 +177,7 @@ func (s *story) deed(r *episode.Record) *deed {
 	return nil
 }
 
-func (d *deed) end(r *episode.Record) {
+func (d *Deed) end(r *episode.Record) {
 	if d == nil {
 		return
 	}

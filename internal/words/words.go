@@ -1,0 +1,105 @@
+// Copyright The Reflex Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package words writes numbers and names for people, the same in a terminal and on the
+// status page. It decides nothing, and what it writes is not meant to be read back.
+package words
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/arc"
+)
+
+// Printable keeps what a workload chose, the name of a cgroup above all, from
+// steering the terminal.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0) {
+			return '�'
+		}
+		return r
+	}, text)
+}
+
+// Size writes a number of bytes, [arc.Unlimited] and above as max.
+func Size(n uint64) string {
+	if n >= arc.Unlimited {
+		return "max"
+	}
+	return Bytes(float64(n))
+}
+
+// Bytes writes a number of bytes, which may be negative.
+func Bytes(f float64) string {
+	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
+		if f < 1024 && f > -1024 {
+			return fmt.Sprintf("%.4g %s", f, unit)
+		}
+		f /= 1024
+	}
+	return fmt.Sprintf("%.4g TiB", f)
+}
+
+// Number writes a number, a dash for none.
+func Number(f *float64) string {
+	if f == nil {
+		return "–"
+	}
+	return fmt.Sprintf("%.4g", *f)
+}
+
+// Seconds writes so many seconds.
+func Seconds(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	if d > -time.Second && d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
+
+// Lasting writes how long something lasted.
+func Lasting(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(10 * time.Microsecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// Amount is a value of a knob; its JSON is "max" where there is no limit.
+type Amount uint64
+
+// MarshalJSON implements json.Marshaler.
+func (a Amount) MarshalJSON() ([]byte, error) {
+	if uint64(a) >= arc.Unlimited {
+		return []byte(`"max"`), nil
+	}
+	return json.Marshal(uint64(a))
+}
+
+// Value writes a value of an action's knob.
+func Value(action string, v uint64) string {
+	switch known, _ := arc.ParseAction(action); known {
+	case arc.ActionMemoryHigh:
+		return Size(v)
+	case arc.ActionIOMaxRead, arc.ActionIOMaxWrite, arc.ActionNetworkThrottle:
+		if v < arc.Unlimited {
+			return Size(v) + "/s"
+		}
+	case arc.ActionCPUMax:
+		if v < arc.Unlimited {
+			return fmt.Sprintf("%.4g CPUs", float64(v)/1e6)
+		}
+	}
+	if v >= arc.Unlimited {
+		return "max"
+	}
+	return strconv.FormatUint(v, 10)
+}
