@@ -76,6 +76,7 @@ type reflex struct {
 	ledger     ledger
 
 	snap      snapshots
+	history   history
 	level     atomic.Int64
 	episodes  atomic.Int64
 	observed  atomic.Int64 // when Observe last ran (boottime), 0 for never
@@ -163,7 +164,7 @@ func (r *reflex) start(ctx context.Context) error {
 	if r.page, err = newPage(r); err != nil {
 		return fmt.Errorf("status::endpoint: %w", err)
 	}
-	if r.operators, err = newOperators(r, &page{r: r}); err != nil { // the arc does not need it
+	if r.operators, err = newOperators(r, newReads(r)); err != nil { // the arc does not need it
 		r.deaf = err.Error()
 		r.logger.Warn("operators are not listened to: reflexctl release and the like work through the guard only", zap.Error(err))
 	}

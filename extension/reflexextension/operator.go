@@ -125,8 +125,7 @@ func newOperators(r *reflex, reads *page) (*operators, error) {
 	}
 	o := &operators{r: r, uid: os.Geteuid(), done: make(chan struct{})}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", reads.status)
-	mux.HandleFunc("GET /journal", reads.journal)
+	reads.answers(mux)
 	mux.HandleFunc("POST /operator", o.operate)
 	o.server = newServer(o.admit(mux))
 	o.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {

@@ -4,44 +4,53 @@
 package reflexextension
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"net"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/internal/episode/story"
 )
 
-//go:embed page.html
+//go:embed page
 var files embed.FS
 
-var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"number":  number,
-	"size":    size,
-	"seconds": func(f float64) string { return time.Duration(f * 1e9).Round(100 * time.Millisecond).String() },
-	"level":   episode.LevelName,
-}).ParseFS(files, "page.html"))
-
-// shownRecords is how many records the human page shows.
-const shownRecords = 25
-
-// page serves the status on loopback: / for people, /status and /journal as
+// page serves the status on loopback: / for people, live by /events, and the rest as
 // JSON. It only reads.
 type page struct {
-	r      *reflex
+	r        *reflex
+	library  library
+	watchers chan struct{} // a place a live page
+	closing  chan struct{}
+
 	server *http.Server
 	listen net.Listener
 	done   chan struct{}
+}
+
+func newReads(r *reflex) *page {
+	return &page{r: r, watchers: make(chan struct{}, mostLive), closing: make(chan struct{}), done: make(chan struct{})}
+}
+
+// answers serves what programs ask for.
+func (p *page) answers(mux *http.ServeMux) {
+	mux.HandleFunc("GET /status", p.status)
+	mux.HandleFunc("GET /journal", p.journal)
+	mux.HandleFunc("GET /history", p.history)
+	mux.HandleFunc("GET /episodes", p.episodes)
+	mux.HandleFunc("GET /episodes/{id}", p.episode)
+	mux.HandleFunc("GET /observed", p.observed)
 }
 
 // newPage listens at the configured endpoint; nil where none is configured.
@@ -53,11 +62,15 @@ func newPage(r *reflex) (*page, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen at %s (set another endpoint, or \"\" for no status page): %w", r.cfg.Status.Endpoint, err)
 	}
-	p := &page{r: r, listen: listen, done: make(chan struct{})}
+	p := newReads(r)
+	p.listen = listen
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.human)
-	mux.HandleFunc("GET /status", p.status)
-	mux.HandleFunc("GET /journal", p.journal)
+	mux.HandleFunc("GET /events", p.live)
+	for _, name := range []string{"page.css", "page.js", "icon.svg"} {
+		mux.HandleFunc("GET /page/"+name, func(w http.ResponseWriter, req *http.Request) { http.ServeFileFS(w, req, files, "page/"+name) })
+	}
+	p.answers(mux)
 	p.server = newServer(local(mux))
 	go func() {
 		defer close(p.done)
@@ -80,6 +93,9 @@ func newServer(handler http.Handler) *http.Server {
 	}
 }
 
+// contentPolicy keeps the page to what this server gives it.
+const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 // local refuses requests that were meant for another host: a web page somewhere
 // must not read the status through a name that resolves to loopback.
 func local(next http.Handler) http.Handler {
@@ -97,12 +113,13 @@ func local(next http.Handler) http.Handler {
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		w.Header().Set("Content-Security-Policy", contentPolicy)
 		next.ServeHTTP(w, req)
 	})
 }
 
 func (p *page) close() error {
+	close(p.closing)
 	err := closeServer(p.server)
 	<-p.done
 	return err
@@ -156,36 +173,70 @@ func writeJSON(w http.ResponseWriter, logger *zap.Logger, v any) {
 	_, _ = w.Write(append(text, '\n'))
 }
 
+func (p *page) history(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, p.r.logger, p.r.history.read())
+}
+
+// TellingStatus is an episode in the words that reflexctl explain has for it.
+type TellingStatus struct {
+	*story.Story
+	Explanation story.Prose `json:"explanation"`
+}
+
+// episodes serves all that the journal has, newest first.
+func (p *page) episodes(w http.ResponseWriter, _ *http.Request) {
+	stories, _, _ := p.library.read(p.r.journal)
+	now, out := p.r.wall(), make([]TellingStatus, 0, len(stories))
+	for _, s := range slices.Backward(stories) {
+		out = append(out, TellingStatus{s, s.Tell(now)})
+	}
+	writeJSON(w, p.r.logger, out)
+}
+
+// episode serves the one whose id begins so.
+func (p *page) episode(w http.ResponseWriter, req *http.Request) {
+	stories, _, _ := p.library.read(p.r.journal)
+	id := strings.ToLower(req.PathValue("id"))
+	var found *story.Story
+	for _, s := range stories {
+		if strings.HasPrefix(s.ID, id) {
+			if found != nil {
+				http.Error(w, "several episodes begin so", http.StatusConflict)
+				return
+			}
+			found = s
+		}
+	}
+	if found == nil {
+		http.Error(w, "the journal has no such episode", http.StatusNotFound)
+		return
+	}
+	writeJSON(w, p.r.logger, TellingStatus{found, found.Tell(p.r.wall())})
+}
+
+// observed serves what would have been done within ?since= (24h).
+func (p *page) observed(w http.ResponseWriter, req *http.Request) {
+	since := observedSince
+	if v := req.FormValue("since"); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil || d <= 0 {
+			http.Error(w, "since: not a duration such as 24h", http.StatusBadRequest)
+			return
+		}
+		since = d
+	}
+	_, records, dropped := p.library.read(p.r.journal)
+	writeJSON(w, p.r.logger, story.WouldHaveDone(records, dropped, p.r.wall(), since))
+}
+
 func (p *page) human(w http.ResponseWriter, _ *http.Request) {
-	stats := p.r.journal.Stats()
-	records := p.r.journal.Read(stats.Newest-min(stats.Newest, shownRecords), make([]episode.Record, 0, shownRecords))
-	slices.Reverse(records)
+	v := p.look()
+	var text bytes.Buffer
+	if err := pageTemplate.ExecuteTemplate(&text, "page", &v); err != nil {
+		p.r.logger.Warn("the status page could not be written", zap.Error(err))
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if err := pageTemplate.Execute(w, struct {
-		Status
-		Records []episode.Record
-	}{p.r.status(), records}); err != nil {
-		p.r.logger.Debug("the status page was not written", zap.Error(err))
-	}
-}
-
-// number writes a number for a human, a dash for none.
-func number(f *float64) string {
-	if f == nil {
-		return "–"
-	}
-	return strconv.FormatFloat(*f, 'g', 4, 64)
-}
-
-// size writes bytes for a human.
-func size(b uint64) string {
-	switch {
-	case b >= arc.Unlimited:
-		return "max"
-	case b >= 1e9:
-		return fmt.Sprintf("%.2f GB", float64(b)/1e9)
-	case b >= 1e6:
-		return fmt.Sprintf("%.1f MB", float64(b)/1e6)
-	}
-	return fmt.Sprintf("%d B", b)
+	_, _ = w.Write(text.Bytes())
 }

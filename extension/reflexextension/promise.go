@@ -26,7 +26,7 @@ func (r *reflex) NotifyConfigSnapshot(_ context.Context, snapshot extensioncapab
 	doubts, err := deliveryNeeds(snapshot.Effective())
 	if err != nil {
 		r.logger.Debug("the configuration of the pipelines cannot be read", zap.Error(err))
-		return nil //nolint:nilerr // it is advice
+		return nil
 	}
 	for _, d := range doubts {
 		r.logger.Warn("episodes may be lost on their way", zap.String("cause", d.Cause), zap.String("remedy", d.Remedy))

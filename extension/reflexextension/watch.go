@@ -70,6 +70,7 @@ func (w *watchdog) look(ctx context.Context) {
 	for _, ns := range w.durations {
 		r.tel.ReflexObserveDuration.Record(ctx, float64(ns)/1e9)
 	}
+	r.history.look(r)
 	w.tell(ctx)
 	w.tellUnjudged()
 }
