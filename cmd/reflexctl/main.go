@@ -49,7 +49,7 @@ func command() *cobra.Command {
 		Short: "See what Reflex needs, does and did on this machine, and stop it",
 		Long: `See what Reflex needs, does and did on this machine, and stop it.
 
-What is held and why: status, leases, explain, journal, levels. To stop it: release
+What is held and why: status, leases, episodes, explain, journal, levels. To stop it: release
 one workload or everything, or the kill-switch. quarantine cuts a workload, or the
 node, off the network. These ask the reflex extension of a running collector and the guard; what
 they order is in the journal. mirror tells systemd what is held. Everything else only reads: probe looks at this machine
@@ -62,7 +62,7 @@ confirmed.`,
 		SilenceUsage: true,
 	}
 	root.AddCommand(
-		probeCommand(), statusCommand(), levelsCommand(), leasesCommand(), explainCommand(), journalCommand(),
+		probeCommand(), statusCommand(), levelsCommand(), leasesCommand(), episodesCommand(), explainCommand(), journalCommand(),
 		releaseCommand(), killSwitchCommand(), quarantineCommand(), mirrorCommand(),
 		recordCommand(), replayCommand(), dumpCommand(), versionCommand(),
 	)

@@ -5,9 +5,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -118,13 +120,35 @@ func statusCommand() *cobra.Command {
 		Short: "Ask a running collector what Reflex is doing",
 		Long: `Ask the reflex extension of a running collector what it is doing: the level in
 force, the leases held, the harm in sight, the last judgement, and what is
-missing for full function.`,
+missing for full function.
+
+With --watch it is shown again and again, in place on a terminal, until interrupted,
+below the scores of the last ten minutes: a bar of full height is ten times the limit.`,
 		Example: `  reflexctl status
+  reflexctl status --watch
   reflexctl status --output json | jq .level_name`,
 		Args: cobra.NoArgs,
 	}
 	output, extension := outputFlag(c), endpointFlag(c)
+	var (
+		watch bool
+		every = time.Second
+	)
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "go on showing it, until interrupted")
+	c.Flags().DurationVar(&every, "every", every, "with --watch, how often")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if every < 100*time.Millisecond {
+			return fmt.Errorf(`invalid argument %q for "--every" flag: must be at least 100ms`, every)
+		}
+		if watch {
+			if *output == asJSON {
+				return errors.New("--watch is for people: for programs, ask every so often")
+			}
+			ticker := time.NewTicker(every)
+			defer ticker.Stop()
+			w := &watcher{extension: extension, to: c.OutOrStdout(), columns: columns(c.OutOrStdout()), now: time.Now}
+			return w.watch(c.Context(), ticker.C)
+		}
 		if *output == asJSON { // as it came: a newer extension may say more
 			var raw json.RawMessage
 			if err := extension.get(c.Context(), "status", nil, &raw); err != nil {

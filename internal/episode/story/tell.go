@@ -56,7 +56,7 @@ func (s *Story) Tell(now time.Time) Prose {
 
 // tell writes one lease: who, why that was harm, what was done, what came of it.
 func (d *Deed) tell(p *Prose, now time.Time) {
-	p.Say("Who and why: %s %s.", d.where(), strings.TrimPrefix(d.Why, "released: "))
+	p.Say("Who and why: %s %s.", d.Where(), strings.TrimPrefix(d.Why, "released: "))
 	verb := "was set from"
 	if d.Observed {
 		verb = "would have been set from"
@@ -85,7 +85,8 @@ func (d *Deed) tell(p *Prose, now time.Time) {
 	}
 }
 
-func (d *Deed) where() string {
+// Where names the cgroup.
+func (d *Deed) Where() string {
 	if d.Path != "" {
 		return d.Path
 	}
@@ -104,7 +105,7 @@ func (s *Story) undo(p *Prose) {
 	if len(open) > 0 {
 		p.Say("To undo:")
 		for _, d := range open {
-			p.Item("sudo reflexctl release %s --for 1h", d.where())
+			p.Item("sudo reflexctl release %s --for 1h", d.Where())
 		}
 		p.Item("sudo reflexctl kill-switch on    (everything, until switched off)")
 	} else {
