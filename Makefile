@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 
 GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-simulation test-manifests test-eval test-vm crash simulated bench bench-verdict bench-arc demo containment ceiling eval bench-sensing soak-sensing record-healthy soak clean help
+.PHONY: build generate lint test test-unit test-race test-page test-simulation test-manifests test-eval test-vm crash simulated bench bench-verdict bench-arc demo containment ceiling eval bench-sensing soak-sensing record-healthy soak clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ lint: ## run the linters over every module
 	cd eval && $(LINT) run --config ../.golangci.yml ./...
 	cd examples/kubernetes && $(LINT) run --config ../../.golangci.yml ./...
 
-test: test-unit test-race test-simulation test-manifests test-eval test-vm ## run every test: unit, BPF on this kernel, calibration, manifests, comparison, virtual machine
+test: test-unit test-race test-page test-simulation test-manifests test-eval test-vm ## run every test: unit, BPF on this kernel, calibration, manifests, comparison, virtual machine
 
 # The BPF tests run on the running kernel where they can: as root, with BTF.
 # Where they can they must, so that a skip is never mistaken for a pass.
@@ -64,6 +64,12 @@ test-unit: ## unit tests and, as root, the BPF programs on the running kernel
 test-race: ## the concurrent packages again under the race detector (needs a C compiler)
 	@./tools/require.sh gcc:gcc
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./internal/... ./extension/... ./processor/... ./receiver/reflexreceiver/...
+
+# PICTURES=docs keeps what the page looks like.
+test-page: ## the status page in Debian's Chromium, driven by playwright-core (needs Node.js 20)
+	@./tools/require.sh chromium:chromium node:nodejs npm:npm
+	cd test/page && npm ci --no-audit --no-fund --silent
+	REFLEX_PAGE_PICTURES='$(abspath $(PICTURES))' $(GO) test -count=1 -tags browser -run TestThePageInABrowser ./extension/reflexextension
 
 test-simulation: ## the false-alarm calibration over 30 seeds (minutes)
 	REFLEX_SIMULATE=1 $(GO) test -v -timeout 40m -run 'False|Leak|Beyond' ./internal/detect

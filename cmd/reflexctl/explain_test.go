@@ -80,7 +80,7 @@ func TestAnOpenEpisodeInPlainWords(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, `Episode ab000000 opened at 2026-03-01 02:00:00, 12s ago, and is open. Its highest level was 2, containment.
 
-What was unusual: score 60.0 above limit 5.0, most by system.memory.used. system.memory.used was at 5e+08, usually 1e+08.
+What was unusual: score 60.0 above limit 5.0, most by system.memory.used. system.memory.used was at 476.8 MiB, usually 95.37 MiB.
 
 Who and why: /payment.service grows 50.0 MB/s, 800.0 MB left of its limit of 2.15 GB, exhausted in 16s.
 

@@ -110,7 +110,7 @@ func TestStatusForPeople(t *testing.T) {
 		"/run/reflex/guard.sock: not reachable: connection refused", "open for 12s",
 		"cgroup_limit: 100 MiB left of max, going at 50 MiB/s, gone in 2s",
 		"ebpf every 100ms, 200 cgroups, last 100ms ago, STALE", "3 ticks missed", "mahalanobis",
-		"9.5 of 4: anomalous, velocity 2/s, acceleration –/s²", "system.memory.used at 5e+08 (usually 1e+08), share 80",
+		"9.5 of 4: anomalous, velocity 2/s, acceleration –/s²", "system.memory.used at 476.8 MiB (usually 95.37 MiB), share 80",
 		"160 MiB", "12.5s", "it grows",
 	} {
 		assert.Contains(t, text, want)

@@ -271,7 +271,7 @@ func (s *status) tableOfJudgement(w *writer) {
 		}
 		w.line("score\t%s of %s: %s, velocity %s/s, acceleration %s/s²", words.Number(j.Score), words.Number(j.Limit), state, words.Number(j.Velocity), words.Number(j.Acceleration))
 		for _, c := range j.Contributions {
-			w.line("\t%s at %s (usually %s), share %s", c.Dimension, words.Number(c.Value), words.Number(c.Usual), words.Number(c.Share))
+			w.line("\t%s at %s (usually %s), share %s", c.Dimension, words.Quantity(c.Dimension, c.Value), words.Quantity(c.Dimension, c.Usual), words.Number(c.Share))
 		}
 	}
 }

@@ -20,12 +20,16 @@ const (
 	chartSpan   = historyEvery * historySize
 )
 
+// chartSpans are the times that a chart may show: the shortest that there is a history
+// for.
+var chartSpans = []time.Duration{time.Minute, 5 * time.Minute, chartSpan}
+
 // chart is the score over time, ready to be drawn.
 type chart struct {
 	Width, Height, Plot int
-	Span                time.Duration
-	Top                 float64 // the score at its upper edge
-	Words               string  // for those who do not see it
+	Span                time.Duration // what the whole width is
+	Top                 float64       // the score at its upper edge
+	Words               string        // for those who do not see it
 	Lines               []chartLine
 	Bands               []chartBand
 	Scores, Limits      []string // the points of lines, broken where nothing is known
@@ -44,6 +48,12 @@ func draw(moments []Moment, now time.Time) *chart {
 		return nil
 	}
 	c := &chart{Width: chartWidth, Height: chartHeight, Plot: chartPlot, Span: chartSpan, Top: 10}
+	for _, span := range chartSpans {
+		if now.Sub(moments[0].Time) <= span {
+			c.Span = span
+			break
+		}
+	}
 	peak, highest := 0.0, 0
 	for _, m := range moments {
 		for _, v := range []*float64{m.Score, m.Limit} {
@@ -61,7 +71,7 @@ func draw(moments []Moment, now time.Time) *chart {
 		c.Lines = append(c.Lines, chartLine{c.y(v)})
 	}
 	x := func(t time.Time) float64 {
-		return tenth(chartWidth * (1 - float64(now.Sub(t))/float64(chartSpan)))
+		return tenth(chartWidth * (1 - float64(now.Sub(t))/float64(c.Span)))
 	}
 	for i, m := range moments {
 		end := now

@@ -32,6 +32,7 @@ const mb = 1_000_000
 type alarm struct {
 	on      atomic.Bool
 	decided int64
+	explain func(*arc.Judgement) // nil: one dimension
 }
 
 func (a *alarm) Judge(s *arc.Sample, c arc.Control, j *arc.Judgement) {
@@ -43,6 +44,9 @@ func (a *alarm) Judge(s *arc.Sample, c arc.Control, j *arc.Judgement) {
 			j.Contributions[0] = arc.Contribution{Dimension: "system.memory.used", Share: 3000, Value: math.NaN()}
 			j.NumContributions = 1
 		}
+	}
+	if a.explain != nil && a.on.Load() {
+		a.explain(j)
 	}
 }
 

@@ -5,6 +5,7 @@ package reflexextension
 
 import (
 	"bytes"
+	"fmt"
 	"html/template"
 	"math"
 	"slices"
@@ -29,12 +30,14 @@ const (
 var sectionNames = []string{"head", "notice", "score", "judgement", "leases", "observed", "episodes", "missing", "events"}
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number":  words.Number,
-	"seconds": words.Seconds,
-	"whole":   func(f float64) string { return (time.Duration(math.Round(f)) * time.Second).String() },
-	"value":   words.Value,
-	"level":   episode.LevelName,
-	"short":   func(id string) string { return id[:min(8, len(id))] },
+	"number":   words.Number,
+	"seconds":  words.Seconds,
+	"whole":    func(f float64) string { return (time.Duration(math.Round(f)) * time.Second).String() },
+	"value":    words.Value,
+	"quantity": words.Quantity,
+	"minutes":  func(d time.Duration) string { return fmt.Sprintf("%.0f min", d.Minutes()) },
+	"level":    episode.LevelName,
+	"short":    func(id string) string { return id[:min(8, len(id))] },
 }).ParseFS(files, "page/page.html"))
 
 // view is what the templates show.

@@ -103,3 +103,35 @@ func Value(action string, v uint64) string {
 	}
 	return strconv.FormatUint(v, 10)
 }
+
+// growthSuffix ends the name of a dimension that is the growth of a gauge.
+const growthSuffix = ".growth"
+
+// Quantity writes the value of a dimension with its unit, where the dimension is that of a
+// node's field: a gauge's level, or what a counter, or a gauge's growth, is a second.
+func Quantity(dimension string, value *float64) string {
+	if value == nil {
+		return "–"
+	}
+	name := strings.TrimSuffix(dimension, growthSuffix)
+	for i := range arc.NodeFields {
+		f := &arc.NodeFields[i]
+		if f.Name != name {
+			continue
+		}
+		rate := f.Kind == arc.Counter || name != dimension
+		switch {
+		case f.Unit == "By" && rate:
+			return Bytes(*value) + "/s"
+		case f.Unit == "By":
+			return Bytes(*value)
+		case f.Unit == "s" && rate: // of every second
+			return fmt.Sprintf("%.3g %%", 100**value)
+		case f.Unit == "s":
+			return Seconds(*value)
+		case rate:
+			return Number(value) + "/s"
+		}
+	}
+	return Number(value)
+}

@@ -30,7 +30,7 @@ func (s *Story) Tell(now time.Time) Prose {
 	}
 	p.Say("What was unusual: %s.", s.Why)
 	for _, u := range s.Unusual {
-		p.Add(" %s was at %s, usually %s.", u.Dimension, words.Number(u.Value), words.Number(u.Usual))
+		p.Add(" %s was at %s, usually %s.", u.Dimension, words.Quantity(u.Dimension, u.Value), words.Quantity(u.Dimension, u.Usual))
 	}
 	for i := range s.Deeds {
 		s.Deeds[i].tell(&p, now)
