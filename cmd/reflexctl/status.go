@@ -15,6 +15,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
+	"github.com/otelcol-reflex/reflex/internal/webhook"
 	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
@@ -104,6 +105,7 @@ type status struct {
 	} `json:"missing"`
 	Journal episode.Stats      `json:"journal"`
 	File    *episode.FileStats `json:"journal_file"`
+	Hooks   []webhook.Stats    `json:"webhooks"`
 }
 
 // rungStatus is one action that the policy may order.
@@ -206,6 +208,13 @@ func (s *status) table(to io.Writer) error {
 		w.line("journal file\t%s: not written: %s", f.Path, f.Trouble)
 	default:
 		w.line("journal file\t%s: %d records, %d bytes, %d to be written", f.Path, f.Records, f.Bytes, f.Behind)
+	}
+	for _, h := range s.Hooks {
+		state := ""
+		if h.Trouble != "" {
+			state = ": " + h.Trouble
+		}
+		w.line("webhook\t%s (%s), %d delivered, %d not%s", h.Target, h.Format, h.Delivered, h.Failed, state)
 	}
 	if s.Version != "" {
 		w.line("version\t%s", s.Version)

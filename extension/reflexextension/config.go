@@ -54,6 +54,8 @@ type Config struct {
 	Journal  JournalConfig  `mapstructure:"journal"`
 	Policy   PolicyConfig   `mapstructure:"policy"`
 	Lease    LeaseConfig    `mapstructure:"lease"`
+	// Webhooks are told of episodes.
+	Webhooks []WebhookConfig `mapstructure:"webhooks"`
 }
 
 // StatusConfig says where the status page is served.
@@ -232,6 +234,12 @@ func (c *Config) Validate() error {
 		errs = append(errs, err)
 	}
 	c.Policy.validate(refuse)
+	if n := len(c.Webhooks); n > mostWebhooks {
+		refuse("webhooks", "may be %d, are %d", mostWebhooks, n)
+	}
+	for i := range c.Webhooks {
+		c.Webhooks[i].validate(fmt.Sprintf("webhooks[%d]", i), refuse)
+	}
 	if c.Lease.TTL < time.Second || c.Lease.TTL > time.Minute {
 		refuse("lease::ttl", "must be 1s to 60s, is %s", c.Lease.TTL)
 	}

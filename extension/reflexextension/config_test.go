@@ -15,11 +15,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
 	"github.com/otelcol-reflex/reflex/internal/guard"
 	"github.com/otelcol-reflex/reflex/internal/policy"
+	"github.com/otelcol-reflex/reflex/internal/webhook"
 )
 
 func TestDefaultConfigIsValidAndIsThePolicysDefault(t *testing.T) {
@@ -71,6 +73,12 @@ func TestConfigLoads(t *testing.T) {
 			assert.Equal(t, policy.EndingHold, r.Ending)
 			assert.Equal(t, 10*time.Second, r.TTL)
 			assert.Equal(t, 3*time.Second, r.Renew)
+			require.Len(t, c.Webhooks, 2)
+			assert.Equal(t, hooks("http://alertmanager:9093", nil)[0], c.Webhooks[0], "with its defaults")
+			assert.Equal(t, WebhookConfig{
+				URL: "https://hooks.example/reflex", Format: webhook.JSON, Secret: "quiet", Headers: map[string]configopaque.String{"Authorization": "Bearer b"},
+				MinLevel: 1, Timeout: 5 * time.Second, CAFile: "/etc/ssl/ours.pem", AllowLinkLocal: true,
+			}, c.Webhooks[1])
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +95,18 @@ func TestConfigLoads(t *testing.T) {
 func TestUnknownKeysAreRefused(t *testing.T) {
 	c := createDefaultConfig()
 	assert.ErrorContains(t, confmap.NewFromStringMap(map[string]any{"polcy": 1}).Unmarshal(c), "polcy")
+}
+
+// hooks is a list of one webhook, as a configuration gives it.
+func hooks(url string, change func(*WebhookConfig)) []WebhookConfig {
+	c := WebhookConfig{}
+	if err := c.Unmarshal(confmap.NewFromStringMap(map[string]any{"url": url})); err != nil {
+		panic(err)
+	}
+	if change != nil {
+		change(&c)
+	}
+	return []WebhookConfig{c}
 }
 
 func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
@@ -156,6 +176,21 @@ func TestBadConfigIsRefusedNamingTheKey(t *testing.T) {
 		{"lease::ttl:", func(c *Config) { c.Lease.TTL = 2 * time.Minute }},
 		{"lease::renew:", func(c *Config) { c.Lease.Renew = c.Lease.TTL / 2 }},
 		{"lease::renew:", func(c *Config) { c.Lease.Renew = 0 }},
+		{"webhooks[0]::url: must begin with http", func(c *Config) { c.Webhooks = hooks("file:///etc/passwd", nil) }},
+		{"webhooks[0]::url: 169.254.169.254", func(c *Config) { c.Webhooks = hooks("http://169.254.169.254/", nil) }},
+		{"webhooks[0]::format:", func(c *Config) { c.Webhooks = hooks("http://x", func(w *WebhookConfig) { w.Format = "slack" }) }},
+		{"webhooks[0]::secret:", func(c *Config) { c.Webhooks = hooks("http://x", func(w *WebhookConfig) { w.Secret = "s" }) }},
+		{"webhooks[0]::headers:", func(c *Config) {
+			c.Webhooks = hooks("http://x", func(w *WebhookConfig) { w.Headers = map[string]configopaque.String{"a b": ""} })
+		}},
+		{"webhooks[0]::headers:", func(c *Config) {
+			c.Webhooks = hooks("http://x", func(w *WebhookConfig) { w.Headers = map[string]configopaque.String{"a": "b\r\nc: d"} })
+		}},
+		{"webhooks[0]::min_level:", func(c *Config) { c.Webhooks = hooks("http://x", func(w *WebhookConfig) { w.MinLevel = 0 }) }},
+		{"webhooks[0]::timeout:", func(c *Config) { c.Webhooks = hooks("http://x", func(w *WebhookConfig) { w.Timeout = time.Hour }) }},
+		{"webhooks[0]::retries:", func(c *Config) { c.Webhooks = hooks("http://x", func(w *WebhookConfig) { w.Retries = -1 }) }},
+		{"webhooks[0]::ca_file:", func(c *Config) { c.Webhooks = hooks("http://x", func(w *WebhookConfig) { w.CAFile = "ca.pem" }) }},
+		{"webhooks:", func(c *Config) { c.Webhooks = make([]WebhookConfig, 17) }},
 	} {
 		c := createDefaultConfig().(*Config)
 		tt.change(c)

@@ -19,6 +19,7 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/internal/policy"
+	"github.com/otelcol-reflex/reflex/internal/webhook"
 )
 
 // releaseWithin bounds the release of held leases at Shutdown.
@@ -86,6 +87,7 @@ type reflex struct {
 	durations durations
 
 	keeper  *keeper
+	hooks   []*webhook.Hook // written by Start
 	host    component.Host
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
@@ -168,6 +170,7 @@ func (r *reflex) start(ctx context.Context) error {
 		r.deaf = err.Error()
 		r.logger.Warn("operators are not listened to: reflexctl release and the like work through the guard only", zap.Error(err))
 	}
+	r.tellWebhooks(ctx)
 	r.workers.Go(func() { r.executor.run(ctx) })
 	r.workers.Go(func() { r.watch(ctx) })
 	r.workers.Go(func() { r.narrate(ctx) })

@@ -15,6 +15,7 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/cgroupfs"
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/internal/policy"
+	"github.com/otelcol-reflex/reflex/internal/webhook"
 )
 
 // Status is the JSON served at /status. Its keys are an interface: scripts and
@@ -48,6 +49,8 @@ type Status struct {
 	Journal episode.Stats `json:"journal"`
 	// JournalFile is where the journal is kept, absent where it is not.
 	JournalFile *episode.FileStats `json:"journal_file,omitempty"`
+	// Webhooks are those that are told of episodes, in the order of the configuration.
+	Webhooks []webhook.Stats `json:"webhooks,omitempty"`
 }
 
 // ModeStatus is the mode asked for and the one in effect.
@@ -176,6 +179,9 @@ func (r *reflex) status() Status {
 		Journal:   r.journal.Stats(),
 
 		JournalFile: r.keeper.stats(),
+	}
+	for _, h := range r.hooks {
+		out.Webhooks = append(out.Webhooks, h.Stats())
 	}
 	if r.executor.link == nil {
 		out.Guard.Cause = "none is configured"

@@ -36,6 +36,7 @@ type TelemetryBuilder struct {
 	ReflexOrders          metric.Int64Counter
 	ReflexPackets         metric.Int64ObservableCounter
 	ReflexStale           metric.Int64ObservableGauge
+	ReflexWebhookMessages metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -214,6 +215,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_reflex_stale",
 		metric.WithDescription("Whether the input is stale (1) or fresh (0). [Development]"),
 		metric.WithUnit("1"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReflexWebhookMessages, err = builder.meter.Int64Counter(
+		"otelcol_reflex_webhook_messages",
+		metric.WithDescription("Messages to webhooks, by what became of them. [Development]"),
+		metric.WithUnit("{message}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

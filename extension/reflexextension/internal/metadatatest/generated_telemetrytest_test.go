@@ -46,6 +46,7 @@ func TestSetupTelemetry(t *testing.T) {
 	}))
 	tb.ReflexObserveDuration.Record(context.Background(), 1)
 	tb.ReflexOrders.Add(context.Background(), 1)
+	tb.ReflexWebhookMessages.Add(context.Background(), 1)
 	AssertEqualReflexEpisodes(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -68,6 +69,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReflexStale(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReflexWebhookMessages(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 
