@@ -78,7 +78,7 @@ and host_metrics.
 A recording of reflexctl record is judged as the arc does: the node by the preset
 node, or by the columns of the node that are named. With --dimensions cgroup each
 cgroup is judged by itself, at every tick; the processor does that only with its
-full sweeps, every 10 s. It knows its times and has no label.
+full sweeps, every minute. It knows its times and has no label.
 
 Decisions are made as in the arc: once in 100 ms, or once in the input's own
 interval if that is longer, over exactly that time, however fast the samples

@@ -15,6 +15,7 @@ type Handover struct {
 	mu      sync.Mutex
 	held    *arc.Sample
 	waiting bool
+	due     bool
 	ready   chan struct{}
 }
 
@@ -23,12 +24,13 @@ func NewHandover() *Handover {
 	return &Handover{held: &arc.Sample{}, ready: make(chan struct{}, 1)}
 }
 
-// Put leaves s for delivery and returns another sample to fill. It replaces a
-// sample that still waits, and says so. It never blocks.
-func (h *Handover) Put(s *arc.Sample) (free *arc.Sample, replaced bool) {
+// Put leaves s and returns another sample to fill. Due says that it is to be delivered,
+// and not only looked at. It replaces a sample that still waits, is due if that was,
+// and says so if both were. It never blocks.
+func (h *Handover) Put(s *arc.Sample, due bool) (free *arc.Sample, replaced bool) {
 	h.mu.Lock()
-	free, replaced = h.held, h.waiting
-	h.held, h.waiting = s, true
+	free, replaced = h.held, h.waiting && h.due && due
+	h.held, h.waiting, h.due = s, true, due || h.waiting && h.due
 	h.mu.Unlock()
 	select {
 	case h.ready <- struct{}{}:
@@ -42,12 +44,12 @@ func (h *Handover) Ready() <-chan struct{} { return h.ready }
 
 // Take returns the sample that waits and keeps used, the caller's previous one,
 // as the spare. Where none waits it returns used and false.
-func (h *Handover) Take(used *arc.Sample) (s *arc.Sample, ok bool) {
+func (h *Handover) Take(used *arc.Sample) (s *arc.Sample, due, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.waiting {
-		return used, false
+		return used, false, false
 	}
 	s, h.held, h.waiting = h.held, used, false
-	return s, true
+	return s, h.due, true
 }

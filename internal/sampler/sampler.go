@@ -68,13 +68,16 @@ type Settings struct {
 	// EmitInterval is the interval of delivery while there is an arc and it is not
 	// watchful; at most Interval, it changes nothing.
 	EmitInterval time.Duration
-	Node         NodeReader
-	Cgroups      CgroupReader // nil where cgroups cannot be read
-	Watch        Watcher      // nil where nothing wakes the sampler; see wake.go
-	Observer     Observer     // nil where there is no arc
-	Clock        Clock
-	Handover     *Handover
-	Recorder     Recorder
+	// Record asks for a sample at every Interval, also where none is due to be
+	// delivered.
+	Record   bool
+	Node     NodeReader
+	Cgroups  CgroupReader // nil where cgroups cannot be read
+	Watch    Watcher      // nil where nothing wakes the sampler; see wake.go
+	Observer Observer     // nil where there is no arc
+	Clock    Clock
+	Handover *Handover
+	Recorder Recorder
 }
 
 // Sampler takes ticks. It is used from one goroutine.
@@ -84,7 +87,8 @@ type Sampler struct {
 	next      int64 // when the next tick is due
 	taken     int64 // when the last one was
 	missed    uint32
-	delivered int64 // when the last sample was delivered
+	delivered int64 // when the last sample was due to be delivered
+	handed    int64 // when the last one was handed over
 	sequence  uint64
 	sample    *arc.Sample
 	judgement arc.Judgement
@@ -126,9 +130,13 @@ func (s *Sampler) Tick() {
 	}
 	s.tick.Duration = s.set.Clock.Now() - sample.Taken
 
-	if scheduled >= following(s.delivered, s.pace()) || s.tick.Early {
+	due := scheduled >= following(s.delivered, s.pace()) || s.tick.Early
+	if due {
 		s.delivered = scheduled
-		s.sample, s.tick.Replaced = s.set.Handover.Put(sample)
+	}
+	if due || s.set.Record && scheduled >= following(s.handed, int64(s.set.Interval)) {
+		s.handed = scheduled
+		s.sample, s.tick.Replaced = s.set.Handover.Put(sample, due)
 	}
 	s.set.Recorder.Record(&s.tick)
 	s.taken = scheduled

@@ -217,7 +217,7 @@ func TestDeliveriesKeepTheirPaceWhileTicksAreFast(t *testing.T) {
 	for range 25 {
 		b.take(1)
 		var ok bool
-		if own, ok = b.out.Take(own); ok {
+		if own, _, ok = b.out.Take(own); ok {
 			delivered = append(delivered, own.Scheduled/ms-1_000_000)
 		}
 	}
@@ -238,7 +238,7 @@ func TestWhatIsCalmIsDeliveredSeldom(t *testing.T) {
 			b.arc.control.Store(arc.Control{})
 		}
 		var ok bool
-		if own, ok = b.out.Take(own); ok {
+		if own, _, ok = b.out.Take(own); ok {
 			delivered = append(delivered, own.Scheduled/ms-1_000_000)
 		}
 	}
@@ -247,9 +247,9 @@ func TestWhatIsCalmIsDeliveredSeldom(t *testing.T) {
 
 	b.set.Observer = nil
 	b.take(1)
-	own, _ = b.out.Take(own)
+	own, _, _ = b.out.Take(own)
 	b.take(1)
-	_, ok := b.out.Take(own)
+	_, _, ok := b.out.Take(own)
 	assert.True(t, ok, "nobody tells what is calm")
 }
 
@@ -258,13 +258,13 @@ func TestTheTickThatAlarmsIsDelivered(t *testing.T) {
 	b := newBench(1)
 	b.set.EmitInterval = time.Minute
 	b.take(5)
-	own, _ := b.out.Take(&arc.Sample{})
+	own, _, _ := b.out.Take(&arc.Sample{})
 	b.arc.alarm = 7
 	b.take(1)
-	_, ok := b.out.Take(own)
+	_, _, ok := b.out.Take(own)
 	require.False(t, ok)
 	b.take(1)
-	own, ok = b.out.Take(own)
+	own, _, ok = b.out.Take(own)
 	require.True(t, ok)
 	assert.Equal(t, uint64(7), own.Sequence)
 }
@@ -277,10 +277,10 @@ func TestANewerSampleReplacesOneThatWaits(t *testing.T) {
 	assert.True(t, b.ticks.all[2].Replaced)
 
 	own := &arc.Sample{}
-	got, ok := b.out.Take(own)
+	got, _, ok := b.out.Take(own)
 	require.True(t, ok)
 	assert.Equal(t, uint64(3), got.Sequence)
-	_, ok = b.out.Take(got)
+	_, _, ok = b.out.Take(got)
 	assert.False(t, ok, "taken once")
 
 	b.take(3)
@@ -312,7 +312,7 @@ func TestWorksWithoutArcAndWithoutCgroups(t *testing.T) {
 	b := newBench(1)
 	b.set.Observer, b.set.Cgroups = nil, nil
 	b.take(3)
-	s, ok := b.out.Take(&arc.Sample{})
+	s, _, ok := b.out.Take(&arc.Sample{})
 	require.True(t, ok)
 	assert.Equal(t, uint64(3), s.Sequence)
 	assert.Zero(t, s.Cgroups.Len())
@@ -422,7 +422,7 @@ func TestATickWith1000CgroupsAllocatesNothing(t *testing.T) {
 	own := &arc.Sample{}
 	tick := func() {
 		b.take(1)
-		own, _ = b.out.Take(own)
+		own, _, _ = b.out.Take(own)
 	}
 	for range 4 { // every one of the rotating samples has its memory
 		tick()
@@ -438,6 +438,6 @@ func BenchmarkTick1000Cgroups(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.take(1)
-		own, _ = s.out.Take(own)
+		own, _, _ = s.out.Take(own)
 	}
 }

@@ -113,7 +113,7 @@ func TestAWakeIsDeliveredAtOnceAndDeliveriesKeepTheirPace(t *testing.T) {
 	for range 30 {
 		b.run(1)
 		var ok bool
-		if own, ok = b.out.Take(own); ok {
+		if own, _, ok = b.out.Take(own); ok {
 			delivered = append(delivered, own.Scheduled/ms-1_000_000)
 		}
 	}
@@ -201,7 +201,7 @@ func TestATickThatWasWokenAllocatesNothing(t *testing.T) {
 	own := &arc.Sample{}
 	tick := func() {
 		b.run(1)
-		own, _ = b.out.Take(own)
+		own, _, _ = b.out.Take(own)
 	}
 	for range 40 {
 		tick()

@@ -15,9 +15,9 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/detect"
 )
 
-// kept is how many judgements wait for the metrics of their tick: 25 s of them
-// at 100 ms, 2.5 s at 10 ms.
-const kept = 256
+// kept is how many judgements wait for the metrics of their tick: 51 s of them
+// at 100 ms, 5 s at 10 ms.
+const kept = 512
 
 // ownStart is how long an engine that was restored waits before it judges: what it
 // would see first is the start of the process it is in, a burst of CPU time and

@@ -19,7 +19,8 @@ import (
 const (
 	defaultInterval          = 100 * time.Millisecond
 	defaultEmitInterval      = 10 * time.Second
-	defaultFullSweepInterval = 10 * time.Second
+	defaultFullSweepInterval = time.Minute
+	defaultRecorded          = 30 * time.Second
 	defaultTopN              = 20
 	defaultMaxCgroups        = 4096
 	defaultSyscallsWindow    = 100 * time.Millisecond
@@ -29,6 +30,7 @@ const (
 	longestEmitInterval      = time.Hour
 	longestFullSweepInterval = time.Hour
 	mostCgroups              = 65536
+	longestRecorded          = 2 * time.Minute
 	shortestSyscallsWindow   = 10 * time.Millisecond
 	shortestSyscallsPeriod   = time.Second
 	longestSyscallsPeriod    = time.Hour
@@ -52,7 +54,7 @@ type Config struct {
 	// at once, and ticks every 100 ms for 5 s; on by default.
 	EarlyWake bool `mapstructure:"early_wake"`
 	// FullSweepInterval is the time between two deliveries that carry every
-	// cgroup, at least Interval and at most 1 h; 10 s by default.
+	// cgroup, at least Interval and at most 1 h; 1 min by default.
 	FullSweepInterval time.Duration `mapstructure:"full_sweep_interval"`
 	// TopN is how many cgroups the deliveries in between carry: those whose
 	// memory usage, CPU time or stall time moved most; 20 by default.
@@ -67,6 +69,8 @@ type Config struct {
 	Syscalls SyscallsConfig `mapstructure:"syscalls"`
 	// CgroupNetwork says whether the network traffic of cgroups is counted.
 	CgroupNetwork CgroupNetworkConfig `mapstructure:"cgroup_network"`
+	// FlightRecorder says what is delivered in full around an anomaly.
+	FlightRecorder FlightRecorderConfig `mapstructure:"flight_recorder"`
 	// Reflex names the reflex extension. Unset, the one there is is used, and
 	// where there is none the receiver works without.
 	Reflex *component.ID `mapstructure:"reflex"`
@@ -95,6 +99,18 @@ type CgroupNetworkConfig struct {
 	Enabled bool `mapstructure:"enabled"`
 }
 
+// FlightRecorderConfig is what is remembered of calm, to be delivered should an anomaly
+// follow. There is no recorder without the extension or an EmitInterval longer than
+// Interval: every tick is delivered then.
+type FlightRecorderConfig struct {
+	// Enabled switches it on; on by default.
+	Enabled bool `mapstructure:"enabled"`
+	// Before and After are how much from before an anomaly and from after it is
+	// delivered in full, 0 to 2 min each and not both 0; 30 s by default.
+	Before time.Duration `mapstructure:"before"`
+	After  time.Duration `mapstructure:"after"`
+}
+
 func createDefaultConfig() component.Config {
 	return &Config{
 		Interval:          defaultInterval,
@@ -103,6 +119,7 @@ func createDefaultConfig() component.Config {
 		FullSweepInterval: defaultFullSweepInterval,
 		TopN:              defaultTopN,
 		MaxCgroups:        defaultMaxCgroups,
+		FlightRecorder:    FlightRecorderConfig{Enabled: true, Before: defaultRecorded, After: defaultRecorded},
 		Syscalls:          SyscallsConfig{Window: defaultSyscallsWindow, Period: defaultSyscallsPeriod},
 		Metrics:           metadata.DefaultMetricsConfig(),
 	}
@@ -139,6 +156,17 @@ func (c *Config) Validate() error {
 	}
 	if c.TopN < 0 || c.TopN > c.MaxCgroups {
 		refuse("top_n: %d is not between 0 and max_cgroups (%d)", c.TopN, c.MaxCgroups)
+	}
+	if r := c.FlightRecorder; r.Enabled {
+		if r.Before < 0 || r.Before > longestRecorded {
+			refuse("flight_recorder::before: %v is not between 0 and %v", r.Before, longestRecorded)
+		}
+		if r.After < 0 || r.After > longestRecorded {
+			refuse("flight_recorder::after: %v is not between 0 and %v", r.After, longestRecorded)
+		}
+		if r.Before == 0 && r.After == 0 {
+			refuse("flight_recorder: before and after are both 0: set enabled: false")
+		}
 	}
 	if c.CgroupRoot != "" && !filepath.IsAbs(c.CgroupRoot) {
 		refuse("cgroup_root: %q is not an absolute path", c.CgroupRoot)

@@ -35,7 +35,8 @@ func TestConfigDefaults(t *testing.T) {
 	assert.Equal(t, 100*time.Millisecond, cfg.Interval)
 	assert.True(t, cfg.EarlyWake)
 	assert.Equal(t, 10*time.Second, cfg.EmitInterval)
-	assert.Equal(t, 10*time.Second, cfg.FullSweepInterval)
+	assert.Equal(t, time.Minute, cfg.FullSweepInterval)
+	assert.Equal(t, FlightRecorderConfig{Enabled: true, Before: 30 * time.Second, After: 30 * time.Second}, cfg.FlightRecorder)
 	assert.Equal(t, 20, cfg.TopN)
 	assert.Equal(t, 4096, cfg.MaxCgroups)
 	assert.Equal(t, SyscallsConfig{Window: 100 * time.Millisecond, Period: 10 * time.Second}, cfg.Syscalls)
@@ -62,6 +63,7 @@ func TestConfigTakesEveryKey(t *testing.T) {
 	assert.True(t, cfg.CgroupNetwork.Enabled)
 	assert.True(t, cfg.sources().CgroupNetwork)
 	assert.Equal(t, &second, cfg.Reflex)
+	assert.Equal(t, FlightRecorderConfig{Before: time.Minute, After: 10 * time.Second}, cfg.FlightRecorder)
 	assert.False(t, enabledMetrics(cfg.Metrics)["system.process.exits"])
 	assert.True(t, enabledMetrics(cfg.Metrics)["system.process.forks"])
 }

@@ -5,14 +5,18 @@ package ebpfreceiver
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.uber.org/zap"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
+	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/flight"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/movers"
 )
@@ -20,6 +24,14 @@ import (
 // complaintInterval is the least time between two log lines about the same
 // lasting trouble; the counters count every occurrence.
 const complaintInterval = int64(time.Minute)
+
+const (
+	// recordedBatch bounds the recorded ticks of one delivery, recordedPause spaces two.
+	recordedBatch = 20
+	recordedPause = 200 * time.Millisecond
+	// recordedPatience is the longest time between two attempts.
+	recordedPatience = 5 * time.Second
+)
 
 // delivery takes samples from the handover and sends them down the pipeline.
 // Everything slow about the receiver happens in its goroutine.
@@ -35,6 +47,12 @@ type delivery struct {
 	fullSweepInterval int64
 	fullSweepDue      int64 // CLOCK_BOOTTIME, ns
 
+	flight   *flight.Recorder // nil where none is kept
+	watchful func() bool      // whether the arc is
+	topN     int
+	batch    []*arc.Sample
+	backoff  time.Duration
+
 	rows              []int
 	refusalComplained int64 // CLOCK_BOOTTIME, ns
 	sourceComplained  int64
@@ -45,17 +63,72 @@ type delivery struct {
 // run delivers until ctx is done and the consumer has answered.
 func (d *delivery) run(ctx context.Context) {
 	defer d.writer.identities.close()
+	if d.flight == nil {
+		d.follow(ctx, d.handover)
+		return
+	}
+	// What is recorded must not wait for a consumer: the recorder sits in between.
+	out := sampler.NewHandover()
+	var recording sync.WaitGroup
+	recording.Go(func() { d.record(ctx, out) })
+	defer recording.Wait()
+	d.follow(ctx, out)
+}
+
+// record remembers every sample and hands on those that are due.
+func (d *delivery) record(ctx context.Context, out *sampler.Handover) {
 	sample := &arc.Sample{}
 	for {
 		select {
 		case <-ctx.Done():
+			return
 		case <-d.handover.Ready():
+		}
+		var due, waiting, replaced bool
+		if sample, due, waiting = d.handover.Take(sample); !waiting {
+			continue
+		}
+		d.flight.Add(sample, d.watchful())
+		if due {
+			if sample, replaced = out.Put(sample, true); replaced {
+				d.recorder.replaced(ctx)
+			}
+		}
+	}
+}
+
+// follow delivers what comes, and in between what was recorded.
+func (d *delivery) follow(ctx context.Context, from *sampler.Handover) {
+	sample := &arc.Sample{}
+	var recorded <-chan struct{}
+	if d.flight != nil {
+		recorded = d.flight.Ready()
+	}
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
+	catching := false
+	for {
+		select {
+		case <-ctx.Done():
+		case <-from.Ready():
+		case <-recorded:
+			if !catching { // or the timer runs, for as long as the consumer is to be left alone
+				catching = true
+				again.Reset(recordedPause)
+			}
+			continue
+		case <-again.C:
+			wait := d.catchUp(ctx)
+			if catching = wait > 0; catching {
+				again.Reset(wait)
+			}
+			continue
 		}
 		if ctx.Err() != nil {
 			return // also when both are ready: nothing enters a pipeline that is shut down
 		}
 		var waiting bool
-		if sample, waiting = d.handover.Take(sample); waiting {
+		if sample, _, waiting = from.Take(sample); waiting {
 			d.deliver(ctx, sample)
 		}
 	}
@@ -66,28 +139,104 @@ func (d *delivery) deliver(ctx context.Context, s *arc.Sample) {
 	d.complainOfMissed(s)
 	rows, sweep := d.choose(s)
 	md := d.writer.write(s, rows, sweep)
-
-	points := md.DataPointCount() // the consumer owns md from here on
-	operation := d.report.StartMetricsOp(ctx)
-	err := d.next.ConsumeMetrics(operation, md)
-	d.report.EndMetricsOp(operation, metadata.Type.String(), points, err)
+	if d.flight != nil {
+		if e := d.flight.TakeExtremes(); d.calm() {
+			d.writer.writeExtremes(md, s, &e)
+		}
+	}
+	err := d.send(ctx, md)
+	if d.flight != nil && err == nil {
+		d.flight.Delivered(s.Sequence)
+	}
 	if err == nil || ctx.Err() != nil {
 		return
 	}
 	d.recorder.refused(ctx)
 	if due(s.Taken, &d.refusalComplained) {
-		d.logger.Warn("the pipeline refused metrics; their points are lost, sampling goes on", zap.Error(err))
+		d.logger.Warn("the pipeline refused metrics; their points are lost unless they are recorded around an anomaly, sampling goes on", zap.Error(err))
 	}
 }
 
+// send hands over what the consumer owns from then on.
+func (d *delivery) send(ctx context.Context, md pmetric.Metrics) error {
+	points := md.DataPointCount()
+	operation := d.report.StartMetricsOp(ctx)
+	err := d.next.ConsumeMetrics(operation, md)
+	d.report.EndMetricsOp(operation, metadata.Type.String(), points, err)
+	return err
+}
+
+// catchUp delivers some of what was recorded, and returns after what time there may be
+// more; 0 for nothing. What the consumer does not accept stays, unless it never will.
+func (d *delivery) catchUp(ctx context.Context) (wait time.Duration) {
+	if dropped := d.flight.TakeDropped(); dropped > 0 {
+		d.recorder.unrecorded(ctx, int64(dropped)) //nolint:gosec // a count
+		d.logger.Warn("the flight recorder is full; the oldest ticks around an anomaly are lost", zap.Uint64("ticks", dropped))
+	}
+	d.batch = d.flight.Next(recordedBatch, d.batch)
+	if len(d.batch) == 0 {
+		if d.flight.Pending() > 0 {
+			return recordedPause
+		}
+		return 0
+	}
+	md := pmetric.NewMetrics()
+	moved := d.moved(d.batch)
+	for _, s := range d.batch {
+		d.writer.writeRecorded(md, s, rowsOf(s, moved))
+	}
+	err := d.send(ctx, md)
+	if err == nil || consumererror.IsPermanent(err) {
+		if err != nil {
+			d.recorder.refused(ctx)
+			d.logger.Warn("the pipeline refused recorded ticks for good", zap.Error(err))
+		} else {
+			d.recorder.recorded(ctx, int64(len(d.batch)))
+		}
+		d.flight.Done(true)
+		d.backoff = recordedPause
+		return recordedPause
+	}
+	d.flight.Done(false)
+	d.backoff = min(2*max(d.backoff, recordedPause), recordedPatience)
+	return d.backoff
+}
+
+// moved returns the cgroups that moved most from the first of some ticks to the last.
+func (d *delivery) moved(batch []*arc.Sample) map[uint64]bool {
+	ranking := movers.New(d.topN)
+	ranking.Rank(&batch[0].Cgroups)
+	last := &batch[len(batch)-1].Cgroups
+	out := map[uint64]bool{}
+	for _, row := range ranking.Rank(last) {
+		out[last.ID[row]] = true
+	}
+	return out
+}
+
+// rowsOf returns the rows of some cgroups.
+func rowsOf(s *arc.Sample, of map[uint64]bool) []int {
+	rows := make([]int, 0, len(of))
+	for row, id := range s.Cgroups.ID {
+		if of[id] {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
 // choose returns the rows to write, and why: all of them at a full sweep, else
-// the movers.
+// the movers, and in calm none: whoever moves then does not matter, and should that
+// change the flight recorder knows them.
 func (d *delivery) choose(s *arc.Sample) (rows []int, sweep string) {
-	moved := d.ranking.Rank(&s.Cgroups)
 	// By the grid: a tick that is taken a little early must not be a movers' one.
 	if s.Scheduled < d.fullSweepDue {
-		return moved, sweepMovers
+		if d.calm() {
+			return nil, sweepMovers
+		}
+		return d.ranking.Rank(&s.Cgroups), sweepMovers
 	}
+	d.ranking.Rank(&s.Cgroups)
 	d.fullSweepDue = s.Scheduled + d.fullSweepInterval
 	d.rows = d.rows[:0]
 	for row := range s.Cgroups.Len() {
@@ -98,6 +247,9 @@ func (d *delivery) choose(s *arc.Sample) (rows []int, sweep string) {
 	d.writer.identities.forget(s.Sequence)
 	return d.rows, sweepFull
 }
+
+// calm says that next to nothing is delivered.
+func (d *delivery) calm() bool { return d.flight != nil && !d.watchful() }
 
 // complainOfSources logs on behalf of the sampler, which never does.
 func (d *delivery) complainOfSources(s *arc.Sample) {

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
+	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/flight"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/metadata"
 )
 
@@ -79,24 +80,58 @@ func enabledMetrics(cfg metadata.MetricsConfig) map[string]bool {
 func (w *writer) write(s *arc.Sample, rows []int, sweep string) pmetric.Metrics {
 	md := pmetric.NewMetrics()
 	md.ResourceMetrics().EnsureCapacity(1 + len(rows))
-	w.epoch.follow(s)
-	now := pcommon.Timestamp(s.WallTime)
+	w.writeNode(md, s)
+	w.identities.resolve(s, rows)
+	w.look.at(s, rows, sweep)
+	for _, row := range rows {
+		w.writeCgroup(md, s, row, sweep, pcommon.Timestamp(s.WallTime))
+	}
+	return md
+}
 
+// writeRecorded adds a tick that was recorded, of which nothing is left to be looked at.
+func (w *writer) writeRecorded(md pmetric.Metrics, s *arc.Sample, rows []int) {
+	w.writeNode(md, s)
+	w.identities.resolve(s, rows)
+	for _, row := range rows {
+		w.writeCgroup(md, s, row, sweepMovers, pcommon.Timestamp(s.WallTime))
+	}
+}
+
+func (w *writer) writeNode(md pmetric.Metrics, s *arc.Sample) {
+	w.epoch.follow(s)
 	scope := w.scope(md.ResourceMetrics().AppendEmpty(), s)
 	scope.Scope().Attributes().PutInt(attributeSequence, int64(s.Sequence))
 	metrics := scope.Metrics()
 	metrics.EnsureCapacity(len(s.Node))
 	for i, v := range s.Node {
 		if w.node[i] && !math.IsNaN(v) {
-			writePoint(metrics, &arc.NodeFields[i], v, w.epoch.start(w.nodeStart[i], s.WallTime), now)
+			writePoint(metrics, &arc.NodeFields[i], v, w.epoch.start(w.nodeStart[i], s.WallTime), pcommon.Timestamp(s.WallTime))
 		}
 	}
-	w.identities.resolve(s, rows)
-	w.look.at(s, rows, sweep)
-	for _, row := range rows {
-		w.writeCgroup(md, s, row, sweep, now)
+}
+
+// The least and the greatest value of a gauge since the delivery before are metrics of
+// these names.
+const (
+	suffixMin = ".min"
+	suffixMax = ".max"
+)
+
+// writeExtremes adds the extremes of the node's gauges to what was written of a sample.
+func (w *writer) writeExtremes(md pmetric.Metrics, s *arc.Sample, e *flight.Extremes) {
+	metrics := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics()
+	for f := range e.Min {
+		if !w.node[f] || math.IsNaN(e.Min[f]) || arc.NodeField(f) == arc.NodeMemoryTotal { // which does not change
+			continue
+		}
+		for suffix, v := range map[string]float64{suffixMin: e.Min[f], suffixMax: e.Max[f]} {
+			field := arc.NodeFields[f]
+			field.Name += suffix
+			field.Help = map[string]string{suffixMin: "Least ", suffixMax: "Greatest "}[suffix] + field.Name[:len(field.Name)-len(suffix)] + " since the delivery before."
+			writePoint(metrics, &field, v, 0, pcommon.Timestamp(s.WallTime))
+		}
 	}
-	return md
 }
 
 func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, sweep string, now pcommon.Timestamp) {
@@ -112,6 +147,7 @@ func (w *writer) writeCgroup(md pmetric.Metrics, s *arc.Sample, row int, sweep s
 	putNonEmpty(attributes, attributePod, identity.pod)
 	putNonEmpty(attributes, attributeUnit, identity.unit)
 
+	identity.start = min(identity.start, s.Taken) // a recorded tick comes late
 	start := w.epoch.start(identity.start, s.WallTime)
 	scope := w.scope(rm, s)
 	scope.Scope().Attributes().PutStr(attributeSweep, sweep)

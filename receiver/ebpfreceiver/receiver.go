@@ -19,6 +19,7 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/sampler"
 	"github.com/otelcol-reflex/reflex/internal/sources"
+	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/flight"
 	"github.com/otelcol-reflex/reflex/receiver/ebpfreceiver/internal/movers"
 )
 
@@ -136,11 +137,16 @@ func (r *ebpfReceiver) run(src *sources.Sources, meeting arc.Meeting) {
 
 		EmitInterval: r.cfg.EmitInterval,
 	}
+	deliver := r.newDelivery(src, handover)
 	if meeting != nil {
 		settings.Observer = meeting
+		if f := r.cfg.FlightRecorder; f.Enabled && r.cfg.EmitInterval > r.cfg.Interval {
+			settings.Record = true
+			deliver.flight = flight.New(flight.Settings{Before: f.Before, After: f.After, Interval: r.cfg.Interval})
+			deliver.watchful = func() bool { return meeting.Control().Watchful }
+		}
 	}
 	ticks := sampler.New(settings)
-	deliver := r.newDelivery(src, handover)
 	go func() {
 		defer close(run.sampled)
 		ticks.Run(run.stop)
@@ -162,7 +168,7 @@ func (r *ebpfReceiver) newDelivery(src *sources.Sources, handover *sampler.Hando
 		recorder: r.recorder,
 		logger:   r.logger,
 
-		fullSweepInterval: int64(r.cfg.FullSweepInterval),
+		fullSweepInterval: int64(r.cfg.FullSweepInterval), topN: r.cfg.TopN,
 	}
 }
 

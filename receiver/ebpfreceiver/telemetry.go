@@ -119,4 +119,19 @@ func (r *recorder) refused(ctx context.Context) {
 	r.builder.ReceiverEbpfRefusedDeliveries.Add(ctx, 1, r.add...)
 }
 
+// replaced counts a delivery that a newer one replaced behind the flight recorder.
+func (r *recorder) replaced(ctx context.Context) {
+	r.builder.ReceiverEbpfReplacedDeliveries.Add(ctx, 1, r.add...)
+}
+
+// recorded counts ticks of the flight recorder that were accepted, unrecorded those that
+// it had no room for.
+func (r *recorder) recorded(ctx context.Context, ticks int64) {
+	r.builder.ReceiverEbpfFlightRecorderTicks.Add(ctx, ticks, r.add...)
+}
+
+func (r *recorder) unrecorded(ctx context.Context, ticks int64) {
+	r.builder.ReceiverEbpfFlightRecorderDroppedTicks.Add(ctx, ticks, r.add...)
+}
+
 func (r *recorder) shutdown() { r.builder.Shutdown() }

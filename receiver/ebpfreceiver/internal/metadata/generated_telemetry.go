@@ -25,20 +25,22 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                             metric.Meter
-	mu                                sync.Mutex
-	registrations                     []metric.Registration
-	ReceiverEbpfEarlyWakes            metric.Int64Counter
-	ReceiverEbpfMissedTicks           metric.Int64Counter
-	ReceiverEbpfMissing               metric.Int64ObservableGauge
-	ReceiverEbpfReadErrors            metric.Int64Counter
-	ReceiverEbpfRefusedDeliveries     metric.Int64Counter
-	ReceiverEbpfReplacedDeliveries    metric.Int64Counter
-	ReceiverEbpfSweepCgroups          metric.Int64ObservableGauge
-	ReceiverEbpfSweepTruncatedCgroups metric.Int64ObservableGauge
-	ReceiverEbpfTickDuration          metric.Float64Histogram
-	ReceiverEbpfTickLateness          metric.Float64Histogram
-	ReceiverEbpfTicks                 metric.Int64Counter
+	meter                                  metric.Meter
+	mu                                     sync.Mutex
+	registrations                          []metric.Registration
+	ReceiverEbpfEarlyWakes                 metric.Int64Counter
+	ReceiverEbpfFlightRecorderDroppedTicks metric.Int64Counter
+	ReceiverEbpfFlightRecorderTicks        metric.Int64Counter
+	ReceiverEbpfMissedTicks                metric.Int64Counter
+	ReceiverEbpfMissing                    metric.Int64ObservableGauge
+	ReceiverEbpfReadErrors                 metric.Int64Counter
+	ReceiverEbpfRefusedDeliveries          metric.Int64Counter
+	ReceiverEbpfReplacedDeliveries         metric.Int64Counter
+	ReceiverEbpfSweepCgroups               metric.Int64ObservableGauge
+	ReceiverEbpfSweepTruncatedCgroups      metric.Int64ObservableGauge
+	ReceiverEbpfTickDuration               metric.Float64Histogram
+	ReceiverEbpfTickLateness               metric.Float64Histogram
+	ReceiverEbpfTicks                      metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -129,6 +131,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_receiver_ebpf_early_wakes",
 		metric.WithDescription("Times that something made a sampler whose interval is longer than 100 ms look at once, and ten times a second for a while. [Development]"),
 		metric.WithUnit("{wake}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverEbpfFlightRecorderDroppedTicks, err = builder.meter.Int64Counter(
+		"otelcol_receiver_ebpf_flight_recorder_dropped_ticks",
+		metric.WithDescription("Ticks around an anomaly that the flight recorder had no room for before the next component accepted them. [Development]"),
+		metric.WithUnit("{tick}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ReceiverEbpfFlightRecorderTicks, err = builder.meter.Int64Counter(
+		"otelcol_receiver_ebpf_flight_recorder_ticks",
+		metric.WithDescription("Ticks around an anomaly that the next component accepted from the flight recorder; the others it had when they were taken. [Development]"),
+		metric.WithUnit("{tick}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ReceiverEbpfMissedTicks, err = builder.meter.Int64Counter(

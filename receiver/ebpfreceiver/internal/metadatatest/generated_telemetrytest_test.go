@@ -33,6 +33,8 @@ func TestSetupTelemetry(t *testing.T) {
 		return nil
 	}))
 	tb.ReceiverEbpfEarlyWakes.Add(context.Background(), 1)
+	tb.ReceiverEbpfFlightRecorderDroppedTicks.Add(context.Background(), 1)
+	tb.ReceiverEbpfFlightRecorderTicks.Add(context.Background(), 1)
 	tb.ReceiverEbpfMissedTicks.Add(context.Background(), 1)
 	tb.ReceiverEbpfReadErrors.Add(context.Background(), 1)
 	tb.ReceiverEbpfRefusedDeliveries.Add(context.Background(), 1)
@@ -41,6 +43,12 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ReceiverEbpfTickLateness.Record(context.Background(), 1)
 	tb.ReceiverEbpfTicks.Add(context.Background(), 1)
 	AssertEqualReceiverEbpfEarlyWakes(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverEbpfFlightRecorderDroppedTicks(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualReceiverEbpfFlightRecorderTicks(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualReceiverEbpfMissedTicks(t, testTel,
