@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 
 GO_SOURCES := $(shell git ls-files -co --exclude-standard -- '*.go' '*.o' go.mod go.sum 2>/dev/null | grep -v -e '^test/' -e '^eval/' -e '^examples/')
 
-.PHONY: build generate lint test test-unit test-race test-page test-simulation test-manifests test-eval test-vm crash simulated bench bench-verdict bench-arc demo containment ceiling eval bench-sensing soak-sensing record-healthy soak clean help
+.PHONY: outage test-backends build generate lint test test-unit test-race test-page test-simulation test-manifests test-eval test-vm crash simulated bench bench-verdict bench-arc demo containment ceiling eval bench-sensing soak-sensing record-healthy soak clean help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,21 @@ SIMULATED := $(DIST)/containment/simulated.json
 simulated: # the half of the crash matrix that needs no machine
 	@mkdir -p $(DIST)/containment
 	REFLEX_SIMULATED=$(SIMULATED) $(GO) test -count=1 -run TestTroubleAheadOfAnyCallOnTheKernel ./internal/guard
+
+# ONLY=hangs plays the outages whose name contains it.
+outage: build ## play outages of everything between an episode and its backend, at most 20 minutes: dist/outage/report.json
+	./tools/require.sh qemu-system-x86_64:qemu-system-x86
+	cd test && $(GO) run ./cmd/outage --dist '$(DIST)' --output '$(DIST)/outage' --revision '$(VERSION)' --only '$(ONLY)'
+
+STORES := $(DIST)/stores
+
+# The stores are built from their Go modules, each with the versions it was released with.
+test-backends: build ## an episode in real stores (VictoriaMetrics, VictoriaLogs, Jaeger), asked by their own APIs: dist/backends
+	./tools/require.sh qemu-system-x86_64:qemu-system-x86
+	@mkdir -p $(STORES)
+	cd tools/backends/victoria && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(STORES)/ github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs
+	cd tools/backends/jaeger && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(STORES)/ github.com/jaegertracing/jaeger/cmd/all-in-one
+	cd test && REFLEX_DIST=$(DIST) REFLEX_STORES=$(STORES) REFLEX_BACKENDS_OUT=$(DIST)/backends $(GO) test -count=1 -tags backends -timeout 20m -run TestAnEpisodeIsInEveryStore -v ./backends
 
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./bpf/... ./receiver/... ./processor/... ./extension/...

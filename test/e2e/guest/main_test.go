@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	playRole()
+	PlayRole()
 	if os.Getenv("REFLEX_E2E") != "1" {
 		fmt.Println("these tests run inside the virtual machine of package e2e only")
 		return

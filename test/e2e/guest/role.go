@@ -24,9 +24,9 @@ const roleEnv = "REFLEX_E2E_ROLE"
 // this one.
 const thenEnv = "REFLEX_E2E_THEN"
 
-// playRole runs the role named by the environment and does not return if there
+// PlayRole runs the role named by the environment and does not return if there
 // is one.
-func playRole() {
+func PlayRole() {
 	role, argument, _ := strings.Cut(os.Getenv(roleEnv), ":")
 	var err error
 	switch role {
