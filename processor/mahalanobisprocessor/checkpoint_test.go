@@ -237,10 +237,18 @@ func TestAFailingStorageHarmsNobody(t *testing.T) {
 	r.counted(metadatatest.AssertEqualProcessorMahalanobisCheckpointsSaved, 2)
 
 	m.fails = errors.New("gone")
-	p, _ := created(t, r.config)
-	require.ErrorContains(t, p.start(context.Background(), host{storageID: m}), "storage: read the index of checkpoints: gone")
+	r = remember(t, host{storageID: m}, nil)
 	assert.Zero(t, m.open, "given back")
-	require.NoError(t, p.shutdown(context.Background()))
+	assert.Nil(t, r.shared.store, "and no reason not to start")
+	r.see("a")
+	assert.Equal(t, []string{"new"}, r.states())
+	r.counted(metadatatest.AssertEqualProcessorMahalanobisCheckpointsFailed, 1)
+	require.NoError(t, r.shutdown(context.Background()))
+
+	m.open = 1 // so that it cannot be opened
+	r = remember(t, host{storageID: m}, nil)
+	r.counted(metadatatest.AssertEqualProcessorMahalanobisCheckpointsFailed, 1)
+	require.NoError(t, r.shutdown(context.Background()))
 }
 
 // remembering is an engine that can be written down.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.uber.org/zap"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -74,21 +75,14 @@ func (s *shared) start(ctx context.Context, host component.Host, p *mahalanobis,
 		if err != nil {
 			return err
 		}
-		client, err := found.GetClient(ctx, component.KindProcessor, s.id, "")
-		if err != nil {
-			return err
+		// A storage that is damaged is no reason not to judge.
+		if s.store, err = s.openStore(ctx, found, p); err != nil {
+			p.telemetry.ProcessorMahalanobisCheckpointsFailed.Add(ctx, 1)
+			p.logger.Error("the storage cannot be used: baselines begin empty, and none is kept over restarts", zap.Stringer("storage", s.config.Storage), zap.Error(err))
 		}
-		store := &checkpoints{
-			version: dimensionsVersion(s.config.Preset, p.streams.vocabulary.Dimensions()),
-			most:    s.config.MaxStreams + 1, now: p.streams.now, logger: p.logger, telemetry: p.telemetry, client: client,
-		}
-		if err := store.open(ctx); err != nil {
-			return errors.Join(err, client.Close(ctx))
-		}
-		s.store = store
-		if engine, ok := s.engine(); ok && onArc {
+		if engine, ok := s.engine(); ok && onArc && s.store != nil {
 			s.engineSize = len(engine.AppendCheckpoint(nil))
-			s.registration.restored = store.restore(ctx, store.engineKey(s.config.Source), engine)
+			s.registration.restored = s.store.restore(ctx, s.store.engineKey(s.config.Source), engine)
 			s.registration.begins = 0
 		}
 	}
@@ -104,6 +98,22 @@ func (s *shared) start(ctx context.Context, host component.Host, p *mahalanobis,
 	s.onArc = onArc
 	s.run() //nolint:contextcheck // lives until leave, not until Start has returned
 	return nil
+}
+
+// openStore opens the checkpoints of a storage, or returns nil and why not.
+func (s *shared) openStore(ctx context.Context, in storage.Extension, p *mahalanobis) (*checkpoints, error) {
+	client, err := in.GetClient(ctx, component.KindProcessor, s.id, "")
+	if err != nil {
+		return nil, err
+	}
+	store := &checkpoints{
+		version: dimensionsVersion(s.config.Preset, p.streams.vocabulary.Dimensions()),
+		most:    s.config.MaxStreams + 1, now: p.streams.now, logger: p.logger, telemetry: p.telemetry, client: client,
+	}
+	if err := store.open(ctx); err != nil {
+		return nil, errors.Join(err, client.Close(ctx))
+	}
+	return store, nil
 }
 
 func (s *shared) engine() (checkpointer, bool) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -50,8 +51,9 @@ type Report struct {
 	Cases    []Case `json:"cases"`
 }
 
-// Without an outage, and how much slower than that the arc may be, for noise: the bounds
-// of the end-to-end tests.
+// Undisturbed begins the names of the cases without an outage: there are several, because an
+// emulated machine is noisy. How much slower than the slowest of them the arc may be are
+// the bounds of the end-to-end tests.
 const (
 	Undisturbed = "none"
 	slower      = 2
@@ -61,8 +63,13 @@ const (
 // Broken lists the promises that were not kept.
 func (r *Report) Broken() []string {
 	var out []string
-	calm := slices.IndexFunc(r.Cases, func(c Case) bool { return c.Name == Undisturbed })
-	if calm < 0 {
+	calm := 0.0
+	for _, c := range r.Cases {
+		if strings.HasPrefix(c.Name, Undisturbed) {
+			calm = max(calm, c.TickToKnobP99)
+		}
+	}
+	if calm == 0 {
 		out = append(out, "there is no case without an outage to compare with")
 	}
 	for i := range r.Cases {
@@ -79,8 +86,8 @@ func (r *Report) Broken() []string {
 		if c.Release > c.TTL+1 {
 			out = append(out, fmt.Sprintf("%s: given back after %.2f s, a lease lives %.0f", c.Name, c.Release, c.TTL))
 		}
-		if calm >= 0 && c.TickToKnobP99 > slower*r.Cases[calm].TickToKnobP99+slack {
-			out = append(out, fmt.Sprintf("%s: tick to knob p99 is %.1f ms, %.1f without an outage", c.Name, c.TickToKnobP99, r.Cases[calm].TickToKnobP99))
+		if calm > 0 && c.TickToKnobP99 > slower*calm+slack {
+			out = append(out, fmt.Sprintf("%s: tick to knob p99 is %.1f ms, %.1f without an outage", c.Name, c.TickToKnobP99, calm))
 		}
 	}
 	return out

@@ -20,12 +20,25 @@ type NameServer struct {
 
 // ServeNames makes the machine ask a name server of ours.
 func ServeNames() (*NameServer, error) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:53")
+	n, err := serveNames("127.0.0.1:53")
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile("/etc/resolv.conf", []byte("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"), 0o644); err != nil {
-		_ = conn.Close()
+	for name, text := range map[string]string{
+		"/etc/resolv.conf":   "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+		"/etc/nsswitch.conf": "hosts: files dns\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			n.Close()
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func serveNames(address string) (*NameServer, error) {
+	conn, err := net.ListenPacket("udp", address)
+	if err != nil {
 		return nil, err
 	}
 	n := &NameServer{conn: conn}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Link is a network of two: this machine, and a namespace in which a backend listens.
@@ -44,11 +45,11 @@ func Connect() (l *Link, err error) {
 			_ = far.Close()
 		}
 	}()
-	inFar, err := netlink.NewHandleAt(far)
+	inFar, err := netlink.NewHandleAt(far, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
-	inHome, err := netlink.NewHandleAt(home)
+	inHome, err := netlink.NewHandleAt(home, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ var outages = []played{
 	{name: "exporter hangs", begin: func(_ *testing.T, s *Setting) { s.Backend.Hang() }, end: func(_ *testing.T, s *Setting) { s.Backend.Answer() }},
 	{name: "answers 429", begin: func(_ *testing.T, s *Setting) { s.Backend.Refuse(429) }, end: func(_ *testing.T, s *Setting) { s.Backend.Answer() }},
 	{name: "answers 503", begin: func(_ *testing.T, s *Setting) { s.Backend.Refuse(503) }, end: func(_ *testing.T, s *Setting) { s.Backend.Answer() }},
+	{name: outage.Undisturbed + ", again"},
 	nameServerGone(),
 	networkCut(),
 	diskFull(),
@@ -61,8 +62,7 @@ var outages = []played{
 		after: func(t *testing.T, s *Setting) { // and it is no reason not to start
 			s.Collector.Kill(t)
 			damage(t, s.Journal)
-			s.Collector.Again(t)
-			s.Collector.AwaitStatus(t)
+			s.Again()
 		},
 	},
 	{
@@ -77,8 +77,7 @@ var outages = []played{
 			for _, f := range files {
 				damage(t, f)
 			}
-			s.Collector.Again(t)
-			s.Collector.AwaitStatus(t)
+			s.Again()
 		},
 		end: func(_ *testing.T, s *Setting) { s.Backend.Answer() },
 	},
@@ -89,8 +88,7 @@ var outages = []played{
 			s.Note()
 			s.Collector.Kill(t)
 			s.givenBack(time.Now())
-			s.Collector.Again(t)
-			s.Collector.AwaitStatus(t)
+			s.Again()
 		},
 		end: func(_ *testing.T, s *Setting) { s.Backend.Answer() },
 	},
@@ -99,15 +97,9 @@ var outages = []played{
 		begin: func(_ *testing.T, s *Setting) { s.Backend.Refuse(503) },
 		during: func(t *testing.T, s *Setting) {
 			s.Note()
-			said := strings.Count(s.Collector.Output(), "reflex arc ready")
+			said := s.runs()
 			s.Collector.Signal(t, syscall.SIGHUP)
-			guest.Eventually(t, 30*time.Second, func() error {
-				if strings.Count(s.Collector.Output(), "reflex arc ready") == said {
-					return errors.New("it has not been reloaded")
-				}
-				return nil
-			})
-			s.Collector.AwaitStatus(t)
+			s.running(said)
 		},
 		end: func(_ *testing.T, s *Setting) { s.Backend.Answer() },
 	},
@@ -126,11 +118,11 @@ var outages = []played{
 				s.Fail("the shutdown failed:\n%s", s.Collector.Tail(20))
 			}
 			require.NoError(t, os.WriteFile(s.Config, good, 0o600))
-			s.Collector.Again(t)
-			s.Collector.AwaitStatus(t)
+			s.Again()
 		},
 		end: func(_ *testing.T, s *Setting) { s.Backend.Answer() },
 	},
+	{name: outage.Undisturbed + ", at the end"},
 }
 
 // TestOutages plays them all. REFLEX_OUTAGE_ONLY plays those whose name contains it.
@@ -225,6 +217,10 @@ func nameServerGone() played {
 			_, port, err := net.SplitHostPort(s.Backend.Address)
 			require.NoError(t, err)
 			s.Target = "backend.example:" + port
+			guest.Eventually(t, 20*time.Second, func() error { // an outage from the beginning shows nothing
+				_, err := net.LookupHost("backend.example")
+				return err
+			})
 		},
 		begin: func(_ *testing.T, s *Setting) {
 			names.Gone(true)

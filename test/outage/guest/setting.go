@@ -6,6 +6,7 @@ package guest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -68,7 +69,7 @@ exporters:
   otlp_http:
     endpoint: http://{{.Backend}}
     timeout: 2s
-    sending_queue: {queue_size: 1000, storage: file_storage}
+    sending_queue: {queue_size: 1000}
     retry_on_failure: {initial_interval: 200ms, max_interval: 1s, max_elapsed_time: 0s}
   otlp_http/episodes:
     endpoint: http://{{.Backend}}
@@ -136,6 +137,31 @@ func (s *Setting) Start() {
 	s.Config = guest.Artefact(s.t, "collector.yaml", text.String())
 	s.Collector = guest.StartCollector(s.t, guest.Setup{Guard: s.Tap.Socket, Configs: []string{s.Config}})
 	s.Collector.AwaitReady(s.t)
+}
+
+// runs is how often the collector has begun to run.
+func (s *Setting) runs() int {
+	return strings.Count(s.Collector.Output(), "Everything is ready")
+}
+
+// running waits until it has once more: before that it does not heed a signal.
+func (s *Setting) running(before int) {
+	s.t.Helper()
+	guest.Eventually(s.t, 60*time.Second, func() error {
+		if s.runs() == before {
+			return errors.New("the collector does not run")
+		}
+		return nil
+	})
+	s.Collector.AwaitStatus(s.t)
+}
+
+// Again starts the collector again, as a service manager does after its death.
+func (s *Setting) Again() {
+	s.t.Helper()
+	before := s.runs()
+	s.Collector.Again(s.t)
+	s.running(before)
 }
 
 // journal reads the records that the journal has, and notes them as expected.
