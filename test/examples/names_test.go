@@ -42,7 +42,7 @@ var forbidden = regexp.MustCompile(`[^a-zA-Z0-9_]`)
 // Compatibility: dots, units, counters).
 func named(name, unit string, counter bool) string {
 	out := forbidden.ReplaceAllString(name, "_")
-	if suffix := units[unit]; suffix != "" && !(unit == "1" && counter) {
+	if suffix := units[unit]; suffix != "" && (unit != "1" || !counter) {
 		out += suffix
 	}
 	if counter {

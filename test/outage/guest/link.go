@@ -34,7 +34,7 @@ func Connect() (l *Link, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer home.Close()
+	defer func() { _ = home.Close() }()
 	far, err := netns.New() // and this thread is in it
 	if err != nil {
 		return nil, fmt.Errorf("make a network namespace: %w", err)
@@ -88,7 +88,7 @@ func (l *Link) Listen() (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer home.Close()
+	defer func() { _ = home.Close() }()
 	if err := netns.Set(l.far); err != nil {
 		return nil, err
 	}
@@ -96,8 +96,10 @@ func (l *Link) Listen() (net.Listener, error) {
 	return listener, errors.Join(err, netns.Set(home))
 }
 
-// Cut takes the link down, Mend up.
-func (l *Link) Cut() error  { return netlink.LinkSetDown(l.near) }
+// Cut takes the link down.
+func (l *Link) Cut() error { return netlink.LinkSetDown(l.near) }
+
+// Mend takes it up again.
 func (l *Link) Mend() error { return netlink.LinkSetUp(l.near) }
 
 // Close takes it away.

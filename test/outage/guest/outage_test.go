@@ -26,101 +26,101 @@ import (
 type played struct {
 	name   string
 	listen func(*testing.T) net.Listener // nil: on the loopback
-	aim    func(*testing.T, *Setting)    // before the collector starts
-	begin  func(*testing.T, *Setting)    // before the leak
-	during func(*testing.T, *Setting)    // when it is contained
-	end    func(*testing.T, *Setting)    // then the backend is back
-	after  func(*testing.T, *Setting)    // when all has arrived
+	aim    func(*Setting)                // before the collector starts
+	begin  func(*Setting)                // before the leak
+	during func(*Setting)                // when it is contained
+	end    func(*Setting)                // then the backend is back
+	after  func(*Setting)                // when all has arrived
 }
 
 var outages = []played{
 	{name: outage.Undisturbed},
 	{
 		name:  "exporter refused",
-		begin: func(_ *testing.T, s *Setting) { s.Backend.Leave() },
-		end: func(t *testing.T, s *Setting) {
+		begin: func(s *Setting) { s.Backend.Leave() },
+		end: func(s *Setting) {
 			listener, err := net.Listen("tcp", s.Backend.Address)
-			require.NoError(t, err)
+			require.NoError(s.t, err)
 			s.Backend.Return(listener)
 		},
 	},
-	{name: "exporter hangs", begin: func(_ *testing.T, s *Setting) { s.Backend.Hang() }, end: func(_ *testing.T, s *Setting) { s.Backend.Answer() }},
-	{name: "answers 429", begin: func(_ *testing.T, s *Setting) { s.Backend.Refuse(429) }, end: func(_ *testing.T, s *Setting) { s.Backend.Answer() }},
-	{name: "answers 503", begin: func(_ *testing.T, s *Setting) { s.Backend.Refuse(503) }, end: func(_ *testing.T, s *Setting) { s.Backend.Answer() }},
+	{name: "exporter hangs", begin: func(s *Setting) { s.Backend.Hang() }, end: func(s *Setting) { s.Backend.Answer() }},
+	{name: "answers 429", begin: func(s *Setting) { s.Backend.Refuse(429) }, end: func(s *Setting) { s.Backend.Answer() }},
+	{name: "answers 503", begin: func(s *Setting) { s.Backend.Refuse(503) }, end: func(s *Setting) { s.Backend.Answer() }},
 	{name: outage.Undisturbed + ", again"},
 	nameServerGone(),
 	networkCut(),
 	diskFull(),
 	{
 		name:  "journal damaged",
-		begin: func(_ *testing.T, s *Setting) { s.Backend.Hang() },
-		during: func(t *testing.T, s *Setting) { // under its feet
-			damage(t, s.Journal)
+		begin: func(s *Setting) { s.Backend.Hang() },
+		during: func(s *Setting) { // under its feet
+			damage(s.t, s.Journal)
 			s.Pass(2 * time.Second)
 		},
-		end: func(_ *testing.T, s *Setting) { s.Backend.Answer() },
-		after: func(t *testing.T, s *Setting) { // and it is no reason not to start
-			s.Collector.Kill(t)
-			damage(t, s.Journal)
+		end: func(s *Setting) { s.Backend.Answer() },
+		after: func(s *Setting) { // and it is no reason not to start
+			s.Collector.Kill(s.t)
+			damage(s.t, s.Journal)
 			s.Again()
 		},
 	},
 	{
 		name:  "file_storage damaged",
-		begin: func(_ *testing.T, s *Setting) { s.Backend.Refuse(503) },
-		during: func(t *testing.T, s *Setting) {
+		begin: func(s *Setting) { s.Backend.Refuse(503) },
+		during: func(s *Setting) {
 			s.Note()
-			s.Collector.Kill(t)
+			s.Collector.Kill(s.t)
 			files, err := filepath.Glob(filepath.Join(s.Storage, "*"))
-			require.NoError(t, err)
-			require.NotEmpty(t, files)
+			require.NoError(s.t, err)
+			require.NotEmpty(s.t, files)
 			for _, f := range files {
-				damage(t, f)
+				damage(s.t, f)
 			}
 			s.Again()
 		},
-		end: func(_ *testing.T, s *Setting) { s.Backend.Answer() },
+		end: func(s *Setting) { s.Backend.Answer() },
 	},
 	{
 		name:  "killed and started again",
-		begin: func(_ *testing.T, s *Setting) { s.Backend.Hang() },
-		during: func(t *testing.T, s *Setting) {
+		begin: func(s *Setting) { s.Backend.Hang() },
+		during: func(s *Setting) {
 			s.Note()
-			s.Collector.Kill(t)
+			s.Collector.Kill(s.t)
 			s.givenBack(time.Now())
 			s.Again()
 		},
-		end: func(_ *testing.T, s *Setting) { s.Backend.Answer() },
+		end: func(s *Setting) { s.Backend.Answer() },
 	},
 	{
 		name:  "SIGHUP, valid",
-		begin: func(_ *testing.T, s *Setting) { s.Backend.Refuse(503) },
-		during: func(t *testing.T, s *Setting) {
+		begin: func(s *Setting) { s.Backend.Refuse(503) },
+		during: func(s *Setting) {
 			s.Note()
 			said := s.runs()
-			s.Collector.Signal(t, syscall.SIGHUP)
+			s.Collector.Signal(s.t, syscall.SIGHUP)
 			s.running(said)
 		},
-		end: func(_ *testing.T, s *Setting) { s.Backend.Answer() },
+		end: func(s *Setting) { s.Backend.Answer() },
 	},
 	{
 		name:  "SIGHUP, invalid",
-		begin: func(_ *testing.T, s *Setting) { s.Backend.Refuse(503) },
-		during: func(t *testing.T, s *Setting) {
+		begin: func(s *Setting) { s.Backend.Refuse(503) },
+		during: func(s *Setting) {
 			s.Note()
 			good, err := os.ReadFile(s.Config)
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(s.Config, append([]byte("nonsense: true\n"), good...), 0o600))
-			s.Collector.Signal(t, syscall.SIGHUP)
+			require.NoError(s.t, err)
+			require.NoError(s.t, os.WriteFile(s.Config, append([]byte("nonsense: true\n"), good...), 0o600))
+			s.Collector.Signal(s.t, syscall.SIGHUP)
 			<-s.Collector.Ended() // the Collector shuts down before it reads the new configuration
 			s.givenBack(time.Now())
 			if strings.Contains(s.Collector.Output(), "failed to shutdown") || strings.Contains(s.Collector.Output(), "panic") {
 				s.Fail("the shutdown failed:\n%s", s.Collector.Tail(20))
 			}
-			require.NoError(t, os.WriteFile(s.Config, good, 0o600))
+			require.NoError(s.t, os.WriteFile(s.Config, good, 0o600))
 			s.Again()
 		},
-		end: func(_ *testing.T, s *Setting) { s.Backend.Answer() },
+		end: func(s *Setting) { s.Backend.Answer() },
 	},
 	{name: outage.Undisturbed + ", at the end"},
 }
@@ -138,9 +138,9 @@ func TestOutages(t *testing.T) {
 			}
 			s := Prepare(t, listen(t))
 			defer s.Report(number, o.name)
-			step := func(f func(*testing.T, *Setting)) {
+			step := func(f func(*Setting)) {
 				if f != nil {
-					f(t, s)
+					f(s)
 				}
 			}
 			step(o.aim)
@@ -168,10 +168,7 @@ func TestOutages(t *testing.T) {
 func (s *Setting) givenBack(since time.Time) {
 	s.t.Helper()
 	s.result.TTL = ttl.Seconds()
-	for {
-		if s.Shop.Payment.Get(s.t, "memory.high") == original {
-			break
-		}
+	for s.Shop.Payment.Get(s.t, "memory.high") != original {
 		if time.Since(since) > 3*ttl {
 			s.Fail("%v after the collector's end memory.high is still %s", time.Since(since), s.Shop.Payment.Get(s.t, "memory.high"))
 			break
@@ -209,24 +206,24 @@ func nameServerGone() played {
 	var names *NameServer
 	return played{
 		name: "DNS gone",
-		aim: func(t *testing.T, s *Setting) {
+		aim: func(s *Setting) {
 			var err error
 			names, err = ServeNames()
-			require.NoError(t, err)
-			t.Cleanup(names.Close)
+			require.NoError(s.t, err)
+			s.t.Cleanup(names.Close)
 			_, port, err := net.SplitHostPort(s.Backend.Address)
-			require.NoError(t, err)
+			require.NoError(s.t, err)
 			s.Target = "backend.example:" + port
-			guest.Eventually(t, 20*time.Second, func() error { // an outage from the beginning shows nothing
+			guest.Eventually(s.t, 20*time.Second, func() error { // an outage from the beginning shows nothing
 				_, err := net.LookupHost("backend.example")
 				return err
 			})
 		},
-		begin: func(_ *testing.T, s *Setting) {
+		begin: func(s *Setting) {
 			names.Gone(true)
 			s.Backend.Cut() // or what is connected would not ask
 		},
-		end: func(*testing.T, *Setting) { names.Gone(false) },
+		end: func(*Setting) { names.Gone(false) },
 	}
 }
 
@@ -245,8 +242,8 @@ func networkCut() played {
 			require.NoError(t, err)
 			return listener
 		},
-		begin: func(t *testing.T, _ *Setting) { require.NoError(t, link.Cut()) },
-		end:   func(t *testing.T, _ *Setting) { require.NoError(t, link.Mend()) },
+		begin: func(s *Setting) { require.NoError(s.t, link.Cut()) },
+		end:   func(s *Setting) { require.NoError(s.t, link.Mend()) },
 	}
 }
 
@@ -256,34 +253,34 @@ func diskFull() played {
 	fill := filepath.Join(dir, "fill")
 	return played{
 		name: "disk full",
-		aim: func(t *testing.T, s *Setting) {
-			require.NoError(t, os.MkdirAll(dir, 0o755))
-			require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"))
-			t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+		aim: func(s *Setting) {
+			require.NoError(s.t, os.MkdirAll(dir, 0o755))
+			require.NoError(s.t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"))
+			s.t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 			s.Journal = filepath.Join(dir, "journal.db")
 		},
-		begin: func(t *testing.T, s *Setting) {
+		begin: func(s *Setting) {
 			s.Backend.Hang()
 			f, err := os.Create(fill)
-			require.NoError(t, err)
+			require.NoError(s.t, err)
 			defer f.Close()
 			for block := make([]byte, 4096); ; {
 				if _, err := f.Write(block); errors.Is(err, unix.ENOSPC) {
 					break
 				} else if err != nil {
-					require.NoError(t, err)
+					require.NoError(s.t, err)
 				}
 			}
 			var left unix.Statfs_t
-			require.NoError(t, unix.Statfs(dir, &left))
-			require.Zero(t, left.Bavail, fmt.Sprint(left))
+			require.NoError(s.t, unix.Statfs(dir, &left))
+			require.Zero(s.t, left.Bavail, fmt.Sprint(left))
 		},
-		end: func(t *testing.T, s *Setting) {
-			require.NoError(t, os.Remove(fill))
+		end: func(s *Setting) {
+			require.NoError(s.t, os.Remove(fill))
 			s.Backend.Answer()
 		},
-		after: func(t *testing.T, s *Setting) { // then it is written again
-			guest.Eventually(t, time.Minute, func() error {
+		after: func(s *Setting) { // then it is written again
+			guest.Eventually(s.t, time.Minute, func() error {
 				var status struct {
 					File struct {
 						Behind  uint64 `json:"behind"`
