@@ -25,11 +25,12 @@ func TestConfigIsReadAndBadOnesAreRefusedByKey(t *testing.T) {
 		want *Config
 		err  string
 	}{
-		{"reflex", &Config{MetricsInterval: 10 * time.Second, ReplayRate: 500}, ""},
-		{"reflex/all", &Config{Reflex: &named, MetricsInterval: time.Second, ReplayRate: 50}, ""},
+		{"reflex", &Config{MetricsInterval: 10 * time.Second, ReplayRate: 500, RefusalPatience: time.Hour}, ""},
+		{"reflex/all", &Config{Reflex: &named, MetricsInterval: time.Second, ReplayRate: 50, RefusalPatience: time.Minute}, ""},
 		{"reflex/fast", nil, "metrics_interval must be at least 100ms, not 1ms"},
 		{"reflex/zero", nil, "metrics_interval must be at least 100ms, not 0s"},
 		{"reflex/still", nil, "replay_rate must be 1 to 1000000 records a second, not 0"},
+		{"reflex/impatient", nil, "refusal_patience must not be negative, is -1s"},
 		{"reflex/unknown", nil, "colour"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -177,7 +177,9 @@ func TestRecordsRefusedForGoodAreSkippedAndCounted(t *testing.T) {
 	tel := componenttest.NewTelemetry()
 	t.Cleanup(func() { require.NoError(t, tel.Shutdown(context.Background())) })
 	set := metadatatest.NewSettings(tel)
-	r, err := newReceiver(createDefaultConfig().(*Config), set)
+	cfg := createDefaultConfig().(*Config)
+	cfg.RefusalPatience = 0
+	r, err := newReceiver(cfg, set)
 	require.NoError(t, err)
 	var (
 		sink  = &consumertest.LogsSink{}
@@ -199,6 +201,34 @@ func TestRecordsRefusedForGoodAreSkippedAndCounted(t *testing.T) {
 	metadatatest.AssertEqualReflexReceiverRecordsRefused(t, tel, []metricdata.DataPoint[int64]{
 		{Value: 1, Attributes: attribute.NewSet(attribute.String("signal", "logs"))},
 	}, metricdatatest.IgnoreTimestamp())
+}
+
+func TestARefusalForGoodIsLivedWithForAWhile(t *testing.T) {
+	var (
+		sink  = &consumertest.LogsSink{}
+		calls atomic.Int32
+	)
+	r := newTestReceiver(t)
+	r.logs = consumeLogs(t, func(ctx context.Context, data plog.Logs) error {
+		if calls.Add(1) <= 5 {
+			return consumererror.NewPermanent(errors.New("401 Unauthorized"))
+		}
+		return sink.ConsumeLogs(ctx, data)
+	})
+	journal := episode.NewJournal(1024)
+	appendAll(journal, story())
+	start(t, r, journal)
+	eventually(t, func() bool { return sink.LogRecordCount() == len(story()) }, "all of it, once it may")
+}
+
+func TestWhatIsRefusedAtTheEndIsLeftToTheNext(t *testing.T) {
+	r := newTestReceiver(t)
+	r.logs = consumeLogs(t, func(context.Context, plog.Logs) error { return consumererror.NewPermanent(errors.New("401 Unauthorized")) })
+	journal := episode.NewJournal(1024)
+	appendAll(journal, story())
+	require.NoError(t, r.Start(context.Background(), hostOf(journal)))
+	require.NoError(t, r.Shutdown(context.Background()))
+	assert.Zero(t, journal.Marked(r.settings.ID.String()+"/logs"))
 }
 
 func TestABlockedConsumerDelaysItsOwnSignalOnly(t *testing.T) {

@@ -26,7 +26,7 @@ func NewFactory() receiver.Factory {
 }
 
 func createDefaultConfig() component.Config {
-	return &Config{MetricsInterval: defaultMetricsInterval, ReplayRate: defaultReplayRate, MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig()}
+	return &Config{MetricsInterval: defaultMetricsInterval, ReplayRate: defaultReplayRate, RefusalPatience: defaultPatience, MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig()}
 }
 
 func createLogs(_ context.Context, set receiver.Settings, cfg component.Config, next consumer.Logs) (receiver.Logs, error) {

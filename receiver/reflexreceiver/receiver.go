@@ -131,6 +131,7 @@ func (r *reflexReceiver) newStream(signal string, journal *episode.Journal, t te
 	s := &stream{
 		signal: signal, reader: reader, cursor: journal.Marked(reader), journal: journal, teller: t, backoff: r.backoff,
 		logger: r.settings.Logger.With(zap.String("signal", signal)), telemetry: r.telemetry,
+		patience: r.config.RefusalPatience, now: time.Now, // a duration: not the test's clock
 		pace: rate.NewLimiter(rate.Limit(r.config.ReplayRate), batchSize), buffer: make([]episode.Record, 0, batchSize),
 	}
 	s.told.Store(s.cursor)

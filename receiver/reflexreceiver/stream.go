@@ -51,6 +51,8 @@ type stream struct {
 	logger    *zap.Logger
 	telemetry *metadata.TelemetryBuilder
 	pace      *rate.Limiter // of records; nil for none
+	patience  time.Duration // with a refusal for good
+	now       func() time.Time
 
 	cursor uint64           // ID of the last record done with
 	told   atomic.Uint64    // the same, for others to read
@@ -96,11 +98,14 @@ func (s *stream) load(ctx context.Context) bool {
 	return true
 }
 
-// deliver tries until the batch is accepted, refused for good, or ctx ends.
+// deliver tries until the batch is accepted, refused for good for longer than there is
+// patience for, or ctx ends. For good is what a backend says whose credentials have
+// expired, too: records that cannot be the reason do not pay for it at once.
 func (s *stream) deliver(ctx context.Context) {
+	began := s.now()
 	for attempt := 0; ; attempt++ {
 		err := s.teller.tell(ctx)
-		if err == nil || consumererror.IsPermanent(err) {
+		if err == nil || consumererror.IsPermanent(err) && s.now().Sub(began) >= s.patience {
 			if err == nil && attempt > 0 {
 				s.logger.Info("episodes are delivered again")
 			}
@@ -140,7 +145,7 @@ func (s *stream) done(ctx context.Context, err error) {
 func (s *stream) flush(ctx context.Context) {
 	for s.load(ctx) {
 		err := s.teller.tell(ctx)
-		if err != nil && !consumererror.IsPermanent(err) {
+		if err != nil && (!consumererror.IsPermanent(err) || s.patience > 0) {
 			s.logger.Warn("the last episodes could not be delivered", zap.Error(err))
 			return
 		}
