@@ -223,7 +223,9 @@ func TestARefusalForGoodIsLivedWithForAWhile(t *testing.T) {
 
 func TestWhatIsRefusedAtTheEndIsLeftToTheNext(t *testing.T) {
 	r := newTestReceiver(t)
-	r.logs = consumeLogs(t, func(context.Context, plog.Logs) error { return consumererror.NewPermanent(errors.New("401 Unauthorized")) })
+	r.logs = consumeLogs(t, func(context.Context, plog.Logs) error {
+		return consumererror.NewPermanent(errors.New("401 Unauthorized"))
+	})
 	journal := episode.NewJournal(1024)
 	appendAll(journal, story())
 	require.NoError(t, r.Start(context.Background(), hostOf(journal)))
