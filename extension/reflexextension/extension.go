@@ -203,7 +203,6 @@ func (r *reflex) stop(ctx context.Context) {
 			r.executor.finish(release, orders)
 			cancel()
 		}
-		r.keeper.stop(r.logger)
 		var errs []error
 		if r.page != nil {
 			errs = append(errs, r.page.close()) //nolint:contextcheck // bounded by itself
@@ -214,6 +213,7 @@ func (r *reflex) stop(ctx context.Context) {
 		if r.insp != nil {
 			errs = append(errs, r.insp.Close())
 		}
+		r.keeper.stop(r.logger)
 		if err := errors.Join(errs...); err != nil {
 			r.logger.Warn("reflex did not stop cleanly", zap.Error(err))
 		}

@@ -153,7 +153,7 @@ func (r *reflex) isStale() bool {
 // narrate logs the journal. The sampling goroutine never writes a log line: a
 // log may block.
 func (r *reflex) narrate(ctx context.Context) {
-	var cursor uint64
+	cursor := r.journal.Began() // what came before was told by the collector of then
 	buffer := make([]episode.Record, 0, 16)
 	for {
 		wake := r.journal.Wait()

@@ -5,6 +5,8 @@ package episode
 
 import (
 	"encoding/hex"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -120,6 +122,20 @@ type Record struct {
 	// record, Written when the last write of the action returned
 	// (CLOCK_BOOTTIME, ns); 0 is unknown.
 	Onset, Scheduled, Written int64
+}
+
+// Name is unique, and the same each time the record is told. The ID alone is not: what was
+// not in the journal's file yet when the collector was killed is not remembered, and its
+// IDs come again. No episode goes on then, but its end is told by the next collector, so an
+// end is named for what it is; a record of no episode has its time instead.
+func (r *Record) Name() string {
+	switch {
+	case r.Episode == (ID{}):
+		return fmt.Sprintf("%032x-%d", uint64(r.Time.UnixNano()), r.ID) //nolint:gosec // not a number to count with
+	case r.Kind == Closed:
+		return FormatID(r.Episode) + "-closed"
+	}
+	return FormatID(r.Episode) + "-" + strconv.FormatUint(r.ID, 10)
 }
 
 // Routine says that the record is of less use than others, once there are many: a

@@ -53,7 +53,7 @@ func (h *Hook) message(r *episode.Record, s *story.Story) ([]byte, string, error
 		event += "." + r.Outcome.Verdict.String()
 	}
 	m := message{
-		ID: s.ID + "-" + strconv.FormatUint(r.ID, 10), Host: h.settings.Host, Event: event, Record: *r, Explanation: lines(s.Tell(h.settings.Now())),
+		ID: r.Name(), Host: h.settings.Host, Event: event, Record: *r, Explanation: lines(s.Tell(h.settings.Now())),
 	}
 	body, err := json.Marshal(m)
 	return body, m.ID, err

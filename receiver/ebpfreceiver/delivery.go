@@ -52,6 +52,8 @@ type delivery struct {
 	topN     int
 	batch    []*arc.Sample
 	backoff  time.Duration
+	moving   *movers.Ranking // of the recorded ticks
+	moved    int64           // the tick it last saw, CLOCK_BOOTTIME, ns
 
 	rows              []int
 	refusalComplained int64 // CLOCK_BOOTTIME, ns
@@ -118,6 +120,10 @@ func (d *delivery) follow(ctx context.Context, from *sampler.Handover) {
 			}
 			continue
 		case <-again.C:
+			var waiting bool // what is live goes first: it may be recorded, too
+			if sample, _, waiting = from.Take(sample); waiting && ctx.Err() == nil {
+				d.deliver(ctx, sample)
+			}
 			wait := d.catchUp(ctx)
 			if catching = wait > 0; catching {
 				again.Reset(wait)
@@ -139,14 +145,20 @@ func (d *delivery) deliver(ctx context.Context, s *arc.Sample) {
 	d.complainOfMissed(s)
 	rows, sweep := d.choose(s)
 	md := d.writer.write(s, rows, sweep)
+	var extremes flight.Extremes
+	calm := d.calm()
 	if d.flight != nil {
-		if e := d.flight.TakeExtremes(); d.calm() {
-			d.writer.writeExtremes(md, s, &e)
+		if extremes = d.flight.TakeExtremes(); calm {
+			d.writer.writeExtremes(md, s, &extremes)
 		}
 	}
 	err := d.send(ctx, md)
-	if d.flight != nil && err == nil {
+	switch {
+	case d.flight == nil:
+	case err == nil:
 		d.flight.Delivered(s.Sequence)
+	case calm:
+		d.flight.ReturnExtremes(&extremes)
 	}
 	if err == nil || ctx.Err() != nil {
 		return
@@ -181,7 +193,7 @@ func (d *delivery) catchUp(ctx context.Context) (wait time.Duration) {
 		return 0
 	}
 	md := pmetric.NewMetrics()
-	moved := d.moved(d.batch)
+	moved := d.movers(d.batch)
 	for _, s := range d.batch {
 		d.writer.writeRecorded(md, s, rowsOf(s, moved))
 	}
@@ -202,14 +214,18 @@ func (d *delivery) catchUp(ctx context.Context) (wait time.Duration) {
 	return d.backoff
 }
 
-// moved returns the cgroups that moved most from the first of some ticks to the last.
-func (d *delivery) moved(batch []*arc.Sample) map[uint64]bool {
-	ranking := movers.New(d.topN)
-	ranking.Rank(&batch[0].Cgroups)
-	last := &batch[len(batch)-1].Cgroups
+// movers returns the cgroups that moved most in some ticks: since the batch before, or,
+// where that is long ago, from the first to the last.
+func (d *delivery) movers(batch []*arc.Sample) map[uint64]bool {
+	first, last := batch[0], batch[len(batch)-1]
+	if d.moving == nil || first.Taken-d.moved > int64(recordedBatch)*max(first.Period, 1) {
+		d.moving = movers.New(d.topN)
+		d.moving.Rank(&first.Cgroups)
+	}
+	d.moved = last.Taken
 	out := map[uint64]bool{}
-	for _, row := range ranking.Rank(last) {
-		out[last.ID[row]] = true
+	for _, row := range d.moving.Rank(&last.Cgroups) {
+		out[last.Cgroups.ID[row]] = true
 	}
 	return out
 }
@@ -244,7 +260,9 @@ func (d *delivery) choose(s *arc.Sample) (rows []int, sweep string) {
 	}
 	// Who is in the sweep is about to be written; who is not is forgotten.
 	d.writer.identities.resolve(s, d.rows)
-	d.writer.identities.forget(s.Sequence)
+	if d.flight == nil || d.flight.Pending() == 0 { // what is recorded may be of one that is gone
+		d.writer.identities.forget(s.Sequence)
+	}
 	return d.rows, sweepFull
 }
 

@@ -6,7 +6,6 @@ package reflexreceiver
 import (
 	"fmt"
 	"math"
-	"strconv"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -69,7 +68,7 @@ const (
 func putRecord(m pcommon.Map, r *episode.Record) {
 	m.EnsureCapacity(40)
 	id := episode.FormatID(r.Episode)
-	m.PutStr(attrRecordID, recordID(r))
+	m.PutStr(attrRecordID, r.Name())
 	m.PutStr(attrEpisodeID, id)
 	putLevel(m, r.Level)
 	if r.Previous != r.Level {
@@ -81,17 +80,6 @@ func putRecord(m pcommon.Map, r *episode.Record) {
 	putScore(m, &r.Judgement)
 	putHarm(m, &r.Harm)
 	putAction(m, r)
-}
-
-// recordID is unique although the journal's own IDs may come again: what was not in its
-// file yet when the collector was killed is not remembered. No episode goes on then;
-// a record that belongs to none has its time instead.
-func recordID(r *episode.Record) string {
-	of := episode.FormatID(r.Episode)
-	if r.Episode == (episode.ID{}) {
-		of = fmt.Sprintf("%032x", uint64(r.Time.UnixNano())) //nolint:gosec // not a number to count with
-	}
-	return of + "-" + strconv.FormatUint(r.ID, 10)
 }
 
 func putLevel(m pcommon.Map, level int) {
@@ -188,7 +176,7 @@ func putAction(m pcommon.Map, r *episode.Record) {
 	if d := r.TickToKnob(); d > 0 {
 		m.PutDouble(attrTickToKnob, d.Seconds())
 	}
-	if r.Onset > 0 && r.Written > r.Onset {
+	if r.Onset != 0 && r.Written != 0 && r.Written > r.Onset { // negative: of a boot before
 		m.PutDouble(attrOnsetToKnob, float64(r.Written-r.Onset)/1e9)
 	}
 }

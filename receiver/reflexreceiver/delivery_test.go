@@ -221,6 +221,30 @@ func TestARefusalForGoodIsLivedWithForAWhile(t *testing.T) {
 	eventually(t, func() bool { return sink.LogRecordCount() == len(story()) }, "all of it, once it may")
 }
 
+// A long outage is none of the patience with a refusal for good that comes after it.
+func TestPatienceBeginsWithTheFirstRefusalForGood(t *testing.T) {
+	journal := episode.NewJournal(1024)
+	appendAll(journal, story())
+	sink := &consumertest.LogsSink{}
+	r := newTestReceiver(t)
+	var now atomic.Int64
+	answers := []error{errors.New("unavailable"), consumererror.NewPermanent(errors.New("401 Unauthorized")), errors.New("unavailable"), consumererror.NewPermanent(errors.New("404")), nil}
+	r.logs = consumeLogs(t, func(ctx context.Context, data plog.Logs) error {
+		now.Add(int64(2 * time.Hour)) // each attempt takes longer than there is patience
+		err := answers[0]
+		if answers = answers[1:]; err == nil {
+			return sink.ConsumeLogs(ctx, data)
+		}
+		return err
+	})
+	s := r.newStream("logs", journal, &logTeller{next: r.logs, report: r.report, boot: r.boot})
+	s.now = func() time.Time { return time.Unix(0, now.Load()) }
+	require.True(t, s.load(t.Context()))
+	s.deliver(t.Context())
+	assert.Equal(t, len(story()), sink.LogRecordCount())
+	assert.Zero(t, s.denied.Load())
+}
+
 func TestWhatIsRefusedAtTheEndIsLeftToTheNext(t *testing.T) {
 	r := newTestReceiver(t)
 	r.logs = consumeLogs(t, func(context.Context, plog.Logs) error {

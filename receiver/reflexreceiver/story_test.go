@@ -236,6 +236,14 @@ func TestAnEpisodeWhoseBeginningWasMissedIsToldSo(t *testing.T) {
 	assert.Equal(t, at(100*time.Millisecond), root[0].StartTimestamp().AsTime())
 }
 
+func TestAnOperatorAfterTheEndOpensNoEpisode(t *testing.T) {
+	late := story()[0]
+	late.Kind = episode.Operator
+	teller := &traceTeller{now: func() time.Time { return began }, boot: bootTime}
+	teller.take(append(story(), late))
+	assert.Empty(t, teller.open)
+}
+
 func TestAnActionAfterTheEndOpensNoEpisode(t *testing.T) {
 	records := story()
 	_, _, traces := told(t, append(records, records[6]))

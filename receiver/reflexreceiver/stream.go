@@ -102,10 +102,16 @@ func (s *stream) load(ctx context.Context) bool {
 // patience for, or ctx ends. For good is what a backend says whose credentials have
 // expired, too: records that cannot be the reason do not pay for it at once.
 func (s *stream) deliver(ctx context.Context) {
-	began := s.now()
+	var since time.Time // of the first refusal for good in a row
 	for attempt := 0; ; attempt++ {
 		err := s.teller.tell(ctx)
-		if err == nil || consumererror.IsPermanent(err) && s.now().Sub(began) >= s.patience {
+		switch {
+		case !consumererror.IsPermanent(err):
+			since = time.Time{}
+		case since.IsZero():
+			since = s.now()
+		}
+		if err == nil || !since.IsZero() && s.now().Sub(since) >= s.patience {
 			if err == nil && attempt > 0 {
 				s.logger.Info("episodes are delivered again")
 			}
@@ -143,13 +149,16 @@ func (s *stream) done(ctx context.Context, err error) {
 
 // flush tells what is left once, without trying again.
 func (s *stream) flush(ctx context.Context) {
-	for s.load(ctx) {
+	for ctx.Err() == nil && s.load(ctx) {
 		err := s.teller.tell(ctx)
 		if err != nil && (!consumererror.IsPermanent(err) || s.patience > 0) {
 			s.logger.Warn("the last episodes could not be delivered", zap.Error(err))
 			return
 		}
 		s.done(ctx, err)
+	}
+	if ctx.Err() != nil {
+		return // whoever waited for this has given up
 	}
 	s.teller.finish()
 	if err := s.teller.tell(ctx); err != nil {

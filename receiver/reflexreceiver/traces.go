@@ -124,6 +124,9 @@ func (t *traceTeller) follow(r *episode.Record, boot time.Time) {
 		}
 		return
 	}
+	if i < 0 && r.Kind == episode.Operator {
+		return // told after the end, or of an episode that is not known
+	}
 	if i < 0 {
 		if len(t.open) == maxOpenEpisodes {
 			t.tellOpen(t.open[0], r.Time)

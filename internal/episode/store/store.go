@@ -112,8 +112,12 @@ func (s *Store) openLate() error {
 		return err
 	}
 	var last []byte
-	if err := s.db.View(func(tx *bolt.Tx) error { last = tx.Bucket(meta).Get(keyLast); return nil }); err != nil || last == nil {
+	if err := s.db.View(func(tx *bolt.Tx) error { last = tx.Bucket(meta).Get(keyLast); return nil }); err != nil {
 		return err
+	}
+	if last == nil {
+		s.anew("")
+		return nil
 	}
 	return s.setAside(errors.New("it could not be opened when the journal began"), Earlier)
 }
@@ -226,19 +230,43 @@ func (s *Store) setAside(cause error, suffix string) error {
 		abandon(s.db)
 		s.db = nil
 	}
-	if err := os.Rename(s.settings.Path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if empty(s.settings.Path) && exists(aside) { // the beginning of one that was not made: no loss, and not worth the other's place
+		if err := os.Remove(s.settings.Path); err != nil {
+			return fmt.Errorf("set the journal file aside: %w", err)
+		}
+	} else if err := os.Rename(s.settings.Path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("set the journal file aside: %w", err)
 	}
 	s.settings.Logger.Error("the journal file cannot be gone on with: it is set aside, and a new one begun", zap.Error(cause), zap.String("moved_to", aside))
+	s.anew(aside)
 	db, err := load(s.settings.Path)
 	if err != nil {
 		return fmt.Errorf("journal file %s: %w", s.settings.Path, err)
 	}
-	s.db, s.written, s.marked = db, 0, map[string]uint64{}
-	s.mu.Lock()
-	s.stats.SetAside, s.stats.Records, s.stats.Bytes = aside, 0, 0
-	s.mu.Unlock()
+	s.db = db
 	return nil
+}
+
+// anew notes that the file has nothing.
+func (s *Store) anew(aside string) {
+	s.written, s.marked = 0, map[string]uint64{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Records, s.stats.Bytes = 0, 0
+	if aside != "" {
+		s.stats.SetAside = aside
+	}
+}
+
+// empty says that a file is too short to hold anything.
+func empty(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Size() < int64(2*os.Getpagesize())
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // header precedes the JSON of a record: its time, and the wall clock at the zero of

@@ -167,6 +167,46 @@ func TestDamageThatShowsWhileItIsWrittenCostsNothing(t *testing.T) {
 	assert.Len(t, again.Read(0, nil), 60, "all that the journal still held")
 }
 
+// A file that is set aside and has no successor yet costs nothing either: what comes
+// later begins with all that the journal holds.
+func TestAFileWithoutASuccessorCostsNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state", "journal.db")
+	st, j := open(t, settings(t, path))
+	for range 50 {
+		j.Append(record(episode.Opened, 0))
+	}
+	require.NoError(t, st.commit())
+	require.NoError(t, os.Truncate(path, 0))
+	elsewhere := filepath.Dir(path) + ".elsewhere"
+	for range 10 {
+		j.Append(record(episode.Opened, 0))
+	}
+	// The rename works, and then there is nowhere to begin another.
+	require.Error(t, st.setAsideAnd(func() error {
+		require.NoError(t, os.Rename(filepath.Dir(path), elsewhere))
+		return os.WriteFile(filepath.Dir(path), nil, 0o600)
+	}))
+	require.NoError(t, os.Remove(filepath.Dir(path)))
+	require.NoError(t, st.commit())
+	assert.Equal(t, 60, st.Stats().Records)
+	st.close()
+	_, again := open(t, settings(t, path))
+	assert.Len(t, again.Read(0, nil), 60)
+}
+
+// setAsideAnd sets the file aside with something in between.
+func (s *Store) setAsideAnd(between func() error) error {
+	abandon(s.db)
+	s.db = nil
+	if err := os.Rename(s.settings.Path, s.settings.Path+Damaged); err != nil {
+		return err
+	}
+	if err := between(); err != nil {
+		return err
+	}
+	return s.setAside(bolt.ErrInvalid, Damaged)
+}
+
 func TestAFileThatSomebodyUsesIsLeftToThem(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	st, j := open(t, settings(t, path))

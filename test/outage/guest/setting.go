@@ -172,15 +172,11 @@ func (s *Setting) journal() error {
 	}
 	for i := range records {
 		r := &records[i]
-		of := episode.FormatID(r.Episode)
-		if r.Episode == (episode.ID{}) {
-			of = fmt.Sprintf("%032x", uint64(r.Time.UnixNano())) //nolint:gosec // as the receiver names it
-		}
 		verdict, cause := "", ""
 		if r.Outcome != nil {
 			verdict, cause = r.Outcome.Verdict.String(), r.Outcome.Cause
 		}
-		s.expected[fmt.Sprintf("%s-%d", of, r.ID)] = said(r.Reason, episode.LevelName(r.Level), r.Cgroup.Path, verdict, cause)
+		s.expected[r.Name()] = said(r.Reason, episode.LevelName(r.Level), r.Cgroup.Path, verdict, cause)
 	}
 	return nil
 }

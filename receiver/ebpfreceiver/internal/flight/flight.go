@@ -143,8 +143,7 @@ func (r *Recorder) rouse() {
 // slot makes room for one more tick, pending or not, and returns a frame to fill.
 // Nothing that is being delivered goes.
 func (r *Recorder) slot(pending bool) *frame {
-	if r.pending >= r.most && pending {
-		r.remove(func(f *frame) bool { return f.pending && !f.out })
+	for pending && r.pending >= r.most && r.remove(func(f *frame) bool { return f.pending && !f.out }) {
 	}
 	for len(r.frames)-r.pending >= r.calm && r.remove(func(f *frame) bool { return !f.pending }) {
 	}
@@ -287,6 +286,14 @@ func (r *Recorder) TakeDropped() uint64 {
 	n := r.dropped
 	r.dropped = 0
 	return n
+}
+
+// ReturnExtremes gives back extremes that nobody was told of.
+func (r *Recorder) ReturnExtremes(e *Extremes) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.extremes.add(&e.Min)
+	r.extremes.add(&e.Max)
 }
 
 // TakeExtremes returns the extremes since it was last asked.

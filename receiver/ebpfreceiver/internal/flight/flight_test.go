@@ -265,3 +265,37 @@ func BenchmarkAdd(b *testing.B) {
 		r.Add(s, false)
 	}
 }
+
+func TestSeveralAnomaliesInOneOutageAreBounded(t *testing.T) {
+	r, tape := New(set), &tape{cgroups: 2}
+	for range 50 {
+		for range 40 {
+			r.Add(tape.next(), false)
+		}
+		for range 10 {
+			r.Add(tape.next(), true)
+		}
+		r.Next(20, nil)
+		r.Done(false)
+		require.LessOrEqual(t, r.Pending(), r.most)
+		require.LessOrEqual(t, len(r.frames), r.most+r.calm)
+	}
+	assert.Positive(t, r.TakeDropped())
+}
+
+func TestExtremesThatNobodyWasToldOfAreGivenBack(t *testing.T) {
+	r := New(set)
+	var s arc.Sample
+	for _, v := range []float64{5, 9} {
+		s.Sequence++
+		s.Node[arc.NodeMemoryUsed] = v
+		r.Add(&s, false)
+	}
+	e := r.TakeExtremes()
+	s.Node[arc.NodeMemoryUsed] = 7
+	r.Add(&s, false)
+	r.ReturnExtremes(&e)
+	e = r.TakeExtremes()
+	assert.InDelta(t, 5, e.Min[arc.NodeMemoryUsed], 0)
+	assert.InDelta(t, 9, e.Max[arc.NodeMemoryUsed], 0)
+}
