@@ -44,7 +44,8 @@ type refused struct {
 	asked, cause string
 }
 
-func (r *refused) Error() string { return r.asked + ": " + r.cause }
+// Whoever answers need not be Reflex: nothing of it steers the terminal.
+func (r *refused) Error() string { return words.Printable(r.asked + ": " + r.cause) }
 
 // get reads the JSON at path into v.
 func (c *client) get(ctx context.Context, path string, query url.Values, v any) error {
@@ -85,7 +86,7 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	if answer.StatusCode != http.StatusOK {
 		return &refused{
 			answer.StatusCode, fmt.Sprintf("%s %s: %s", strings.ToLower(method), target, answer.Status),
-			words.Printable(strings.TrimSpace(string(text[:min(len(text), 200)]))),
+			strings.TrimSpace(string(text[:min(len(text), 200)])),
 		}
 	}
 	if err := json.Unmarshal(text, v); err != nil {

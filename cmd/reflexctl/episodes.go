@@ -33,7 +33,7 @@ outlives the collector.`,
 	}
 	output, extension := outputFlag(c), endpointFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		records, _, err := journalOf(c.Context(), extension)
+		records, err := journalOf(c.Context(), extension)
 		if err != nil {
 			return err
 		}

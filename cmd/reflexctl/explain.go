@@ -56,12 +56,12 @@ Exit status: 0 success, also where nothing happened; 1 failure, or no such episo
 		if observed && len(args) > 0 {
 			return errors.New("--observed is about all episodes: leave the episode out")
 		}
-		records, dropped, err := journalOf(c.Context(), extension)
+		records, err := journalOf(c.Context(), extension)
 		if err != nil {
 			return err
 		}
 		if observed {
-			r := story.WouldHaveDone(records, dropped, clock(), since)
+			r := story.WouldHaveDone(records, clock(), since)
 			if *output == asJSON {
 				return writeJSON(c, r)
 			}
@@ -83,20 +83,17 @@ Exit status: 0 success, also where nothing happened; 1 failure, or no such episo
 	return c
 }
 
-// journalOf reads the whole journal, and how many records have left it.
-func journalOf(ctx context.Context, extension *client) ([]episode.Record, uint64, error) {
+// journalOf reads the whole journal.
+func journalOf(ctx context.Context, extension *client) ([]episode.Record, error) {
 	var records []episode.Record
 	f := &follower{extension: extension, print: func(r *episode.Record) error {
 		records = append(records, *r)
 		return nil
 	}}
 	if err := f.read(ctx); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	if len(records) == 0 {
-		return nil, 0, nil
-	}
-	return records, records[0].ID - 1, nil
+	return records, nil
 }
 
 // pick finds the story that is meant; nil where there is none to tell.

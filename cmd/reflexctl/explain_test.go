@@ -217,7 +217,7 @@ func TestWhatObservingWouldHaveDone(t *testing.T) {
 	assert.Regexp(t, `/payment\.service +memory\.high +2 +1m0s +40s +2026-03-01 03:00:01 +grows 60\.0 MB/s`, text)
 	assert.Regexp(t, `/batch\.service +memory\.high +1 +5s +5s`, text)
 	assert.Regexp(t, `policy: page_cache +1`, text)
-	assert.NotContains(t, text, "reaches no further back")
+	assert.Contains(t, text, "reaches no further back", "nobody knows whether there was anything in the 23 hours before")
 
 	text, err = explain(t, at(3621), observedTwice(), "--observed", "-o", "json")
 	require.NoError(t, err)
@@ -258,6 +258,19 @@ func TestAReportSaysWhereTheJournalEnds(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, text, "would have touched nobody")
 	assert.Contains(t, text, "reaches no further back")
+}
+
+// What is to be pasted into a shell is nothing but words, whatever a workload is called.
+func TestACommandToPasteIsNoProgramOfAWorkload(t *testing.T) {
+	for name, want := range map[string]string{
+		"/user.slice/x;id>pwned;#.service": "release 32 --for", "/a$(id).service": "release 15 --for", "/two words.service": "release 18 --for",
+		"/system.slice/payment@1.service": "release /system.slice/payment@1.service --for",
+	} {
+		id := episode.ID{0xab}
+		text, err := explain(t, at(12), []episode.Record{opened(0, id), act(1, id, name, arc.Hold, arc.VerdictGranted, 1, why)})
+		require.NoError(t, err)
+		assert.Contains(t, text, want)
+	}
 }
 
 func TestANameDoesNotSteerTheTerminal(t *testing.T) {

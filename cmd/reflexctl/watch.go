@@ -11,6 +11,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
 const (
@@ -65,7 +67,7 @@ func (w *watcher) show(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return nil //nolint:nilerr // interrupted
 	case err != nil:
-		fmt.Fprintf(&text, "%v\n", err)
+		fmt.Fprintln(&text, words.Printable(err.Error()))
 	default:
 		var history []moment
 		if w.extension.get(ctx, "history", nil, &history) == nil && len(history) > 0 { // an older extension has none

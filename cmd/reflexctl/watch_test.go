@@ -6,6 +6,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +56,32 @@ func TestWatchingGoesOnWhileTheCollectorIsAway(t *testing.T) {
 	assert.Contains(t, text, "on its way")
 	assert.Contains(t, text, "2 containment")
 	assert.NotContains(t, text, "\x1b", "a file is not steered")
+}
+
+// Whoever listens where the collector did need not be Reflex.
+func TestAnAnswerDoesNotSteerTheTerminal(t *testing.T) {
+	listen, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listen.Close()
+	go func() {
+		for {
+			c, err := listen.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = io.WriteString(c, "HTTP/1.1 500 \x1b]0;owned\x07\x1b[2J\r\nContent-Length: 1\r\nConnection: close\r\n\r\n\x1b")
+			_ = c.Close()
+		}
+	}()
+	text, err := run("status", "--endpoint", "http://"+listen.Addr().String())
+	require.Error(t, err)
+	assert.NotContains(t, text+err.Error(), "\x1b")
+	var out bytes.Buffer
+	w := &watcher{extension: &client{endpoint: "http://" + listen.Addr().String()}, to: &out, now: time.Now}
+	require.NoError(t, w.show(t.Context()))
+	assert.Contains(t, out.String(), "500")
+	assert.NotContains(t, out.String(), "\x1b")
 }
 
 func TestScoresAreDrawnAgainstTheirLimit(t *testing.T) {

@@ -171,6 +171,7 @@ func (r *reflex) start(ctx context.Context) error {
 		r.logger.Warn("operators are not listened to: reflexctl release and the like work through the guard only", zap.Error(err))
 	}
 	r.tellWebhooks(ctx)
+	r.page.serve() // when all that it shows is there
 	r.workers.Go(func() { r.executor.run(ctx) })
 	r.workers.Go(func() { r.watch(ctx) })
 	r.workers.Go(func() { r.narrate(ctx) })

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,7 +45,7 @@ func (p *page) live(w http.ResponseWriter, req *http.Request) {
 			return
 		}
 		if text == nil && time.Since(beat) >= liveBeat {
-			text = []byte(": still here\n\n")
+			text = []byte("event: beat\ndata: {}\n\n")
 		}
 		if text != nil {
 			beat = time.Now()
@@ -63,19 +64,40 @@ func (p *page) live(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// changed returns an event with the sections that told does not have, nil for none, and
-// notes them in told.
-func (p *page) changed(told map[string]string) ([]byte, error) {
+// drawn keeps the sections as they were last written: once for all live pages.
+type drawn struct {
+	mu       sync.Mutex
+	at       time.Time
+	sections map[string]string
+}
+
+// now returns the sections, which nobody may change.
+func (d *drawn) now(p *page) (map[string]string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sections != nil && time.Since(d.at) < liveEvery/2 {
+		return d.sections, nil
+	}
 	v := p.look()
 	sections, err := v.sections()
 	if err != nil {
 		return nil, err
 	}
-	for name, html := range sections {
-		if before, known := told[name]; known && before == html {
-			delete(sections, name)
-		} else {
-			told[name] = html
+	d.at, d.sections = time.Now(), sections
+	return sections, nil
+}
+
+// changed returns an event with the sections that told does not have, nil for none, and
+// notes them in told.
+func (p *page) changed(told map[string]string) ([]byte, error) {
+	all, err := p.drawn.now(p)
+	if err != nil {
+		return nil, err
+	}
+	sections := map[string]string{}
+	for name, html := range all {
+		if before, known := told[name]; !known || before != html {
+			sections[name], told[name] = html, html
 		}
 	}
 	if len(sections) == 0 {

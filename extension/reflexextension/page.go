@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,11 +33,14 @@ type page struct {
 	r        *reflex
 	library  library
 	watchers chan struct{} // a place a live page
+	drawn    drawn
 	closing  chan struct{}
 
 	server *http.Server
 	listen net.Listener
 	done   chan struct{}
+
+	serving atomic.Bool
 }
 
 func newReads(r *reflex) *page {
@@ -72,13 +76,21 @@ func newPage(r *reflex) (*page, error) {
 	}
 	p.answers(mux)
 	p.server = newServer(local(mux))
+	return p, nil
+}
+
+// serve answers from now on; until then whoever connects waits. A nil page serves none.
+func (p *page) serve() {
+	if p == nil {
+		return
+	}
+	p.serving.Store(true)
 	go func() {
 		defer close(p.done)
-		if err := p.server.Serve(listen); !errors.Is(err, http.ErrServerClosed) {
-			r.logger.Warn("the status page ended", zap.Error(err))
+		if err := p.server.Serve(p.listen); !errors.Is(err, http.ErrServerClosed) {
+			p.r.logger.Warn("the status page ended", zap.Error(err))
 		}
 	}()
-	return p, nil
 }
 
 // newServer bounds what a client can occupy.
@@ -111,6 +123,10 @@ func local(next http.Handler) http.Handler {
 			http.Error(w, "served to loopback only", http.StatusForbidden)
 			return
 		}
+		if req.Header.Get("Sec-Fetch-Site") == "cross-site" { // it could not read the answer, but it costs something to make
+			http.Error(w, "not for other sites", http.StatusForbidden)
+			return
+		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Content-Security-Policy", contentPolicy)
@@ -120,6 +136,9 @@ func local(next http.Handler) http.Handler {
 
 func (p *page) close() error {
 	close(p.closing)
+	if !p.serving.Load() {
+		return p.listen.Close()
+	}
 	err := closeServer(p.server)
 	<-p.done
 	return err
@@ -185,7 +204,7 @@ type TellingStatus struct {
 
 // episodes serves all that the journal has, newest first.
 func (p *page) episodes(w http.ResponseWriter, _ *http.Request) {
-	stories, _, _ := p.library.read(p.r.journal)
+	stories, _ := p.library.read(p.r.journal)
 	now, out := p.r.wall(), make([]TellingStatus, 0, len(stories))
 	for _, s := range slices.Backward(stories) {
 		out = append(out, TellingStatus{s, s.Tell(now)})
@@ -195,7 +214,7 @@ func (p *page) episodes(w http.ResponseWriter, _ *http.Request) {
 
 // episode serves the one whose id begins so.
 func (p *page) episode(w http.ResponseWriter, req *http.Request) {
-	stories, _, _ := p.library.read(p.r.journal)
+	stories, _ := p.library.read(p.r.journal)
 	id := strings.ToLower(req.PathValue("id"))
 	var found *story.Story
 	for _, s := range stories {
@@ -225,8 +244,8 @@ func (p *page) observed(w http.ResponseWriter, req *http.Request) {
 		}
 		since = d
 	}
-	_, records, dropped := p.library.read(p.r.journal)
-	writeJSON(w, p.r.logger, story.WouldHaveDone(records, dropped, p.r.wall(), since))
+	stories, records := p.library.read(p.r.journal)
+	writeJSON(w, p.r.logger, story.Observe(stories, records, p.r.wall(), since))
 }
 
 func (p *page) human(w http.ResponseWriter, _ *http.Request) {

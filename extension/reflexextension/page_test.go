@@ -135,6 +135,13 @@ func TestWhatProgramsAskThePageFor(t *testing.T) {
 	}
 	code, _ = get(t, b, "/events", "evil.example")
 	assert.Equal(t, http.StatusForbidden, code)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+b.r.page.listen.Addr().String()+"/events", http.NoBody)
+	require.NoError(t, err)
+	req.Header.Set("Sec-Fetch-Site", "cross-site") // as a browser says for another site's page
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, http.StatusForbidden, resp.StatusCode)
 }
 
 // What a workload chose, the name of its cgroup, is text.

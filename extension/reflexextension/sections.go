@@ -27,7 +27,7 @@ const (
 )
 
 // sectionNames are the templates that make up the page, each in the element of this id.
-var sectionNames = []string{"head", "notice", "score", "judgement", "leases", "observed", "episodes", "missing", "events"}
+var sectionNames = []string{"head", "about", "notice", "score", "judgement", "leases", "observed", "episodes", "missing", "events"}
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"number":   words.Number,
@@ -74,26 +74,25 @@ type library struct {
 	began   bool
 	stories []*story.Story
 	records []episode.Record
-	dropped uint64
 }
 
 // read returns the episodes, oldest first, and the records they are made of. Nobody
 // may change them.
-func (l *library) read(j *episode.Journal) ([]*story.Story, []episode.Record, uint64) {
+func (l *library) read(j *episode.Journal) ([]*story.Story, []episode.Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if newest := j.Stats().Newest; !l.began || newest != l.newest {
 		l.records = j.Read(0, nil)
-		l.stories, l.newest, l.began, l.dropped = story.All(l.records), newest, true, j.Dropped()
+		l.stories, l.newest, l.began = story.All(l.records), newest, true
 	}
-	return l.stories, l.records, l.dropped
+	return l.stories, l.records
 }
 
 // look gathers what the page shows.
 func (p *page) look() view {
 	now := p.r.wall()
-	stories, records, dropped := p.library.read(p.r.journal)
-	v := view{Status: p.r.status(), Chart: draw(p.r.history.read(), now), Observed: story.WouldHaveDone(records, dropped, now, observedSince)}
+	stories, records := p.library.read(p.r.journal)
+	v := view{Status: p.r.status(), Chart: draw(p.r.history.read(), now), Observed: story.Observe(stories, records, now, observedSince)}
 	v.Observing = v.Status.Mode.Effective == modeObserve || v.Observed.Times() > 0
 	for level := range levels {
 		v.Ladder = append(v.Ladder, rungOfLadder{level, episode.LevelName(level), level == v.Status.Level})
@@ -131,8 +130,8 @@ func bars(of []ContributionStatus) []bar {
 func titleOf(s *story.Story) string {
 	var who []string
 	for i := range s.Deeds {
-		if path := s.Deeds[i].Path; path != "" && !slices.Contains(who, path) {
-			who = append(who, path)
+		if at := s.Deeds[i].Where(); !slices.Contains(who, at) {
+			who = append(who, at)
 		}
 	}
 	if len(who) == 0 {

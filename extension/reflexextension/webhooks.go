@@ -5,14 +5,15 @@ package reflexextension
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"go.opentelemetry.io/collector/config/configopaque"
@@ -125,8 +126,9 @@ func (r *reflex) hook(i int, c *WebhookConfig) (*webhook.Hook, error) {
 	if r.page != nil {
 		page = "http://" + r.page.listen.Addr().String() + "/"
 	}
-	// The place in the list is its name: a journal that is kept knows how far each was.
-	name := "webhook/" + strconv.Itoa(i)
+	// Its name, whatever its place in the list: a journal that is kept knows how far it was.
+	hash := sha256.Sum256([]byte(string(c.Format) + " " + string(c.URL)))
+	name := "webhook/" + hex.EncodeToString(hash[:8])
 	return webhook.New(webhook.Settings{
 		URL: u, Format: c.Format, Secret: []byte(c.Secret), Header: header, MinLevel: c.MinLevel,
 		Timeout: c.Timeout, Retries: c.Retries, FirstRetry: time.Second, AllowLinkLocal: c.AllowLinkLocal, TLS: trust,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,8 +37,10 @@ func TestWebhooksAreToldOfWhatWasDone(t *testing.T) {
 	})
 	b.start()
 	contained(t, b)
-	eventually(t, "the alert is raised", func() bool { return told.Load() != nil })
-	assert.Contains(t, *told.Load(), "/payment.service")
+	eventually(t, "the alert says whom", func() bool {
+		text := told.Load()
+		return text != nil && strings.Contains(*text, "/payment.service")
+	})
 	assert.Less(t, b.slow, 100*time.Millisecond, "and the arc waits for none of them")
 	s := b.r.status().Webhooks
 	require.Len(t, s, 2, "one whose certificates cannot be read is no reason not to start")

@@ -16,7 +16,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -109,10 +108,15 @@ type Hook struct {
 	stats Stats
 }
 
-// New returns a hook that goes on where the journal says that its reader was.
+// New returns a hook that goes on where the journal says that its reader was. One that the
+// journal does not know begins with what is new: nobody wants to be told of last week.
 func New(s Settings, j *episode.Journal, reader string) *Hook {
+	cursor := j.Marked(reader)
+	if cursor == 0 {
+		cursor = j.Began()
+	}
 	return &Hook{
-		settings: s, journal: j, reader: reader, client: newClient(&s), cursor: j.Marked(reader), open: map[string]bool{},
+		settings: s, journal: j, reader: reader, client: newClient(&s), cursor: cursor, open: map[string]bool{},
 		stats: Stats{Target: s.URL.Scheme + "://" + s.URL.Host, Format: s.Format},
 	}
 }
@@ -132,6 +136,11 @@ func (h *Hook) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wake := h.journal.Wait()
 		if h.news(ctx) {
+			select {
+			case <-resend.C: // also where there is no end of news
+				h.resend(ctx)
+			default:
+			}
 			continue
 		}
 		select {
@@ -199,7 +208,7 @@ func (h *Hook) messages(ctx context.Context, fresh []episode.Record, stories map
 			h.count(Refused, 1, err)
 			continue
 		}
-		if h.send(ctx, h.settings.URL, id, body, 1); ctx.Err() != nil {
+		if h.send(ctx, h.settings.URL, id, func() []byte { return body }, 1); ctx.Err() != nil {
 			return
 		}
 		h.done(r.ID)
@@ -238,28 +247,28 @@ func (h *Hook) post(ctx context.Context, of []*story.Story) {
 	if len(of) == 0 {
 		return
 	}
-	now := h.settings.Now()
-	alerts := make([]alert, 0, len(of))
 	for _, s := range of {
-		alerts = append(alerts, h.alert(s, now))
 		if s.Closed == nil {
 			h.open[s.ID] = true
 		} else {
 			delete(h.open, s.ID)
 		}
 	}
-	body, err := json.Marshal(alerts)
-	if err != nil {
-		h.count(Refused, len(of), err)
-		return
-	}
-	h.send(ctx, h.settings.URL.JoinPath("api/v2/alerts"), "", body, len(of))
+	h.send(ctx, h.settings.URL.JoinPath("api/v2/alerts"), "", func() []byte { // anew for each attempt: an open alert has an end
+		now := h.settings.Now()
+		alerts := make([]alert, 0, len(of))
+		for _, s := range of {
+			alerts = append(alerts, h.alert(s, now))
+		}
+		body, _ := json.Marshal(alerts) // of strings and times
+		return body
+	}, len(of))
 }
 
 // send posts a body, again while that may help and there are retries left.
-func (h *Hook) send(ctx context.Context, to *url.URL, id string, body []byte, n int) {
+func (h *Hook) send(ctx context.Context, to *url.URL, id string, body func() []byte, n int) {
 	for attempt := 0; ; attempt++ {
-		after, err := h.attempt(ctx, to, id, body)
+		after, err := h.attempt(ctx, to, id, body())
 		switch {
 		case err == nil:
 			h.count(Delivered, n, nil)
@@ -312,11 +321,12 @@ func (h *Hook) attempt(ctx context.Context, to *url.URL, id string, body []byte)
 		return 0, err
 	}
 	defer answer.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
 	if answer.StatusCode/100 == 2 {
 		return 0, nil
 	}
-	err = fmt.Errorf("%s: %.100q", answer.Status, strings.TrimSpace(string(text)))
+	// What else it says may repeat what it was sent, secrets included.
+	err = fmt.Errorf("the answer is %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
 	switch code := answer.StatusCode; {
 	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
 		seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))

@@ -96,6 +96,9 @@ func (h *Hook) alert(s *story.Story, now time.Time) alert {
 	if s.Closed != nil {
 		a.EndsAt = *s.Closed
 	}
+	if a.EndsAt.Before(a.StartsAt) { // the clock was set back
+		a.EndsAt = a.StartsAt
+	}
 	return a
 }
 

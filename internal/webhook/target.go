@@ -22,13 +22,24 @@ var metadata = []netip.Prefix{
 	netip.MustParsePrefix("100.100.100.200/32"),
 	netip.MustParsePrefix("192.0.0.192/32"),
 	netip.MustParsePrefix("168.63.129.16/32"),
-	netip.MustParsePrefix("fd00:ec2::254/128"),
-	netip.MustParsePrefix("fd20:ce::254/128"), // Google Cloud over IPv6
+	netip.MustParsePrefix("fd00:ec2::/32"),          // AWS: metadata, and the credentials of EKS pods
+	netip.MustParsePrefix("fd20:ce::254/128"),       // Google Cloud over IPv6
+	netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"), // Oracle Cloud over IPv6
+	netip.MustParsePrefix("fd00:42::42/128"),        // Scaleway over IPv6
+	netip.MustParsePrefix("64:ff9b:1::/48"),         // RFC 8215: where in it an IPv4 address is embedded is anybody's choice
 }
 
-// nat64 are prefixes in which an IPv4 address is embedded in the last 32 bits (RFC 6052,
-// RFC 8215).
-var nat64 = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/96")}
+// embedding are prefixes in which an IPv4 address is embedded, and at which byte: RFC 6052,
+// 6to4 (RFC 3056), IPv4-compatible (RFC 4291) and IPv4-translated (RFC 2765) addresses.
+var embedding = []struct {
+	prefix netip.Prefix
+	at     int
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},
+	{netip.MustParsePrefix("2002::/16"), 2},
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12},
+	{netip.MustParsePrefix("::/96"), 12},
+}
 
 // ErrTarget is wrapped by the refusal of an address.
 var ErrTarget = errors.New("refused as a target: it is a link-local or cloud-metadata address (allow_link_local permits it)")
@@ -36,10 +47,10 @@ var ErrTarget = errors.New("refused as a target: it is a link-local or cloud-met
 // CheckAddress returns an error for an address at which no webhook should be.
 func CheckAddress(a netip.Addr) error {
 	a = a.WithZone("").Unmap()
-	for _, p := range nat64 {
-		if p.Contains(a) {
+	for _, e := range embedding {
+		if a.Is6() && e.prefix.Contains(a) && !a.IsLoopback() && !a.IsUnspecified() {
 			b := a.As16()
-			a = netip.AddrFrom4([4]byte(b[12:]))
+			a = netip.AddrFrom4([4]byte(b[e.at : e.at+4]))
 		}
 	}
 	bad := a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified()

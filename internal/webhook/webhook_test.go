@@ -151,7 +151,7 @@ func TestAnEpisodeIsToldAsSignedJSON(t *testing.T) {
 	closeEpisode(j, 2)
 	// The opening, the level, the grant, the end: when read at once. A renewal is no news.
 	eventually(t, "all of it", func() bool {
-		return counts.of(Delivered) >= 3 && strings.Contains(string(r.all()[len(r.all())-1].body), `"closed"`)
+		return counts.of(Delivered) >= 3 && counts.of(Delivered) == len(r.all()) && strings.Contains(string(r.all()[len(r.all())-1].body), `"closed"`)
 	})
 	for _, got := range r.all() {
 		assert.Equal(t, "/in", got.path)
@@ -243,6 +243,59 @@ func TestAnAnswerDecidesWhetherItIsTriedAgain(t *testing.T) {
 	}
 }
 
+func TestAWebhookThatIsNewIsNotToldOfLastWeek(t *testing.T) {
+	old := episode.NewJournal(100)
+	tell(old, 2, true)
+	j := episode.NewJournal(100)
+	j.Restore(old.Read(0, nil), old.Stats().Newest, nil)
+	r := newReceiver(t)
+	h, counts := newHook(t, r.URL, j, nil)
+	assert.False(t, h.news(t.Context()))
+	closeEpisode(j, 2) // by the collector that finds it open
+	h.news(t.Context())
+	assert.Equal(t, 1, counts.of(Delivered))
+	assert.Zero(t, counts.of(Missed))
+}
+
+func TestAnAlertEndsAfterItBeganAndAfterItIsSent(t *testing.T) {
+	j := episode.NewJournal(100)
+	r := newReceiver(t, code(503), code(503))
+	now := noon
+	h, _ := newHook(t, r.URL, j, func(s *Settings) {
+		s.Format = Alertmanager
+		s.Now = func() time.Time { now = now.Add(time.Minute); return now } // each attempt is late
+	})
+	tell(j, 2, true)
+	h.news(t.Context())
+	var ends []time.Time
+	for _, got := range r.all() {
+		var a []alert
+		require.NoError(t, json.Unmarshal(got.body, &a))
+		ends = append(ends, a[0].EndsAt)
+	}
+	require.Len(t, ends, 3)
+	assert.True(t, ends[0].Before(ends[1]) && ends[1].Before(ends[2]), "%v", ends)
+	j.Append(episode.Record{Kind: episode.Closed, Time: noon.Add(-time.Hour), Episode: episode.ID{2}}) // the clock was set back
+	h.news(t.Context())
+	all := r.all()
+	var a []alert
+	require.NoError(t, json.Unmarshal(all[len(all)-1].body, &a))
+	assert.False(t, a[0].EndsAt.Before(a[0].StartsAt))
+}
+
+// An answer may repeat what it was sent.
+func TestAnAnswerIsNotRepeated(t *testing.T) {
+	j := episode.NewJournal(100)
+	r := newReceiver(t, func(w http.ResponseWriter) {
+		w.WriteHeader(401)
+		_, _ = io.WriteString(w, "invalid token: Bearer b-SECRET")
+	})
+	h, _ := newHook(t, r.URL, j, func(s *Settings) { s.Format = Alertmanager })
+	tell(j, 2, true)
+	h.news(t.Context())
+	assert.Equal(t, "the answer is 401 Unauthorized", h.Stats().Trouble)
+}
+
 func TestWhoIsStartedAgainGoesOnWhereItWas(t *testing.T) {
 	j := episode.NewJournal(100)
 	r := newReceiver(t)
@@ -282,6 +335,8 @@ func TestTargetsThatHandOutCredentialsAreRefused(t *testing.T) {
 		"127.0.0.1": true, "10.1.2.3": true, "::1": true, "2001:db8::1": true, "192.168.0.1": true,
 		"169.254.169.254": false, "169.254.0.1": false, "fe80::1%eth0": false, "::ffff:169.254.169.254": false, "64:ff9b::a9fe:a9fe": false,
 		"64:ff9b::8.8.8.8": true, "100.100.100.200": false, "168.63.129.16": false, "192.0.0.192": false, "fd00:ec2::254": false, "fd20:ce::254": false,
+		"fd00:ec2::23": false, "fd00:c1::a9fe:a9fe": false, "fd00:42::42": false, "2002:a9fe:a9fe::1": false, "2002:808:808::1": true,
+		"64:ff9b:1:1::a9fe:a9fe": false, "::a9fe:a9fe": false, "::ffff:0:a9fe:a9fe": false,
 		"0.0.0.0": false, "::": false, "224.0.0.1": false,
 	} {
 		err := CheckAddress(netip.MustParseAddr(address))

@@ -8,22 +8,36 @@ package words
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
 )
 
 // Printable keeps what a workload chose, the name of a cgroup above all, from
-// steering the terminal.
+// steering the terminal, or its text from being shown in another order than it is.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0) {
+		if r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0 || unicode.Is(unicode.Cf, r)) {
 			return '�'
 		}
 		return r
 	}, text)
+}
+
+// plain is what needs no quoting in any shell.
+var plain = regexp.MustCompile(`^[A-Za-z0-9/._@:-]+$`)
+
+// Argument writes a cgroup as the argument of a command that may be pasted into a
+// shell: its path where that is plain, else its id.
+func Argument(path string, id uint64) string {
+	if plain.MatchString(path) && path[0] != '-' {
+		return path
+	}
+	return strconv.FormatUint(id, 10)
 }
 
 // Size writes a number of bytes, [arc.Unlimited] and above as max.

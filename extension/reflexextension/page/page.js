@@ -30,7 +30,10 @@ function replace(section, html) {
   const at = section.contains(document.activeElement) ? document.activeElement.closest("[data-key]")?.dataset.key : undefined;
   section.innerHTML = html;
   for (const d of section.querySelectorAll("details[data-key]")) if (open.has(d.dataset.key)) d.open = open.get(d.dataset.key);
-  if (at) section.querySelector(`[data-key="${CSS.escape(at)}"] > summary`)?.focus();
+  if (at) {
+    const again = section.querySelector(`[data-key="${CSS.escape(at)}"]`);
+    (again?.querySelector("summary") ?? again)?.focus();
+  }
 }
 
 const link = document.getElementById("link");
@@ -38,15 +41,43 @@ function say(text, name) {
   if (link.textContent !== text) link.textContent = text;
   link.className = name;
 }
-const source = new EventSource("events");
-source.addEventListener("open", () => say("live", "live"));
-source.addEventListener("error", () => say("connection lost, trying again", "lost"));
-source.addEventListener("sections", (event) => {
+let source, heard, retry;
+function alive() {
+  heard = Date.now();
   say("live", "live");
-  for (const [id, html] of Object.entries(JSON.parse(event.data))) {
-    const section = document.getElementById(id);
-    if (section) replace(section, html);
+}
+function connect() {
+  clearTimeout(retry);
+  heard = Date.now();
+  source = new EventSource("events");
+  source.addEventListener("open", alive);
+  source.addEventListener("beat", alive);
+  source.addEventListener("error", () => {
+    if (source.readyState !== EventSource.CLOSED) {
+      say("connection lost, trying again", "lost");
+      return;
+    }
+    say("not live: too many pages are, or it is not answered; trying again", "lost");
+    clearTimeout(retry);
+    retry = setTimeout(connect, 10000);
+  });
+  source.addEventListener("sections", (event) => {
+    alive();
+    for (const [id, html] of Object.entries(JSON.parse(event.data))) {
+      const section = document.getElementById(id);
+      if (section) replace(section, html);
+    }
+    const title = document.querySelector("[data-title]");
+    if (title) document.title = title.dataset.title;
+  });
+}
+connect();
+// A collector that hangs, or a tunnel that does, says nothing; one that lives does, every
+// ten seconds at least.
+setInterval(() => {
+  if (Date.now() - heard > 25000) {
+    say("nothing heard for a while: what is shown is old; trying again", "lost");
+    source.close();
+    connect();
   }
-  const title = document.querySelector("[data-title]");
-  if (title) document.title = title.dataset.title;
-});
+}, 5000);

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 	"pgregory.net/rapid"
@@ -204,7 +205,7 @@ func (s *Store) setAsideAnd(between func() error) error {
 	if err := between(); err != nil {
 		return err
 	}
-	return s.setAside(bolt.ErrInvalid, Damaged)
+	return s.setAside(bolterrors.ErrInvalid, Damaged)
 }
 
 func TestAFileThatSomebodyUsesIsLeftToThem(t *testing.T) {

@@ -47,16 +47,20 @@ type Because struct {
 }
 
 // WouldHaveDone reports what observing would have done within since of now.
-// dropped is how many records have left the journal.
-func WouldHaveDone(records []episode.Record, dropped uint64, now time.Time, since time.Duration) Observed {
+func WouldHaveDone(records []episode.Record, now time.Time, since time.Duration) Observed {
+	return Observe(All(records), records, now, since)
+}
+
+// Observe is [WouldHaveDone] where the records are put together already.
+func Observe(stories []*Story, records []episode.Record, now time.Time, since time.Duration) Observed {
 	r := Observed{From: now.Add(-since), To: now, Would: []Would{}, Declined: []Because{}}
 	switch {
 	case len(records) == 0:
 		r.Short = true // since the collector's start, which is not known here
-	case dropped > 0 && records[0].Time.After(r.From):
+	case records[0].Time.After(r.From): // what was before may have left it, or never have been
 		r.From, r.Short = records[0].Time, true
 	}
-	for _, s := range All(records) {
+	for _, s := range stories {
 		if s.Closed != nil && s.Closed.Before(r.From) {
 			continue
 		}

@@ -5,6 +5,7 @@ package story
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,10 @@ type Story struct {
 	Limit   *float64  `json:"limit,omitempty"`
 	Unusual []Unusual `json:"unusual"`
 	Deeds   []Deed    `json:"deeds"`
-	// Declined are the reasons for which nothing was done, as they came up.
-	Declined []string `json:"declined"`
+	// Declined are the reasons for which nothing was done, as they came up, each once and
+	// at most mostDeclined of them; DeclinedTimes is how often in all.
+	Declined      []string `json:"declined"`
+	DeclinedTimes int      `json:"declined_times"`
 	// Operators is what humans did.
 	Operators []string `json:"operators"`
 }
@@ -148,13 +151,13 @@ func (s *Story) act(r *episode.Record) {
 		}
 	case arc.VerdictRefused:
 		if d == nil {
-			s.Declined = append(s.Declined, declined(r))
+			s.decline(r)
 			return
 		}
 		d.end(r)
 	case arc.VerdictFailed:
 		if d == nil {
-			s.Declined = append(s.Declined, declined(r))
+			s.decline(r)
 			return
 		}
 		d.Verdict, d.End = out.Verdict.String(), out.Cause
@@ -163,6 +166,16 @@ func (s *Story) act(r *episode.Record) {
 		}
 	default: // released, lost
 		d.end(r)
+	}
+}
+
+// mostDeclined bounds the reasons told of one episode.
+const mostDeclined = 20
+
+func (s *Story) decline(r *episode.Record) {
+	s.DeclinedTimes++
+	if text := declined(r); len(s.Declined) < mostDeclined && !slices.Contains(s.Declined, text) {
+		s.Declined = append(s.Declined, text)
 	}
 }
 

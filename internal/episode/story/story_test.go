@@ -54,7 +54,7 @@ func TestEveryJournalCanBeTold(t *testing.T) {
 		}
 		all := All(records)
 		require.Len(t, all, len(episodes))
-		observed := WouldHaveDone(records, 0, noon, time.Hour)
+		observed := WouldHaveDone(records, noon, time.Hour)
 		texts := observed.Tell()
 		for _, s := range all {
 			require.True(t, episodes[s.ID])

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otelcol-reflex/reflex/internal/arc"
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/internal/words"
 )
@@ -38,7 +39,7 @@ func (s *Story) Tell(now time.Time) Prose {
 	if len(s.Deeds) == 0 {
 		p.Say("Nobody was touched.")
 	}
-	if n := len(s.Declined); n > 0 {
+	if n := s.DeclinedTimes; n > 0 {
 		p.Say("Held back %d times:", n)
 		for _, d := range s.Declined {
 			p.Item("%s", d)
@@ -85,12 +86,17 @@ func (d *Deed) tell(p *Prose, now time.Time) {
 	}
 }
 
-// Where names the cgroup.
+// Where names the cgroup, or what else was acted upon.
 func (d *Deed) Where() string {
-	if d.Path != "" {
+	switch {
+	case d.Path != "":
 		return d.Path
+	case d.Cgroup != 0:
+		return fmt.Sprintf("cgroup %d", d.Cgroup)
+	case d.Action == arc.ActionShield.String():
+		return "a network interface"
 	}
-	return fmt.Sprintf("cgroup %d", d.Cgroup)
+	return "the node"
 }
 
 // undo says how to take back what is still held, and how to keep it from
@@ -105,7 +111,11 @@ func (s *Story) undo(p *Prose) {
 	if len(open) > 0 {
 		p.Say("To undo:")
 		for _, d := range open {
-			p.Item("sudo reflexctl release %s --for 1h", d.Where())
+			if d.Cgroup == 0 {
+				p.Item("sudo reflexctl release --all --for 1h")
+			} else {
+				p.Item("sudo reflexctl release %s --for 1h", words.Argument(d.Path, d.Cgroup))
+			}
 		}
 		p.Item("sudo reflexctl kill-switch on    (everything, until switched off)")
 	} else {
