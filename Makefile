@@ -66,7 +66,7 @@ test-race: ## the concurrent packages again under the race detector (needs a C c
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./internal/... ./extension/... ./processor/... ./receiver/reflexreceiver/...
 
 # PICTURES=docs keeps what the page looks like.
-test-page: ## the status page in Debian's Chromium, driven by playwright-core (needs Node.js 20)
+test-page: ## the status page in Debian's Chromium, driven by playwright-core (needs Node.js 18)
 	@./tools/require.sh chromium:chromium node:nodejs npm:npm
 	cd test/page && npm ci --no-audit --no-fund --silent
 	REFLEX_PAGE_PICTURES='$(abspath $(PICTURES))' $(GO) test -count=1 -tags browser -run TestThePageInABrowser ./extension/reflexextension
