@@ -40,7 +40,7 @@ receivers:
   reflex:
     metrics_interval: 1s
 processors:
-  mahalanobis: {preset: node, warmup: 12s, false_alarm_interval: 10m}
+  mahalanobis: {preset: node, warmup: 40s, false_alarm_interval: 10m, relearn_after: 20s} # so that the episode ends though the stores go on growing
 exporters:
   otlp_http/metrics:
     metrics_endpoint: ` + metricsStore + `/opentelemetry/v1/metrics
