@@ -6,8 +6,6 @@ package reflexextension
 import (
 	"sync"
 	"time"
-
-	"github.com/otelcol-reflex/reflex/internal/policy"
 )
 
 const (
@@ -71,13 +69,3 @@ func (h *history) read() []Moment {
 	}
 	return out
 }
-
-// rungOfLadder is one level as the page shows it.
-type rungOfLadder struct {
-	Level   int
-	Name    string
-	Current bool
-}
-
-// levels is how many there are.
-const levels = policy.LevelQuarantine + 1

@@ -15,6 +15,7 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/episode"
 	"github.com/otelcol-reflex/reflex/internal/episode/story"
+	"github.com/otelcol-reflex/reflex/internal/policy"
 	"github.com/otelcol-reflex/reflex/internal/words"
 )
 
@@ -52,6 +53,16 @@ type view struct {
 	Episodes  []telling
 	Records   []episode.Record
 }
+
+// rungOfLadder is one level as the page shows it.
+type rungOfLadder struct {
+	Level   int
+	Name    string
+	Current bool
+}
+
+// levels is how many there are.
+const levels = policy.LevelQuarantine + 1
 
 // bar is one contribution and how long its bar is, in percent of the longest.
 type bar struct {

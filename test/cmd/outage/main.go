@@ -75,7 +75,7 @@ func run(ctx context.Context) error {
 		},
 		Command: []string{"/bin/guest.test", "-test.v", "-test.timeout=19m", "-test.run=^TestOutages$"},
 		Env:     []string{"REFLEX_OUTAGE=1", "REFLEX_OUTAGE_ONLY=" + *only},
-		Output:  io.MultiWriter(log, &progress{began: time.Now()}), Timeout: 20 * time.Minute,
+		Output:  io.MultiWriter(log, progress()), Timeout: 20 * time.Minute,
 	}
 	exit, runErr := m.Run(ctx, *output)
 	if err := os.MkdirAll(*output, 0o755); err == nil {
@@ -103,24 +103,14 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// progress prints, as they begin and end, the names of the outages.
-type progress struct {
-	began time.Time
-	line  []byte
-}
-
 var told = regexp.MustCompile(`^\s*(=== RUN|--- (PASS|FAIL)|vmtest: )`)
 
-func (p *progress) Write(b []byte) (int, error) {
-	p.line = append(p.line, b...)
-	for {
-		line, rest, whole := bytes.Cut(p.line, []byte("\n"))
-		if !whole {
-			return len(b), nil
-		}
-		p.line = rest
+// progress prints, as they begin and end, the names of the outages.
+func progress() io.Writer {
+	began := time.Now()
+	return &vmtest.Lines{Line: func(line []byte) {
 		if told.Match(line) {
-			fmt.Fprintf(os.Stderr, "outage %s %s\n", time.Since(p.began).Round(time.Second), bytes.TrimSpace(line))
+			fmt.Fprintf(os.Stderr, "outage %s %s\n", time.Since(began).Round(time.Second), bytes.TrimSpace(line))
 		}
-	}
+	}}
 }
