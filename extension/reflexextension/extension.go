@@ -78,6 +78,7 @@ type reflex struct {
 
 	snap      snapshots
 	history   history
+	library   library // of the page and of the operators' socket
 	level     atomic.Int64
 	episodes  atomic.Int64
 	observed  atomic.Int64 // when Observe last ran (boottime), 0 for never

@@ -31,7 +31,6 @@ var files embed.FS
 // JSON. It only reads.
 type page struct {
 	r        *reflex
-	library  library
 	watchers chan struct{} // a place a live page
 	drawn    drawn
 	closing  chan struct{}
@@ -204,7 +203,7 @@ type TellingStatus struct {
 
 // episodes serves all that the journal has, newest first.
 func (p *page) episodes(w http.ResponseWriter, _ *http.Request) {
-	stories, _ := p.library.read(p.r.journal)
+	stories, _ := p.r.library.read(p.r.journal)
 	now, out := p.r.wall(), make([]TellingStatus, 0, len(stories))
 	for _, s := range slices.Backward(stories) {
 		out = append(out, TellingStatus{s, s.Tell(now)})
@@ -214,7 +213,7 @@ func (p *page) episodes(w http.ResponseWriter, _ *http.Request) {
 
 // episode serves the one whose id begins so.
 func (p *page) episode(w http.ResponseWriter, req *http.Request) {
-	stories, _ := p.library.read(p.r.journal)
+	stories, _ := p.r.library.read(p.r.journal)
 	id := strings.ToLower(req.PathValue("id"))
 	var found *story.Story
 	for _, s := range stories {
@@ -244,7 +243,7 @@ func (p *page) observed(w http.ResponseWriter, req *http.Request) {
 		}
 		since = d
 	}
-	stories, records := p.library.read(p.r.journal)
+	stories, records := p.r.library.read(p.r.journal)
 	writeJSON(w, p.r.logger, story.Observe(stories, records, p.r.wall(), since))
 }
 

@@ -102,7 +102,7 @@ func (l *library) read(j *episode.Journal) ([]*story.Story, []episode.Record) {
 // look gathers what the page shows.
 func (p *page) look() view {
 	now := p.r.wall()
-	stories, records := p.library.read(p.r.journal)
+	stories, records := p.r.library.read(p.r.journal)
 	v := view{Status: p.r.status(), Chart: draw(p.r.history.read(), now), Observed: story.Observe(stories, records, now, observedSince)}
 	v.Observing = v.Status.Mode.Effective == modeObserve || v.Observed.Times() > 0
 	for level := range levels {
