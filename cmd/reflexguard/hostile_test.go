@@ -49,7 +49,12 @@ type besieged struct {
 	operator *guard.Client // root, connected before it all begins
 	ids      map[string]uint64
 	resident atomic.Int64 // the most seen
+
+	collections atomic.Int64 // of garbage
 }
+
+// collection begins a line of the Go runtime about a collection of garbage.
+const collection = "gc "
 
 func besiege(t *testing.T) *besieged {
 	t.Helper()
@@ -74,8 +79,21 @@ func besiege(t *testing.T) *besieged {
 	require.NoError(t, os.Chmod(filepath.Dir(b.o.socket), 0o755))
 	cmd := exec.Command(binary, append([]string{"serve"}, b.o.args()...)...)
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd.Env = append(os.Environ(), "GODEBUG=gctrace=1", "GOMAXPROCS=64") // as on a large machine
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
 	var said strings.Builder
-	cmd.Stderr = &said
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			if line := lines.Text(); strings.HasPrefix(line, collection) {
+				b.collections.Add(1)
+			} else {
+				said.WriteString(line + "\n")
+			}
+		}
+	}()
 	require.NoError(t, cmd.Start())
 	b.pid = cmd.Process.Pid
 	b.operator = guard.Dial(b.o.socket)
@@ -92,6 +110,7 @@ func besiege(t *testing.T) *besieged {
 		<-watched
 		b.operator.Close()
 		require.NoError(t, cmd.Process.Signal(unix.SIGTERM))
+		<-heard
 		require.NoError(t, cmd.Wait(), "it survived all of it")
 		assert.Less(t, strings.Count(said.String(), "\n"), 50, "nobody can have it fill a log")
 		if t.Failed() {
@@ -210,6 +229,7 @@ func TestAHostileCollectorGetsNowhere(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
+		{"nothing but ordinary orders", b.ordinary},
 		{"orders", b.orders},
 		{"messages", b.messages},
 		{"connections", b.connections},
@@ -230,6 +250,49 @@ func TestAHostileCollectorGetsNowhere(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "max\n", string(text), "%s was never touched", c)
 	}
+}
+
+// ordinary orders, ten a second for each of three leases, are what a guard is for: they
+// cost it next to nothing.
+func (b *besieged) ordinary(t *testing.T) {
+	t.Helper()
+	const ticks = 50
+	collector := guard.Dial(b.o.socket)
+	defer collector.Close()
+	o := hostile(b.id)
+	before, used := b.collections.Load(), b.cpuTime(t)
+	for tick := range ticks {
+		for range 3 {
+			o.Parameter = uint64(200+tick) << 20
+			var out arc.Outcome
+			require.NoError(t, collector.Act(t.Context(), o, &out))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	o.Verb = arc.Release
+	var out arc.Outcome
+	require.NoError(t, collector.Act(t.Context(), o, &out))
+	require.Equal(t, arc.VerdictReleased, out.Verdict, out.Cause)
+	collected := b.collections.Load() - before
+	t.Logf("%d orders: %v of CPU time, %d collections of garbage", 3*ticks, b.cpuTime(t)-used, collected)
+	// Some thousand bytes an order: one for every MiB of it, and no more.
+	assert.LessOrEqual(t, collected, int64(10))
+}
+
+// cpuTime is what the guard has used.
+func (b *besieged) cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(b.pid) + "/stat")
+	require.NoError(t, err)
+	_, after, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(after)
+	var ticks time.Duration
+	for _, field := range fields[11:13] { // utime, stime
+		n, err := strconv.Atoi(field)
+		require.NoError(t, err)
+		ticks += time.Duration(n)
+	}
+	return ticks * time.Second / 100
 }
 
 // orders about what is nobody's to touch, and beyond every bound.
@@ -397,8 +460,9 @@ func (b *besieged) stranger(t *testing.T) {
 	})
 }
 
-// untaken asks for the largest answers there are, on every connection, and takes
-// none.
+// untaken asks for the largest answers there are and takes none. The kernel keeps some
+// for it on every connection, and they come a few a second: on more connections the
+// guard would wait for longer until it has to wait.
 func (b *besieged) untaken(t *testing.T) {
 	t.Helper()
 	b.refused(t, "answer was not taken", func() {
@@ -406,7 +470,7 @@ func (b *besieged) untaken(t *testing.T) {
 		for stream := uint32(1); stream < 400; stream += 2 {
 			questions = append(questions, request(t, stream, "reflex.guard.v1.Guard", "Status", []byte("{}"))...)
 		}
-		for range 12 {
+		for range 3 {
 			conn := b.as(t, hostileUID)
 			go func() { _, _ = conn.Write(questions) }()
 		}
@@ -440,9 +504,11 @@ func (b *besieged) flood(t *testing.T) {
 		conns = append(conns, b.taken(t))
 	}
 	before := b.status(t)
+	used := b.cpuTime(t)
 	var answered, granted atomic.Int64
 	var senders sync.WaitGroup
-	end := time.Now().Add(span)
+	begin := time.Now()
+	end := begin.Add(span)
 	for i, conn := range conns {
 		sent := make(chan uint32, 1)
 		senders.Go(func() {
@@ -517,14 +583,16 @@ func (b *besieged) flood(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	senders.Wait()
+	lasted := time.Since(begin) // until the last that was on its way is answered
 	after := b.status(t)
 	slices.Sort(took)
-	rate := float64(answered.Load()) / span.Seconds()
-	t.Logf("%d orders answered, %.0f a second; %d honest ones meanwhile: p50 %v, p99 %v, max %v",
-		answered.Load(), rate, len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+	rate := float64(answered.Load()) / lasted.Seconds()
+	t.Logf("%d orders answered, %.0f a second, with %.0f %% of a CPU; %d honest ones meanwhile: p50 %v, p99 %v, max %v",
+		answered.Load(), rate, 100*(b.cpuTime(t)-used).Seconds()/lasted.Seconds(), len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
 	assert.Equal(t, uint64(answered.Load()), after.Verdicts["refused"]-before.Verdicts["refused"], "each is refused, and counted")
 	assert.Zero(t, granted.Load())
-	assert.Greater(t, rate, 1000., "a flood")
+	assert.Greater(t, rate, 500., "a flood, paced")
+	assert.Less(t, rate, 1200., "a flood, paced")
 	assert.Less(t, took[len(took)/2], 250*time.Millisecond, "an honest order gets through")
 	assert.Less(t, took[len(took)-1], time.Second, "and none waits for longer than a lease may outlive its end")
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -30,6 +31,9 @@ func (o *options) config(log *slog.Logger) guard.Config {
 }
 
 func main() {
+	if err := frugal(); err != nil {
+		fmt.Fprintln(os.Stderr, "Warning:", err) // it runs, and takes more memory
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	err := command().ExecuteContext(ctx)
 	stop()

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -17,17 +16,6 @@ import (
 
 	"github.com/otelcol-reflex/reflex/internal/faultpoint"
 	"github.com/otelcol-reflex/reflex/internal/guard"
-)
-
-const (
-	// memoryLimit is what the garbage collector keeps the guard within, besides the
-	// 6 MiB of its own file. Under a flood of orders the collector then works more
-	// and the guard answers fewer, some two thousand a second on two CPUs instead of
-	// 17,000 at 7 MiB: that is the sender's affair.
-	memoryLimit = 6 << 20
-	// collectAt has it collect from 1 MiB of garbage on instead of 4: what is live
-	// is less than that, and a peer can cause as much garbage as it likes.
-	collectAt = 25
 )
 
 func serveCommand(o *options, log *slog.Logger) *cobra.Command {
@@ -42,12 +30,6 @@ func serveCommand(o *options, log *slog.Logger) *cobra.Command {
 }
 
 func serve(ctx context.Context, o *options, log *slog.Logger) error {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
-	}
 	spareFromOOM(log)
 	unlock, unserved, err := lock(ctx, o)
 	if err != nil {
@@ -70,6 +52,7 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 		return errors.Join(err, g.Close())
 	}
 	lockMemory(log)
+	leaveRoom(log)
 	for _, r := range guard.Missing(g.Requirements()) {
 		log.Warn("missing: orders will fail", "requirement", r.Name, "cause", r.Cause, "remedy", r.Remedy)
 	}

@@ -12,6 +12,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -25,6 +27,12 @@ const (
 	// frameWithin is how long a message may take to arrive once it has begun, and
 	// an answer to be taken.
 	frameWithin = 2 * time.Second
+	// callRate is how many calls a second are taken of all connections of the
+	// collector's together, callBurst how many at once. Some hundred are given at the
+	// most: a hold each tick for each lease. What more would do is take CPU time and
+	// memory from a node that may have neither to spare.
+	callRate  = 1000
+	callBurst = 200
 
 	frameHeader  = 10 // of ttrpc: length, stream, type, flags
 	frameTypeAt  = 8
@@ -70,6 +78,8 @@ type admitted struct {
 	net.Conn
 	leave func()
 	turn  func(cause error) // records what is turned away
+	pace  *rate.Limiter     // of the calls, nil for none
+	ended chan struct{}     // closed by Close
 
 	in, out frame // of the one reader, and the one writer
 	called  bool  // there is room for the message that begins next
@@ -80,8 +90,8 @@ type admitted struct {
 	closed bool
 }
 
-func newAdmitted(conn net.Conn, leave func(), turn func(error)) *admitted {
-	c := &admitted{Conn: conn, leave: leave, turn: turn, room: window}
+func newAdmitted(conn net.Conn, leave func(), turn func(error), pace *rate.Limiter) *admitted {
+	c := &admitted{Conn: conn, leave: leave, turn: turn, pace: pace, ended: make(chan struct{}), room: window}
 	c.freed.L = &c.mu
 	return c
 }
@@ -128,16 +138,27 @@ func (c *admitted) honest() error {
 	return nil
 }
 
-// admit waits until there is room for a call, and takes it. It reports false
-// once the connection is closed.
+// admit waits until there is room for a call and it is its turn, and takes it. It
+// reports false once the connection is closed.
 func (c *admitted) admit() bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for c.room == 0 && !c.closed {
 		c.freed.Wait()
 	}
 	c.room--
-	return !c.closed
+	open := !c.closed
+	c.mu.Unlock()
+	if !open || c.pace == nil {
+		return open
+	}
+	turn := time.NewTimer(c.pace.Reserve().Delay())
+	defer turn.Stop()
+	select {
+	case <-turn.C:
+		return true
+	case <-c.ended:
+		return false
+	}
 }
 
 // Write implements [net.Conn]. Who does not take its answers is left.
@@ -166,6 +187,9 @@ func (c *admitted) Write(p []byte) (int, error) {
 func (c *admitted) Close() error {
 	c.leave()
 	c.mu.Lock()
+	if !c.closed {
+		close(c.ended)
+	}
 	c.closed = true
 	c.mu.Unlock()
 	c.freed.Broadcast()

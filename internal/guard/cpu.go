@@ -82,9 +82,9 @@ func (k cpuMax) bandwidth(t target) (quota, period uint64, err error) {
 	return quota, period, nil
 }
 
-// rate turns a quota into µs a second; quotaFor is its inverse. As no period is
+// bandwidthOf turns a quota into µs a second; quotaFor is its inverse. As no period is
 // longer than a second, every quota has a rate of its own.
-func rate(quota, period uint64) uint64 {
+func bandwidthOf(quota, period uint64) uint64 {
 	if quota >= arc.Unlimited {
 		return arc.Unlimited
 	}
@@ -103,7 +103,7 @@ func (k cpuMax) read(t target) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return rate(quota, period), nil
+	return bandwidthOf(quota, period), nil
 }
 
 func (k cpuMax) write(t target, v uint64) error {
@@ -130,7 +130,7 @@ func (k cpuMax) grant(t target, _, want, _ uint64) (uint64, error) {
 	want = min(max(want, cpuFloor), quotaMost)
 	want += (cpuStep - want%cpuStep) % cpuStep
 	quota := min(max(quotaFor(want, period), quotaFloor, burst), quotaMost)
-	return rate(quota, period), nil
+	return bandwidthOf(quota, period), nil
 }
 
 // move goes both ways: above the floor nothing that runs is stopped by it.

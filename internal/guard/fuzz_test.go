@@ -100,7 +100,7 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte, size byte) {
 		theirs, ours := net.Pipe()
 		turned := 0
-		c := newAdmitted(ours, func() {}, func(error) { turned++ })
+		c := newAdmitted(ours, func() {}, func(error) { turned++ }, nil)
 		c.room = len(text) + 1 // nobody answers here
 		go func() {
 			_, _ = theirs.Write(text)

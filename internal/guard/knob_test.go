@@ -143,10 +143,10 @@ func TestTheFloorsAndCapsOfAGrant(t *testing.T) {
 func TestARateIsItsQuota(t *testing.T) {
 	for _, period := range []uint64{1000, 1001, 20_000, 33_333, 100_000, 999_999, 1_000_000} {
 		for _, quota := range []uint64{1000, 1001, 4999, 7777, 100_000, 123_457, 12_800_000, 1 << 39} {
-			assert.Equal(t, quota, quotaFor(rate(quota, period), period), "%d %d", quota, period)
+			assert.Equal(t, quota, quotaFor(bandwidthOf(quota, period), period), "%d %d", quota, period)
 		}
 	}
-	assert.Equal(t, arc.Unlimited, rate(arc.Unlimited, 100_000))
+	assert.Equal(t, arc.Unlimited, bandwidthOf(arc.Unlimited, 100_000))
 }
 
 func TestWhichWayAKnobMovesWithinItsLease(t *testing.T) {

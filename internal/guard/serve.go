@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/ttrpc"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -30,6 +31,11 @@ const (
 	maxConnections = 16
 	ofRoot         = 4
 	maxCalls       = maxConnections * window
+	// reportRate is how many reports a second the collector is given, reportBurst how
+	// many at once. One is as long as a hundred orders, and is in memory until it is
+	// taken.
+	reportRate  = 5
+	reportBurst = 3
 )
 
 // ErrBusySocket says that another guard answers on the socket.
@@ -52,7 +58,7 @@ func serve(ctx context.Context, g *Guard, l net.Listener, uid int) error {
 }
 
 func serveAs(ctx context.Context, g *Guard, l net.Listener, uid int, credentials func(net.Conn) (*unix.Ucred, error)) error {
-	admission := &admission{guard: g, uid: uid, credentials: credentials}
+	admission := &admission{guard: g, uid: uid, credentials: credentials, pace: rate.NewLimiter(callRate, callBurst)}
 	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(admission))
 	if err != nil {
 		return errors.Join(fmt.Errorf("serve guard: %w", err), l.Close())
@@ -83,6 +89,21 @@ func quiet() *log.Entry {
 
 func service(g *Guard) *ttrpc.ServiceDesc {
 	var reporting sync.Mutex // a status is large: one at a time
+	reports := rate.NewLimiter(reportRate, reportBurst)
+	telling := func(answer func() (*wrapperspb.BytesValue, error)) ttrpc.Method {
+		return func(ctx context.Context, unmarshal func(any) error) (any, error) {
+			var message wrapperspb.BytesValue
+			if err := unmarshal(&message); err != nil {
+				return nil, err
+			}
+			if ordererOf(ctx) == byCollector {
+				if err := reports.Wait(ctx); err != nil {
+					return nil, status.Error(codes.ResourceExhausted, err.Error())
+				}
+			}
+			return answer()
+		}
+	}
 	calls := make(chan struct{}, maxCalls)
 	limited := func(method ttrpc.Method) ttrpc.Method {
 		return func(ctx context.Context, unmarshal func(any) error) (any, error) {
@@ -131,22 +152,12 @@ func service(g *Guard) *ttrpc.ServiceDesc {
 	}}
 }
 
-// telling is a method that asks for nothing in particular.
-func telling(answer func() (*wrapperspb.BytesValue, error)) ttrpc.Method {
-	return func(_ context.Context, unmarshal func(any) error) (any, error) {
-		var message wrapperspb.BytesValue
-		if err := unmarshal(&message); err != nil {
-			return nil, err
-		}
-		return answer()
-	}
-}
-
 // admission lets in the configured user and root, a few at a time.
 type admission struct {
 	guard       *Guard
 	uid         int
 	credentials func(net.Conn) (*unix.Ucred, error)
+	pace        *rate.Limiter // of the calls of all but root's
 
 	mu   sync.Mutex
 	open int
@@ -160,7 +171,11 @@ func (a *admission) Handshake(_ context.Context, conn net.Conn) (net.Conn, any, 
 		return nil, nil, err
 	}
 	turn := func(cause error) { a.guard.log.turnAway(a.guard.config.Clock(), cause) }
-	return newAdmitted(conn, sync.OnceFunc(a.leave(peer)), turn), peer, nil
+	pace := a.pace
+	if peer.Uid == 0 {
+		pace = nil // an operator does not wait for others
+	}
+	return newAdmitted(conn, sync.OnceFunc(a.leave(peer)), turn, pace), peer, nil
 }
 
 func (a *admission) admit(conn net.Conn) (*unix.Ucred, error) {

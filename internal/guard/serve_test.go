@@ -6,6 +6,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"io"
 	"fmt"
 	"net"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/otelcol-reflex/reflex/internal/arc"
@@ -162,6 +164,30 @@ func TestOnlyTheCollectorsUserAndRootAreLetIn(t *testing.T) {
 		_, _, err := a.Handshake(t.Context(), ours)
 		assert.Equal(t, i < maxConnections, err == nil)
 	}
+}
+
+func TestConnectionsTakeTurns(t *testing.T) {
+	const apart = 50 * time.Millisecond
+	pace := rate.NewLimiter(rate.Every(apart), 1)
+	began := time.Now()
+	var took []time.Duration
+	for range 3 {
+		theirs, ours := net.Pipe()
+		defer theirs.Close()
+		c := newAdmitted(ours, func() {}, func(error) {}, pace)
+		defer c.Close()
+		go func() { _, _ = theirs.Write([]byte{0}) }()
+		_, err := c.Read(make([]byte, 1))
+		require.NoError(t, err)
+		took = append(took, time.Since(began))
+	}
+	assert.GreaterOrEqual(t, took[2], 2*apart-time.Millisecond)
+
+	_, ours := net.Pipe()
+	c := newAdmitted(ours, func() {}, func(error) {}, rate.NewLimiter(rate.Every(time.Hour), 0))
+	time.AfterFunc(10*time.Millisecond, func() { c.Close() })
+	_, err := c.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF, "who is gone does not wait")
 }
 
 func TestAWrongUserGetsNoAnswerFromTheSocket(t *testing.T) {
