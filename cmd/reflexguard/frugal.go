@@ -76,7 +76,8 @@ func leaveRoom(log *slog.Logger) {
 func inUse() int64 {
 	samples := []metrics.Sample{
 		{Name: "/memory/classes/total:bytes"},
-		{Name: "/memory/classes/heap/released:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/memory/classes/heap/released:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
 	}
 	metrics.Read(samples)
 	used := int64(samples[0].Value.Uint64()) //nolint:gosec // a size
