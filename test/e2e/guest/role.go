@@ -24,6 +24,9 @@ const roleEnv = "REFLEX_E2E_ROLE"
 // this one.
 const thenEnv = "REFLEX_E2E_THEN"
 
+// Role is the variable of the environment that makes this test binary play a role.
+func Role(name string) string { return roleEnv + "=" + name }
+
 // PlayRole runs the role named by the environment and does not return if there
 // is one.
 func PlayRole() {
