@@ -46,8 +46,9 @@ type pipeline struct {
 // have arrived anywhere: from there on nobody sends them again.
 func deliveryNeeds(conf *confmap.Conf) ([]need, error) {
 	var config struct {
-		Exporters map[string]map[string]any `mapstructure:"exporters"`
-		Service   struct {
+		Exporters  map[string]map[string]any `mapstructure:"exporters"`
+		Connectors map[string]any            `mapstructure:"connectors"`
+		Service    struct {
 			Pipelines map[string]pipeline `mapstructure:"pipelines"`
 		} `mapstructure:"service"`
 	}
@@ -60,11 +61,8 @@ func deliveryNeeds(conf *confmap.Conf) ([]need, error) {
 			out = append(out, n)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(config.Service.Pipelines)) {
+	for _, name := range ofEpisodes(config.Service.Pipelines, config.Connectors) {
 		p := config.Service.Pipelines[name]
-		if typeOf(name) == "metrics" || !slices.ContainsFunc(p.Receivers, func(id string) bool { return typeOf(id) == receiverType }) {
-			continue // a report of metrics that is lost is made up for by the next
-		}
 		for _, id := range p.Processors {
 			if typeOf(id) == "batch" {
 				doubt(fmt.Sprintf("pipeline %s: processor %s says that it has accepted what it still holds, and hides what becomes of it", name, id),
@@ -79,6 +77,28 @@ func deliveryNeeds(conf *confmap.Conf) ([]need, error) {
 		}
 	}
 	return out, nil
+}
+
+// ofEpisodes returns the names of the pipelines that episodes pass through, connectors
+// followed, in order. Those of metrics are none: a report that is lost is made up for by
+// the next.
+func ofEpisodes(pipelines map[string]pipeline, connectors map[string]any) []string {
+	through := map[string]bool{}
+	var follow func(from func(id string) bool)
+	follow = func(from func(id string) bool) {
+		for name, p := range pipelines {
+			if through[name] || typeOf(name) == "metrics" || !slices.ContainsFunc(p.Receivers, from) {
+				continue
+			}
+			through[name] = true
+			follow(func(id string) bool {
+				_, connects := connectors[id]
+				return connects && slices.Contains(p.Exporters, id)
+			})
+		}
+	}
+	follow(func(id string) bool { return typeOf(id) == receiverType })
+	return slices.Sorted(maps.Keys(through))
 }
 
 // forgets says whether an exporter of this configuration may say that it has accepted

@@ -56,6 +56,22 @@ func TestPipelinesThatMayLoseEpisodesAreNamed(t *testing.T) {
 	}
 }
 
+func TestConnectorsAreFollowed(t *testing.T) {
+	pipelines := map[string]any{
+		"logs/in":      map[string]any{"receivers": []any{"reflex"}, "exporters": []any{"forward/a"}},
+		"logs/between": map[string]any{"receivers": []any{"forward/a"}, "exporters": []any{"routing", "forward/a"}}, // refused by the Collector, no reason to go round for ever
+		"logs/out":     map[string]any{"receivers": []any{"routing"}, "processors": []any{"batch"}, "exporters": []any{"otlp_grpc"}},
+		"metrics":      map[string]any{"receivers": []any{"routing"}, "processors": []any{"batch"}, "exporters": []any{"otlp_grpc"}},
+		"logs/other":   map[string]any{"receivers": []any{"otlp"}, "processors": []any{"batch"}, "exporters": []any{"forward/b"}},
+	}
+	conf := wired(map[string]any{"sending_queue": map[string]any{"enabled": false}}, pipelines)
+	require.NoError(t, conf.Merge(confmap.NewFromStringMap(map[string]any{"connectors": map[string]any{"forward/a": nil, "forward/b": nil, "routing": map[string]any{}}})))
+	got, err := deliveryNeeds(conf)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	assert.Contains(t, got[0].Cause, "pipeline logs/out: processor batch")
+}
+
 func TestADoubtfulPipelineIsInTheStatusAndStopsNothing(t *testing.T) {
 	n := newBench(t, nil)
 	n.assemble()

@@ -28,7 +28,7 @@ const (
 )
 
 // sectionNames are the templates that make up the page, each in the element of this id.
-var sectionNames = []string{"head", "about", "notice", "score", "judgement", "leases", "observed", "episodes", "missing", "events"}
+var sectionNames = []string{"head", "about", "notice", "score", "judgement", "leases", "observed", "episodes", "webhooks", "missing", "events"}
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"number":   words.Number,

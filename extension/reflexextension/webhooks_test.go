@@ -45,6 +45,8 @@ func TestWebhooksAreToldOfWhatWasDone(t *testing.T) {
 	s := b.r.status().Webhooks
 	require.Len(t, s, 2, "one whose certificates cannot be read is no reason not to start")
 	assert.Equal(t, target.URL, s[0].Target)
+	_, body := get(t, b, "/", "")
+	assert.Contains(t, body, target.URL, "the page says who is told")
 	began := time.Now()
 	require.NoError(t, b.r.Shutdown(t.Context()))
 	assert.Less(t, time.Since(began), 3*time.Second, "nor does the end")

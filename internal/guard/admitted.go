@@ -151,12 +151,14 @@ func (c *admitted) admit() bool {
 	if !open || c.pace == nil {
 		return open
 	}
-	turn := time.NewTimer(c.pace.Reserve().Delay())
+	reserved := c.pace.Reserve()
+	turn := time.NewTimer(reserved.Delay())
 	defer turn.Stop()
 	select {
 	case <-turn.C:
 		return true
 	case <-c.ended:
+		reserved.Cancel()
 		return false
 	}
 }

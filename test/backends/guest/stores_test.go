@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +47,7 @@ exporters:
     metrics_endpoint: ` + metricsStore + `/opentelemetry/v1/metrics
   otlp_http/logs:
     logs_endpoint: ` + logsStore + `/insert/opentelemetry/v1/logs
+    headers: {VL-Msg-Field: "reflex.reason,event_name"}
     sending_queue: {enabled: false}
   otlp_http/traces:
     traces_endpoint: http://127.0.0.1:4318/v1/traces
@@ -229,6 +231,9 @@ func logs(t *testing.T, episode string, records []record) {
 			var event map[string]string
 			if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
 				return err
+			}
+			if message := event["_msg"]; message == "" || strings.HasPrefix(message, "missing") {
+				return fmt.Errorf("an event without a message: %s", lines.Text())
 			}
 			seen[event["reflex.record.id"]]++
 		}
