@@ -29,25 +29,18 @@ const (
 	// collector runs more than once for every order, and takes half a CPU where ten
 	// orders a second are given (measured, with a limit of 6 MiB).
 	garbageRoom = 1 << 20
-	// collectAt has it collect from 1 MiB of garbage on instead of 4: what is live
-	// is less than that, and a peer can cause as much garbage as it likes.
-	collectAt = 25
+	// collectAt has it collect from 0.4 MiB of garbage on instead of 4: what is live
+	// is little, and a peer can cause as much garbage as it likes.
+	collectAt = 10
 )
 
-// frugal keeps this process small. GOMEMLIMIT and GOGC are heeded where they are set;
-// on more than so many processors it does not run whatever is.
+// frugal has this program run on few processors. By the time it begins, the runtime has
+// made room for each one of the machine, and gives none of it back.
 func frugal() (err error) {
 	if runtime.GOMAXPROCS(0) > processors {
-		// By now the runtime has made room for each one, and gives none of it back.
 		err = again("GOMAXPROCS=" + strconv.Itoa(processors))
-		runtime.GOMAXPROCS(processors)
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
-	}
+	runtime.GOMAXPROCS(min(processors, runtime.GOMAXPROCS(0))) // and does not follow when CPUs come
 	return err
 }
 
@@ -61,14 +54,26 @@ func again(variable string) error {
 	return nil
 }
 
-// leaveRoom raises the memory limit where what is in use already leaves none. Rather
-// does a guard take more than it should than that it comes too late.
-func leaveRoom(log *slog.Logger) {
-	runtime.GC()
-	if needed := inUse() + garbageRoom; needed > debug.SetMemoryLimit(-1) {
-		log.Info("more memory than usual is in use", "limit_bytes", needed, "usual_bytes", memoryLimit)
-		debug.SetMemoryLimit(needed)
+// collectEarly has little garbage lie about, unless the environment says how much may.
+func collectEarly() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
 	}
+}
+
+// limitMemory limits it once all that stays is there, unless the environment does. A
+// limit that leaves no room for garbage is raised: rather does a guard take more than it
+// should than that it comes too late.
+func limitMemory(log *slog.Logger) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	runtime.GC()
+	limit := max(memoryLimit, inUse()+garbageRoom)
+	if limit > memoryLimit+garbageRoom {
+		log.Info("more memory than usual is in use", "limit_bytes", limit, "usual_bytes", memoryLimit)
+	}
+	debug.SetMemoryLimit(limit)
 }
 
 // inUse is what counts for the memory limit and is not there to be had, in bytes.

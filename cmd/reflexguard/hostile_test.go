@@ -98,6 +98,9 @@ func besiege(t *testing.T) *besieged {
 	b.pid = cmd.Process.Pid
 	b.operator = guard.Dial(b.o.socket)
 	require.Eventually(t, func() bool { _, err := b.operator.Status(t.Context()); return err == nil }, 20*time.Second, 2*time.Millisecond)
+	environ, err := os.ReadFile("/proc/" + strconv.Itoa(b.pid) + "/environ")
+	require.NoError(t, err)
+	assert.Contains(t, string(environ), "GOMAXPROCS=2\x00", "it began anew, on two CPUs")
 	require.NoError(t, os.WriteFile(filepath.Join(b.o.root, "guard", "cgroup.procs"), []byte(strconv.Itoa(b.pid)+"\n"), 0o600))
 	watched := make(chan struct{})
 	stop := make(chan struct{})
@@ -229,13 +232,14 @@ func TestAHostileCollectorGetsNowhere(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
-		{"nothing but ordinary orders", b.ordinary},
+		{"nothing but ordinary orders", b.ordinary(arc.VerdictGranted, arc.VerdictHeld)},
 		{"orders", b.orders},
 		{"messages", b.messages},
 		{"connections", b.connections},
 		{"a stranger", b.stranger},
 		{"answers nobody takes", b.untaken},
 		{"a flood", b.flood},
+		{"ordinary orders after all of it, granted or not", b.ordinary(arc.VerdictGranted, arc.VerdictHeld, arc.VerdictRefused)},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			attack.run(t)
@@ -252,31 +256,34 @@ func TestAHostileCollectorGetsNowhere(t *testing.T) {
 	}
 }
 
-// ordinary orders, ten a second for each of three leases, are what a guard is for: they
-// cost it next to nothing.
-func (b *besieged) ordinary(t *testing.T) {
-	t.Helper()
-	const ticks = 50
-	collector := guard.Dial(b.o.socket)
-	defer collector.Close()
-	o := hostile(b.id)
-	before, used := b.collections.Load(), b.cpuTime(t)
-	for tick := range ticks {
-		for range 3 {
-			o.Parameter = uint64(200+tick) << 20
-			var out arc.Outcome
-			require.NoError(t, collector.Act(t.Context(), o, &out))
+// ordinary orders, of a ceiling that moves, are what a guard is for: they cost it next to
+// nothing.
+func (b *besieged) ordinary(verdicts ...arc.Verdict) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		const ticks = 50
+		collector := guard.Dial(b.o.socket)
+		defer collector.Close()
+		o := hostile(b.id)
+		before, used := b.collections.Load(), b.cpuTime(t)
+		for tick := range ticks {
+			for range 3 {
+				o.Parameter = uint64(200+tick) << 20
+				var out arc.Outcome
+				require.NoError(t, collector.Act(t.Context(), o, &out))
+				require.Contains(t, verdicts, out.Verdict, out.Cause)
+			}
+			time.Sleep(20 * time.Millisecond)
 		}
-		time.Sleep(20 * time.Millisecond)
+		o.Verb = arc.Release
+		var out arc.Outcome
+		require.NoError(t, collector.Act(t.Context(), o, &out))
+		require.Equal(t, arc.VerdictReleased, out.Verdict, out.Cause)
+		collected := b.collections.Load() - before
+		t.Logf("%d orders: %v of CPU time, %d collections of garbage", 3*ticks, b.cpuTime(t)-used, collected)
+		// Some thousand bytes an order: one for every 0.4 MiB of it, and no more.
+		assert.LessOrEqual(t, collected, int64(15))
 	}
-	o.Verb = arc.Release
-	var out arc.Outcome
-	require.NoError(t, collector.Act(t.Context(), o, &out))
-	require.Equal(t, arc.VerdictReleased, out.Verdict, out.Cause)
-	collected := b.collections.Load() - before
-	t.Logf("%d orders: %v of CPU time, %d collections of garbage", 3*ticks, b.cpuTime(t)-used, collected)
-	// Some thousand bytes an order: one for every MiB of it, and no more.
-	assert.LessOrEqual(t, collected, int64(10))
 }
 
 // cpuTime is what the guard has used.
@@ -461,8 +468,8 @@ func (b *besieged) stranger(t *testing.T) {
 }
 
 // untaken asks for the largest answers there are and takes none. The kernel keeps some
-// for it on every connection, and they come a few a second: on more connections the
-// guard would wait for longer until it has to wait.
+// for it on every connection, and they come a few a second: on more than one the guard
+// would wait for longer until it has to wait.
 func (b *besieged) untaken(t *testing.T) {
 	t.Helper()
 	b.refused(t, "answer was not taken", func() {
@@ -470,10 +477,8 @@ func (b *besieged) untaken(t *testing.T) {
 		for stream := uint32(1); stream < 400; stream += 2 {
 			questions = append(questions, request(t, stream, "reflex.guard.v1.Guard", "Status", []byte("{}"))...)
 		}
-		for range 3 {
-			conn := b.as(t, hostileUID)
-			go func() { _, _ = conn.Write(questions) }()
-		}
+		conn := b.as(t, hostileUID)
+		go func() { _, _ = conn.Write(questions) }()
 	})
 }
 
@@ -592,7 +597,7 @@ func (b *besieged) flood(t *testing.T) {
 	assert.Equal(t, uint64(answered.Load()), after.Verdicts["refused"]-before.Verdicts["refused"], "each is refused, and counted")
 	assert.Zero(t, granted.Load())
 	assert.Greater(t, rate, 500., "a flood, paced")
-	assert.Less(t, rate, 1200., "a flood, paced")
+	assert.Less(t, rate, 2400., "a flood, paced")
 	assert.Less(t, took[len(took)/2], 250*time.Millisecond, "an honest order gets through")
 	assert.Less(t, took[len(took)-1], time.Second, "and none waits for longer than a lease may outlive its end")
 }

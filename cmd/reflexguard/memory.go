@@ -18,7 +18,7 @@ func spareFromOOM(log *slog.Logger) {
 	}
 }
 
-// lockMemory keeps what was touched once in memory: 7 MiB instead of the whole
+// lockMemory keeps what was touched once in memory: some 10 MiB instead of the whole
 // address space's 85 (measured), thanks to MCL_ONFAULT. Without the privilege
 // it must not even try: the limit would then count every later mapping, and the
 // Go runtime does not survive a refused one.

@@ -30,6 +30,7 @@ func serveCommand(o *options, log *slog.Logger) *cobra.Command {
 }
 
 func serve(ctx context.Context, o *options, log *slog.Logger) error {
+	collectEarly()
 	spareFromOOM(log)
 	unlock, unserved, err := lock(ctx, o)
 	if err != nil {
@@ -52,7 +53,7 @@ func serve(ctx context.Context, o *options, log *slog.Logger) error {
 		return errors.Join(err, g.Close())
 	}
 	lockMemory(log)
-	leaveRoom(log)
+	limitMemory(log)
 	for _, r := range guard.Missing(g.Requirements()) {
 		log.Warn("missing: orders will fail", "requirement", r.Name, "cause", r.Cause, "remedy", r.Remedy)
 	}

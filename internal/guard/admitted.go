@@ -28,10 +28,10 @@ const (
 	// an answer to be taken.
 	frameWithin = 2 * time.Second
 	// callRate is how many calls a second are taken of all connections of the
-	// collector's together, callBurst how many at once. Some hundred are given at the
-	// most: a hold each tick for each lease. What more would do is take CPU time and
-	// memory from a node that may have neither to spare.
-	callRate  = 1000
+	// collector's together, in bursts of up to callBurst. Eight leases that move with
+	// every tick of 10 ms are 800; what is more would take CPU time and memory from a
+	// node that may have neither to spare.
+	callRate  = 2000
 	callBurst = 200
 
 	frameHeader  = 10 // of ttrpc: length, stream, type, flags

@@ -96,7 +96,7 @@ func service(g *Guard) *ttrpc.ServiceDesc {
 			if err := unmarshal(&message); err != nil {
 				return nil, err
 			}
-			if ordererOf(ctx) == byCollector {
+			if ordererOf(ctx) != byOperator {
 				if err := reports.Wait(ctx); err != nil {
 					return nil, status.Error(codes.ResourceExhausted, err.Error())
 				}
@@ -157,7 +157,7 @@ type admission struct {
 	guard       *Guard
 	uid         int
 	credentials func(net.Conn) (*unix.Ucred, error)
-	pace        *rate.Limiter // of the calls of all but root's
+	pace        *rate.Limiter // of the calls of all but operators
 
 	mu   sync.Mutex
 	open int
@@ -172,8 +172,8 @@ func (a *admission) Handshake(_ context.Context, conn net.Conn) (net.Conn, any, 
 	}
 	turn := func(cause error) { a.guard.log.turnAway(a.guard.config.Clock(), cause) }
 	pace := a.pace
-	if peer.Uid == 0 {
-		pace = nil // an operator does not wait for others
+	if peer.Uid == 0 && a.uid != 0 {
+		pace = nil // an operator, who does not wait for others
 	}
 	return newAdmitted(conn, sync.OnceFunc(a.leave(peer)), turn, pace), peer, nil
 }

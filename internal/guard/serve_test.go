@@ -166,6 +166,41 @@ func TestOnlyTheCollectorsUserAndRootAreLetIn(t *testing.T) {
 	}
 }
 
+func TestAllButOperatorsArePaced(t *testing.T) {
+	g := newMachine(t).guard(t)
+	for _, c := range []struct {
+		collector int
+		peer      uint32
+		paced     bool
+	}{{1000, 1000, true}, {1000, 0, false}, {0, 0, true}} {
+		credentials := func(net.Conn) (*unix.Ucred, error) { return &unix.Ucred{Uid: c.peer, Pid: 4}, nil }
+		ours, theirs := net.Pipe()
+		a := &admission{guard: g, uid: c.collector, credentials: credentials, pace: rate.NewLimiter(1, 1)}
+		conn, _, err := a.Handshake(t.Context(), ours)
+		require.NoError(t, err)
+		assert.Equal(t, c.paced, conn.(*admitted).pace != nil, "calls: %+v", c)
+		require.NoError(t, conn.Close())
+		theirs.Close()
+
+		socket := socketPath(t)
+		l, err := unixsocket.Listen(socket, os.Geteuid())
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- serveAs(ctx, g, l, c.collector, credentials) }()
+		client := Dial(socket)
+		began := time.Now()
+		for range reportBurst + 2 {
+			_, err := client.Status(t.Context())
+			require.NoError(t, err)
+		}
+		assert.Equal(t, c.paced, time.Since(began) > time.Second/reportRate, "reports: %+v took %v", c, time.Since(began))
+		client.Close()
+		stop()
+		require.NoError(t, <-ended)
+	}
+}
+
 func TestConnectionsTakeTurns(t *testing.T) {
 	const apart = 50 * time.Millisecond
 	pace := rate.NewLimiter(rate.Every(apart), 1)
