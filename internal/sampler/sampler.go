@@ -11,8 +11,15 @@ import (
 	"github.com/otelcol-reflex/reflex/internal/wake"
 )
 
-// FastestInterval is the shortest sampling interval, whoever asks for one.
-const FastestInterval = 10 * time.Millisecond
+const (
+	// FastestInterval is the shortest sampling interval, whoever asks for one.
+	FastestInterval = 10 * time.Millisecond
+	// share is the part of the time, one in so many, that ticks may take when they come
+	// faster than configured: on a machine that is slow, or that has no CPU time left, a
+	// hundred ticks a second would be a load of their own, unusual enough to be asked for
+	// again.
+	share = 4
+)
 
 // NodeReader fills what it can of a node and leaves the rest alone.
 type NodeReader interface {
@@ -90,6 +97,7 @@ type Sampler struct {
 	delivered int64 // when the last sample was due to be delivered
 	handed    int64 // when the last one was handed over
 	sequence  uint64
+	cost      int64 // of a tick, smoothed, in ns
 	sample    *arc.Sample
 	judgement arc.Judgement
 	tick      Tick
@@ -129,6 +137,7 @@ func (s *Sampler) Tick() {
 		s.set.Observer.Observe(sample, &s.judgement)
 	}
 	s.tick.Duration = s.set.Clock.Now() - sample.Taken
+	s.cost += (s.tick.Duration - s.cost) / 8
 
 	due := scheduled >= following(s.delivered, s.pace()) || s.tick.Early
 	if due {
@@ -218,7 +227,18 @@ func (s *Sampler) wanted(scheduled int64) int64 {
 	if asked <= 0 || asked >= interval {
 		return interval
 	}
-	return max(asked, int64(FastestInterval))
+	return min(interval, max(asked, s.affordable()))
+}
+
+// affordable is the shortest interval at which ticks take no more than their share. It
+// divides the configured one, so that no instant of that is passed over.
+func (s *Sampler) affordable() int64 {
+	for step := int64(FastestInterval); step < int64(s.set.Interval); step += int64(FastestInterval) {
+		if int64(s.set.Interval)%step == 0 && step >= share*s.cost {
+			return step
+		}
+	}
+	return max(int64(s.set.Interval), int64(FastestInterval))
 }
 
 // following is the first multiple of interval after instant.

@@ -166,6 +166,25 @@ func TestTicksStayOnTheGridHoweverLateOneIs(t *testing.T) {
 	assert.Equal(t, 90*ms, b.ticks.all[2].Duration)
 }
 
+func TestTicksTakeNoMoreThanTheirShareOfTheTime(t *testing.T) {
+	for _, tt := range []struct{ takes, interval int64 }{{0, 10}, {2, 10}, {4, 20}, {6, 50}, {20, 100}, {60, 100}} {
+		b := newBench(1)
+		b.arc.asks = map[uint64]int64{1: 10 * ms}
+		b.node.takes = tt.takes * ms
+		b.take(60)
+		last := b.arc.seen[len(b.arc.seen)-1]
+		assert.Equal(t, tt.interval*ms, last.Interval, "a tick takes %d ms", tt.takes)
+		assert.Zero(t, last.Missed)
+		b.node.takes = 0
+		b.take(40)
+		assert.Equal(t, 10*ms, b.arc.seen[len(b.arc.seen)-1].Interval, "and as fast as asked for once they are short again")
+	}
+	b := newBench(1)
+	b.node.takes = 90 * ms
+	b.take(20)
+	assert.Equal(t, 100*ms, b.arc.seen[19].Interval, "what is configured is the operator's affair")
+}
+
 func TestMissedTicksAreCountedAndNeverQueued(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

@@ -121,8 +121,8 @@ func journal(t *testing.T) ([]record, error) {
 	return all, json.Unmarshal(body, &all)
 }
 
-// work is a load that comes and goes. In emulation the watchful collector's own ticks,
-// a hundred a second, are as much; without it they alone would keep the node unusual.
+// work is a load that comes and goes. In emulation what a watchful collector does is as
+// much; without it that alone would be unusual.
 func work(t *testing.T) {
 	t.Helper()
 	c := guest.MakeCgroup(t, "/batch")
