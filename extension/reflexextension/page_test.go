@@ -61,6 +61,9 @@ func events(t *testing.T, b *bench) (next func() map[string]string, end func()) 
 func TestALivePageIsToldWhatChanges(t *testing.T) {
 	b := newBench(t, enforce)
 	b.start()
+	eventually(t, "the guard is reached: until then it only observes, and the page says so", func() bool {
+		return b.r.status().Mode.Effective == modeEnforce
+	})
 	next, end := events(t, b)
 	defer end()
 	first := next()
@@ -164,6 +167,17 @@ func TestANameIsNoMarkup(t *testing.T) {
 	for section, html := range next() {
 		assert.NotContains(t, html, "<img", section)
 	}
+}
+
+func TestEverySectionOfThePageIsLive(t *testing.T) {
+	b := newBench(t, nil)
+	b.start()
+	_, body := get(t, b, "/", "")
+	shown := []string{"head"}
+	for _, section := range regexp.MustCompile(`<section id="(\w+)"`).FindAllStringSubmatch(body, -1) {
+		shown = append(shown, section[1])
+	}
+	assert.Equal(t, shown, sectionNames)
 }
 
 // No asset comes from the network, and none is written into the page, where the content

@@ -230,11 +230,13 @@ func (s *Sampler) wanted(scheduled int64) int64 {
 	return min(interval, max(asked, s.affordable()))
 }
 
-// affordable is the shortest interval at which ticks take no more than their share. It
-// divides the configured one, so that no instant of that is passed over.
+// affordable is the shortest interval at which ticks take no more than their share: the
+// fastest there is, one that divides the configured one, so that no instant of that is
+// passed over, or that itself.
 func (s *Sampler) affordable() int64 {
 	for step := int64(FastestInterval); step < int64(s.set.Interval); step += int64(FastestInterval) {
-		if int64(s.set.Interval)%step == 0 && step >= share*s.cost {
+		aligned := step == int64(FastestInterval) || int64(s.set.Interval)%step == 0
+		if aligned && step >= share*s.cost {
 			return step
 		}
 	}

@@ -180,6 +180,15 @@ func TestTicksTakeNoMoreThanTheirShareOfTheTime(t *testing.T) {
 		assert.Equal(t, 10*ms, b.arc.seen[len(b.arc.seen)-1].Interval, "and as fast as asked for once they are short again")
 	}
 	b := newBench(1)
+	b.set.Interval = 125 * time.Millisecond // which no multiple of 10 ms divides
+	b.arc.asks = map[uint64]int64{1: 10 * ms}
+	b.take(20)
+	assert.Equal(t, 10*ms, b.arc.seen[19].Interval)
+	b.node.takes = 9 * ms
+	b.take(60)
+	assert.Equal(t, 125*ms, b.arc.seen[79].Interval)
+
+	b = newBench(1)
 	b.node.takes = 90 * ms
 	b.take(20)
 	assert.Equal(t, 100*ms, b.arc.seen[19].Interval, "what is configured is the operator's affair")
